@@ -1,0 +1,1 @@
+"""Sans-IO cores: bytes and time in, bytes and events out."""

@@ -1,0 +1,41 @@
+"""UDP datagrams (RFC 768)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+from edge.proto.ip.build import build_packet
+from edge.proto.ip.checksum import transport_checksum
+from edge.proto.ip.header import Header
+from edge.proto.ip.transport import UDP
+
+_HEADER = Struct("!HHHH")
+
+
+def build_udp(
+    source: bytes,
+    destination: bytes,
+    sport: int,
+    dport: int,
+    payload: bytes | bytearray | memoryview,
+    *,
+    ttl: int = 64,
+    ident: int = 0,
+    dont_fragment: bool = True,
+) -> bytearray:
+    """A datagram in an IPv4 or IPv6 packet, by the length of the addresses."""
+    length = 8 + len(payload)
+    if length > 0xFFFF:
+        raise ValueError(f"payload of {len(payload)} bytes does not fit into a datagram")
+    datagram = bytearray(_HEADER.pack(sport, dport, length, 0))
+    datagram += payload
+    # 0 on the wire says that there is no checksum, so a sum of 0 is sent as its other form.
+    value = transport_checksum(source, destination, UDP, datagram) or 0xFFFF
+    datagram[6:8] = value.to_bytes(2, "big")
+    return build_packet(source, destination, UDP, datagram, ttl=ttl, ident=ident, dont_fragment=dont_fragment)
+
+
+def udp_payload(packet: bytes | bytearray | memoryview, header: Header) -> memoryview:
+    """The payload of an unfragmented UDP packet, as long as the UDP header says."""
+    at = header.header_length
+    return memoryview(packet)[at + 8 : at + (packet[at + 4] << 8 | packet[at + 5])]

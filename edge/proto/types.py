@@ -1,0 +1,87 @@
+"""Words that every core shares: why a packet died, when to wake up, who may be sent to."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+Address: TypeAlias = tuple[str, int]
+"""Outer UDP address: textual IP (v4, or v6 without scope) and port."""
+
+NEVER = float("inf")
+"""A deadline that never comes."""
+
+
+class Deadline(NamedTuple):
+    """When a core wants ``handle_timeout`` called, and what for (a stuck run then reads like a sentence)."""
+
+    at: float
+    why: str
+
+
+class DropReason(StrEnum):
+    """Why a packet or datagram died. Closed set: the value is the metric label, the log field, the scenario word."""
+
+    # Outer datagrams, before anything is authenticated.
+    MALFORMED = "malformed"  # type, reserved bytes or length of a tunnel message are wrong
+    BAD_MAC1 = "bad_mac1"  # the sender does not know our public key
+    BAD_COOKIE = "bad_cookie"  # a cookie reply that does not answer a message of ours
+    COOKIE_SENT = "cookie_sent"  # under load and without a valid mac2: answered with a cookie reply
+    HANDSHAKE_RATE = "handshake_rate"  # a source or a peer starts handshakes faster than allowed
+    HANDSHAKE_QUEUE_FULL = "handshake_queue_full"
+    HANDSHAKE_FAILED = "handshake_failed"  # does not decrypt, or answers nothing that we asked
+    HANDSHAKE_REPLAYED = "handshake_replayed"  # TAI64N not newer than the greatest seen
+    LOW_ORDER_POINT = "low_order_point"  # X25519 result is all zero
+    UNKNOWN_PEER = "unknown_peer"
+    UNKNOWN_SESSION = "unknown_session"  # receiver index is not ours (any more)
+    SESSION_EXPIRED = "session_expired"  # older than REJECT_AFTER_TIME or past REJECT_AFTER_MESSAGES
+    DECRYPT_FAILED = "decrypt_failed"
+    REPLAYED = "replayed"  # counter seen before or behind the window
+
+    # Inner packets: what they are.
+    BAD_VERSION = "bad_version"
+    BAD_LENGTH = "bad_length"
+    BAD_HEADER = "bad_header"
+    BAD_CHECKSUM = "bad_checksum"
+    SOURCE_ROUTE = "source_route"  # IPv4 LSRR/SSRR (RFC 7126), IPv6 routing header (RFC 5095)
+    HEADER_CHAIN = "header_chain"  # IPv6 extension headers: too many, unknown or incomplete (RFC 7112)
+    BOGON = "bogon"  # an address that must not be on this wire
+    MULTICAST = "multicast"
+    SPOOFED_SOURCE = "spoofed_source"  # the source does not belong to the tunnel
+    TTL_EXCEEDED = "ttl_exceeded"
+    FRAGMENT_TINY = "fragment_tiny"  # RFC 1858
+    FRAGMENT_OVERLAP = "fragment_overlap"  # RFC 5722
+    FRAGMENT_ORPHAN = "fragment_orphan"  # its first fragment never came
+    FRAGMENT_LIMIT = "fragment_limit"
+    ICMP_FORBIDDEN = "icmp_forbidden"  # redirect, router and neighbour messages
+    ICMP_UNSOLICITED = "icmp_unsolicited"  # an error about no live flow of this virtual network
+    TOO_BIG = "too_big"  # larger than the egress MTU and not to be fragmented
+
+    # Inner packets: where they go.
+    NO_ROUTE = "no_route"
+    HAIRPIN = "hairpin"  # the route leads back into the tunnel that it came from
+    POLICY_BLOCKED = "policy_blocked"
+    POLICY_REJECTED = "policy_rejected"  # blocked, and the sender was told
+    HOOK_FAILED = "hook_failed"
+    HOOK_OVERRUN = "hook_overrun"
+    FLOW_LIMIT = "flow_limit"
+    TUNNEL_DOWN = "tunnel_down"  # the egress tunnel has no session and never got one in time
+    QUEUE_FULL = "queue_full"
+    LOCAL = "local"  # addressed to the PoP itself
+    OTHER = "other"
+
+    @classmethod
+    def of(cls, word: str) -> DropReason:
+        """The reason named by `word`, or OTHER: no peer can grow the set."""
+        try:
+            return cls(word)
+        except ValueError:
+            return cls.OTHER
+
+
+class BadPacket(Exception):
+    """The only exception that a ``*_untrusted`` parser may raise."""
+
+    def __init__(self, reason: DropReason, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else str(reason))
+        self.reason = reason
