@@ -1,0 +1,25 @@
+"""WireGuard, both roles, sans-IO. Start with ``device.Device``; the whitepaper's sections are named where they apply."""
+
+from edge.proto.wireguard.device import (
+    Device,
+    EndpointChanged,
+    Event,
+    HandshakeCompleted,
+    HandshakeGivenUp,
+    TimestampAdvanced,
+)
+from edge.proto.wireguard.noise import Identity
+from edge.proto.wireguard.tai64n import TimestampClock
+from edge.proto.wireguard.tunnel import Tunnel
+
+__all__ = [
+    "Device",
+    "EndpointChanged",
+    "Event",
+    "HandshakeCompleted",
+    "HandshakeGivenUp",
+    "Identity",
+    "TimestampAdvanced",
+    "TimestampClock",
+    "Tunnel",
+]

@@ -1,0 +1,606 @@
+"""A WireGuard device: one private key, many tunnels, datagrams in and packets out (and the other way round).
+
+Roles are symmetric: the PoP adds ten thousand peers without endpoint, a client adds one with an endpoint. What a
+stranger can send is answered by a counted drop; nothing here raises on network input.
+
+Call order: ``open`` and ``seal`` as data comes, ``handle_timeout`` when ``poll_timeout`` is due, and after each of
+them ``poll_transmit`` and ``poll_events``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from struct import Struct
+from typing import Any, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+
+from edge.proto.types import NEVER, Address, BadPacket, Deadline, DropReason
+from edge.proto.wireguard import noise
+from edge.proto.wireguard.cookie import (
+    CookieChecker,
+    SourceRateLimit,
+    append_macs,
+    check_mac1,
+    open_cookie_reply_untrusted,
+)
+from edge.proto.wireguard.messages import (
+    COOKIE_REPLY_SIZE,
+    INITIATION_SIZE,
+    MIN_TRANSPORT_SIZE,
+    RESPONSE_SIZE,
+    TYPE_COOKIE_REPLY,
+    TYPE_INITIATION,
+    TYPE_RESPONSE,
+    TYPE_TRANSPORT,
+)
+from edge.proto.wireguard.noise import Identity, RemoteStatic
+from edge.proto.wireguard.tai64n import TimestampClock
+from edge.proto.wireguard.timers import (
+    COOKIE_SECRET_TIME,
+    INITIATION_SPACING,
+    KEEPALIVE_TIMEOUT,
+    MAX_ATTEMPTS,
+    MAX_TIMER_JITTER,
+    REJECT_AFTER_MESSAGES,
+    REKEY_TIMEOUT,
+)
+from edge.proto.wireguard.tunnel import Session, Tunnel
+
+PADDING = [bytes(n) for n in range(16)]  # plaintext is padded to 16 bytes, so that lengths say less
+HANDSHAKES_PER_TURN = 8  # then the data path gets the processor back
+UNDER_LOAD_BACKLOG = 64  # this many initiations waiting at once: from now on, cookies
+UNDER_LOAD_TIME = 1.0  # and stay suspicious this long after the backlog is gone
+HANDSHAKE_BACKLOG_LIMIT = 1024  # 148 bytes each
+STAGED_TOTAL_LIMIT = 8192  # packets that wait for handshakes in the whole device
+
+_unpack_header = Struct("<IIQ").unpack_from
+_pack_header = Struct("<IIQ").pack
+_pack_nonce = Struct("<4xQ").pack
+_unpack_index = Struct("<I").unpack_from
+
+
+class HandshakeCompleted(NamedTuple):
+    """A session is usable in both directions; `seconds` since the first message of its handshake."""
+
+    tunnel: Tunnel
+    initiator: bool
+    seconds: float
+
+
+class HandshakeGivenUp(NamedTuple):
+    """REKEY_ATTEMPT_TIME passed without an answer; `dropped` staged packets died with it."""
+
+    tunnel: Tunnel
+    dropped: int
+
+
+class EndpointChanged(NamedTuple):
+    """The peer roamed: an authenticated message came from a new outer address."""
+
+    tunnel: Tunnel
+    before: Address | None
+
+
+class TimestampAdvanced(NamedTuple):
+    """A newer initiation was accepted: what must survive a crash, else that initiation replays."""
+
+    tunnel: Tunnel
+
+
+Event = HandshakeCompleted | HandshakeGivenUp | EndpointChanged | TimestampAdvanced
+
+
+class Device:
+    """See the module. `rng(n)` gives n secret random bytes, `clock` our own TAI64N timestamps."""
+
+    def __init__(
+        self, identity: Identity, *, rng: Callable[[int], bytes], clock: TimestampClock, now: float
+    ) -> None:
+        self.identity = identity
+        self.tunnels: dict[bytes, Tunnel] = {}
+        self.drops: Counter[DropReason] = Counter()  # datagrams, by reason
+        self.datagrams_in = 0
+        self.datagrams_out = 0
+        self.cookies_sent = 0
+        self._rng = rng
+        self._clock = clock
+        self._sessions: dict[int, Session] = {}
+        self._pending: dict[int, Tunnel] = {}
+        self._outbox: list[tuple[Address, list[bytes]]] = []
+        self._events: list[Event] = []
+        self._heap: list[tuple[float, int, Tunnel]] = []
+        self._sequence = 0
+        self._backlog: deque[tuple[bytes, Address]] = deque()
+        self._under_load_until = -NEVER
+        self._cookies = CookieChecker(identity.public, rng=rng, now=now)
+        self._source_rate = SourceRateLimit()
+        self._staged = 0
+
+    # -- peers ------------------------------------------------------------------------------------------------
+
+    def add_peer(
+        self,
+        name: str,
+        public: bytes,
+        *,
+        psk: bytes | None = None,
+        endpoint: Address | None = None,
+        persistent_keepalive: float | None = None,
+        timestamp: bytes = b"",
+        owner: Any = None,
+    ) -> Tunnel:
+        """Add a peer by its 32-byte public key. ValueError if the key is unusable, ours, or already here."""
+        if public in self.tunnels:
+            raise ValueError("this public key is already a peer")
+        if public == self.identity.public:
+            raise ValueError("a device cannot be its own peer")
+        remote = RemoteStatic(public, psk, self.identity)
+        tunnel = Tunnel(
+            name,
+            remote,
+            endpoint=endpoint,
+            persistent_keepalive=persistent_keepalive,
+            timestamp=timestamp,
+            owner=owner,
+        )
+        self.tunnels[public] = tunnel
+        return tunnel
+
+    def remove_peer(self, public: bytes) -> int:
+        """Forget a peer and its keys at once; returns how many staged packets died with it."""
+        tunnel = self.tunnels.pop(public)
+        self._erase(tunnel)
+        tunnel.timers.clear()
+        tunnel.armed_at = NEVER
+        self._forget_pending(tunnel)
+        return self.drop_staged(tunnel)
+
+    def under_load(self, now: float) -> bool:
+        return now < self._under_load_until
+
+    @property
+    def staged(self) -> int:
+        """Packets that wait for a handshake now, in all tunnels."""
+        return self._staged
+
+    # -- the data path ------------------------------------------------------------------------------------------
+
+    def open(
+        self, reads: Sequence[tuple[memoryview, int, Address]], now: float
+    ) -> list[tuple[Tunnel, list[bytearray]]]:
+        """Open what a socket brought: (bytes, segment size, source) per read, several datagrams where GRO merged.
+
+        Returns runs of inner packets per tunnel, in order, padding still attached. Every error is a counted drop.
+        """
+        runs: list[tuple[Tunnel, list[bytearray]]] = []
+        sessions = self._sessions
+        drops = self.drops
+        for data, segment, source in reads:
+            length = len(data)
+            start = 0
+            session: Session | None = None
+            packets: list[bytearray] = []
+            messages = octets = 0
+            while start < length:
+                end = start + segment
+                if end > length:
+                    end = length
+                size = end - start
+                self.datagrams_in += 1
+                if size < MIN_TRANSPORT_SIZE:
+                    drops[DropReason.MALFORMED] += 1
+                    start = end
+                    continue
+                kind, index, counter = _unpack_header(data, start)
+                if kind != TYPE_TRANSPORT:
+                    self._handle_control(kind, bytes(data[start:end]), source, now)
+                    start = end
+                    continue
+                found = sessions.get(index)
+                if found is None:
+                    drops[DropReason.UNKNOWN_SESSION] += 1
+                    start = end
+                    continue
+                if now >= found.expires_at or counter >= REJECT_AFTER_MESSAGES:
+                    drops[DropReason.SESSION_EXPIRED] += 1
+                    start = end
+                    continue
+                packet = bytearray(size - MIN_TRANSPORT_SIZE)
+                try:
+                    found.decrypt_into(_pack_nonce(counter), data[start + 16 : end], None, packet)
+                except InvalidTag:
+                    drops[DropReason.DECRYPT_FAILED] += 1
+                    start = end
+                    continue
+                start = end
+                window = found.window
+                if counter == window.next:  # in order: what accept() would do
+                    window.next = counter + 1
+                elif not window.accept(counter):
+                    drops[DropReason.REPLAYED] += 1
+                    continue
+                if found is not session:
+                    if session is not None:
+                        self._received(session, source, packets, messages, octets, now)
+                        if packets:
+                            runs.append((session.tunnel, packets))
+                            packets = []
+                        messages = octets = 0
+                    session = found
+                messages += 1
+                if packet:
+                    octets += size - MIN_TRANSPORT_SIZE
+                    packets.append(packet)
+            if session is not None:
+                self._received(session, source, packets, messages, octets, now)
+                if packets:
+                    runs.append((session.tunnel, packets))
+        if self._backlog:
+            self._answer_backlog(now)
+        return runs
+
+    def seal(self, tunnel: Tunnel, packets: list[bytearray], now: float) -> None:
+        """Encrypt packets to the peer (they are padded in place), or stage them and start a handshake."""
+        session = tunnel.current
+        if session is None or now >= session.expires_at or session.counter >= REJECT_AFTER_MESSAGES:
+            self._stage(tunnel, packets, now)
+            return
+        assert tunnel.endpoint is not None
+        encrypt = session.encrypt
+        index = session.remote_index
+        counter = session.counter
+        octets = 0
+        datagrams = []
+        for packet in packets:
+            length = len(packet)
+            octets += length
+            if length & 15:
+                packet += PADDING[-length & 15]
+            datagrams.append(
+                _pack_header(TYPE_TRANSPORT, index, counter) + encrypt(_pack_nonce(counter), packet, None)
+            )
+            counter += 1
+        session.counter = counter
+        tunnel.packets_out += len(packets)
+        tunnel.bytes_out += octets
+        self._outbox.append((tunnel.endpoint, datagrams))
+        if tunnel.sent(session, True, now):
+            self._initiate(tunnel, now)
+        self._arm(tunnel)
+
+    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
+        """Datagrams to send, grouped by destination, in order."""
+        out, self._outbox = self._outbox, []
+        for _, datagrams in out:
+            self.datagrams_out += len(datagrams)
+        return out
+
+    def poll_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events
+
+    # -- time ---------------------------------------------------------------------------------------------------
+
+    def poll_timeout(self) -> Deadline:
+        """When to call ``handle_timeout``; its ``at`` is NEVER if nothing is due."""
+        if self._backlog:
+            return Deadline(-NEVER, "handshakes-waiting")
+        heap = self._heap
+        while heap and heap[0][0] != heap[0][2].armed_at:
+            heappop(heap)  # superseded by an earlier deadline of the same tunnel
+        if not heap:
+            return Deadline(NEVER, "idle")
+        at, _, tunnel = heap[0]
+        return Deadline(at, tunnel.timers.deadline().why)
+
+    def handle_timeout(self, now: float) -> None:
+        """Do all that is due. Calling early is harmless."""
+        if self._backlog:
+            self._answer_backlog(now)
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            at, _, tunnel = heappop(heap)
+            if at == tunnel.armed_at:
+                tunnel.armed_at = NEVER
+                self._handle_timers(tunnel, now)
+                self._arm(tunnel)
+
+    def initiate(self, tunnel: Tunnel, now: float) -> None:
+        """Start a handshake now, if the peer's address is known and none was started within REKEY_TIMEOUT."""
+        if tunnel.endpoint is not None:
+            if tunnel.persistent_keepalive and tunnel.timers.persistent_at == NEVER:
+                # So that a peer that is away now is tried again after this handshake was given up.
+                tunnel.timers.persistent_at = now + tunnel.persistent_keepalive
+            self._initiate(tunnel, now)
+            self._arm(tunnel)
+
+    def _arm(self, tunnel: Tunnel) -> None:
+        at = tunnel.timers.earliest()
+        if at < tunnel.armed_at:
+            tunnel.armed_at = at
+            self._sequence += 1
+            heappush(self._heap, (at, self._sequence, tunnel))
+
+    def _handle_timers(self, tunnel: Tunnel, now: float) -> None:
+        timers = tunnel.timers
+        if now >= timers.erase_at:
+            timers.erase_at = NEVER
+            self._erase(tunnel)
+            self._forget_pending(tunnel)
+        if now >= timers.retransmit_at:
+            timers.retransmit_at = NEVER
+            if tunnel.attempts >= MAX_ATTEMPTS:
+                self._give_up(tunnel, now)
+            else:
+                self._initiate(tunnel, now, retry=True)
+        if now >= timers.silence_at:
+            timers.silence_at = NEVER
+            self._initiate(tunnel, now)
+        if now >= timers.keepalive_at:
+            again = timers.another_keepalive
+            self._send_keepalive(tunnel, now)
+            if again:
+                timers.keepalive_at = now + KEEPALIVE_TIMEOUT
+        if now >= timers.persistent_at:
+            timers.persistent_at = NEVER
+            if tunnel.persistent_keepalive:
+                timers.persistent_at = now + tunnel.persistent_keepalive
+                self._send_keepalive(tunnel, now)
+
+    # -- sending what is not data -----------------------------------------------------------------------------------
+
+    def _send_keepalive(self, tunnel: Tunnel, now: float) -> None:
+        """An empty transport message; without a session, a handshake."""
+        session = tunnel.current
+        if session is None or now >= session.expires_at or session.counter >= REJECT_AFTER_MESSAGES:
+            tunnel.timers.keepalive_at = NEVER
+            if tunnel.endpoint is not None:
+                self._initiate(tunnel, now)
+            return
+        assert tunnel.endpoint is not None
+        counter = session.counter
+        session.counter = counter + 1
+        datagram = _pack_header(TYPE_TRANSPORT, session.remote_index, counter) + session.encrypt(
+            _pack_nonce(counter), b"", None
+        )
+        self._outbox.append((tunnel.endpoint, [datagram]))
+        if tunnel.sent(session, False, now):
+            self._initiate(tunnel, now)
+        self._arm(tunnel)
+
+    def _initiate(self, tunnel: Tunnel, now: float, *, retry: bool = False) -> None:
+        """Send an initiation, at most one per REKEY_TIMEOUT. A retry keeps counting the attempts."""
+        if tunnel.endpoint is None or now < tunnel.last_initiation_out + REKEY_TIMEOUT:
+            return
+        if not retry:
+            tunnel.attempts = 0
+        if tunnel.attempts == 0:
+            tunnel.started_at = now
+            tunnel.handshakes_initiated += 1
+        tunnel.attempts += 1
+        tunnel.last_initiation_out = now
+        self._forget_pending(tunnel)
+        index = self._new_index()
+        body, tunnel.pending = noise.create_initiation(
+            self.identity,
+            tunnel.remote,
+            ephemeral_private=self._rng(32),
+            timestamp=self._clock.stamp(now),
+            sender_index=index,
+        )
+        tunnel.pending_index = index
+        self._pending[index] = tunnel
+        message = self._with_macs(tunnel, body, now)
+        self._outbox.append((tunnel.endpoint, [message]))
+        tunnel.timers.retransmit_at = now + REKEY_TIMEOUT + self._jitter()
+
+    def _with_macs(self, tunnel: Tunnel, body: bytes, now: float) -> bytes:
+        fresh = now < tunnel.cookie_at + COOKIE_SECRET_TIME
+        message = append_macs(
+            body, tunnel.remote.mac1_key, tunnel.cookie if fresh and tunnel.cookie else None
+        )
+        tunnel.sent_mac1 = message[-32:-16]
+        return message
+
+    def _give_up(self, tunnel: Tunnel, now: float) -> None:
+        """Nobody answers: let go of what waits. New data starts afresh; a persistent keepalive tries again."""
+        self._forget_pending(tunnel)
+        self._events.append(HandshakeGivenUp(tunnel, self.drop_staged(tunnel)))
+        tunnel.attempts = 0
+
+    # -- receiving what is not data ------------------------------------------------------------------------------------
+
+    def _received(
+        self,
+        session: Session,
+        source: Address,
+        packets: list[bytearray],
+        messages: int,
+        octets: int,
+        now: float,
+    ) -> None:
+        tunnel = session.tunnel
+        tunnel.packets_in += len(packets)
+        tunnel.bytes_in += octets
+        if session is tunnel.next:
+            self._retire(tunnel.confirm())
+            self._completed(tunnel, session, now)
+        if source != tunnel.endpoint:
+            self._move(tunnel, source)
+        if tunnel.received(session, bool(packets), now):
+            self._initiate(tunnel, now)
+        if tunnel.staged and tunnel.current is not None:
+            self._flush(tunnel, now)
+        self._arm(tunnel)
+
+    def _move(self, tunnel: Tunnel, source: Address) -> None:
+        """Follow a peer that roamed. Only ever called after authentication (whitepaper 2.1)."""
+        before, tunnel.endpoint = tunnel.endpoint, source
+        self._events.append(EndpointChanged(tunnel, before))
+
+    def _handle_control(self, kind: int, message: bytes, source: Address, now: float) -> None:
+        size = len(message)
+        try:
+            if kind == TYPE_INITIATION and size == INITIATION_SIZE:
+                self._enqueue_initiation(message, source, now)
+            elif kind == TYPE_RESPONSE and size == RESPONSE_SIZE:
+                self._handle_response(message, source, now)
+            elif kind == TYPE_COOKIE_REPLY and size == COOKIE_REPLY_SIZE:
+                self._handle_cookie_reply(message, now)
+            else:
+                raise BadPacket(DropReason.MALFORMED)
+        except BadPacket as bad:
+            self.drops[bad.reason] += 1
+
+    def _enqueue_initiation(self, message: bytes, source: Address, now: float) -> None:
+        """Cheap checks first: mac1, then under load a cookie; a Diffie-Hellman only from the backlog."""
+        if not check_mac1(message, self.identity.mac1_key):
+            raise BadPacket(DropReason.BAD_MAC1)
+        if len(self._backlog) >= UNDER_LOAD_BACKLOG:
+            self._under_load_until = now + UNDER_LOAD_TIME
+        if now < self._under_load_until:
+            self._demand_cookie(message, source, now)
+        if len(self._backlog) >= HANDSHAKE_BACKLOG_LIMIT:
+            raise BadPacket(DropReason.HANDSHAKE_QUEUE_FULL)
+        self._backlog.append((message, source))
+
+    def _demand_cookie(self, message: bytes, source: Address, now: float) -> None:
+        """Under load: only a source that proved its address, and not too often (whitepaper 5.3, 5.4.7)."""
+        if not self._cookies.check_mac2(message, source, now):
+            self._outbox.append((source, [self._cookies.create_reply(message, source, now)]))
+            self.cookies_sent += 1
+            raise BadPacket(DropReason.COOKIE_SENT)
+        if not self._source_rate.allow(source[0], now):
+            raise BadPacket(DropReason.HANDSHAKE_RATE)
+
+    def _answer_backlog(self, now: float) -> None:
+        backlog = self._backlog
+        for _ in range(min(HANDSHAKES_PER_TURN, len(backlog))):
+            message, source = backlog.popleft()
+            try:
+                self._handle_initiation(message, source, now)
+            except BadPacket as bad:
+                self.drops[bad.reason] += 1
+
+    def _handle_initiation(self, message: bytes, source: Address, now: float) -> None:
+        initiation = noise.consume_initiation(self.identity, message, self._lookup)
+        tunnel = self.tunnels[initiation.remote.public]
+        if initiation.timestamp <= tunnel.timestamp:
+            raise BadPacket(DropReason.HANDSHAKE_REPLAYED)
+        if now < tunnel.last_initiation_in + INITIATION_SPACING:
+            raise BadPacket(DropReason.HANDSHAKE_RATE)
+        tunnel.last_initiation_in = now
+        tunnel.timestamp = initiation.timestamp
+        self._events.append(TimestampAdvanced(tunnel))
+        index = self._new_index()
+        body, keys = noise.create_response(initiation, ephemeral_private=self._rng(32), sender_index=index)
+        session = Session(tunnel, keys, index, initiation.sender_index, initiator=False, now=now)
+        self._sessions[index] = session
+        self._retire(tunnel.install(session))
+        if source != tunnel.endpoint:
+            self._move(tunnel, source)
+        self._outbox.append((source, [self._with_macs(tunnel, body, now)]))
+        self._arm(tunnel)
+
+    def _lookup(self, public: bytes) -> RemoteStatic | None:
+        tunnel = self.tunnels.get(public)
+        return tunnel.remote if tunnel is not None else None
+
+    def _handle_response(self, message: bytes, source: Address, now: float) -> None:
+        if not check_mac1(message, self.identity.mac1_key):
+            raise BadPacket(DropReason.BAD_MAC1)
+        if now < self._under_load_until:
+            self._demand_cookie(message, source, now)
+        (receiver,) = _unpack_index(message, 8)
+        tunnel = self._pending.get(receiver)
+        if tunnel is None or tunnel.pending is None:
+            raise BadPacket(DropReason.HANDSHAKE_FAILED)
+        keys = noise.consume_response(self.identity, tunnel.pending, message)
+        (remote_index,) = _unpack_index(message, 4)
+        del self._pending[receiver]
+        tunnel.pending = None
+        session = Session(tunnel, keys, receiver, remote_index, initiator=True, now=now)
+        session.started_at = tunnel.started_at
+        self._sessions[receiver] = session
+        self._retire(tunnel.install(session))
+        if source != tunnel.endpoint:
+            self._move(tunnel, source)
+        tunnel.timers.retransmit_at = NEVER
+        tunnel.timers.silence_at = NEVER
+        tunnel.attempts = 0
+        self._completed(tunnel, session, now)
+        # The responder may not send before it has heard the new key: say something at once.
+        if tunnel.staged:
+            self._flush(tunnel, now)
+        else:
+            self._send_keepalive(tunnel, now)
+        self._arm(tunnel)
+
+    def _handle_cookie_reply(self, message: bytes, now: float) -> None:
+        (receiver,) = _unpack_index(message, 4)
+        tunnel = self._pending.get(receiver)
+        if tunnel is None:
+            session = self._sessions.get(receiver)
+            tunnel = session.tunnel if session is not None else None
+        if tunnel is None or not tunnel.sent_mac1:
+            raise BadPacket(DropReason.BAD_COOKIE)
+        tunnel.cookie = open_cookie_reply_untrusted(message, tunnel.remote.cookie_key, tunnel.sent_mac1)
+        tunnel.cookie_at = now
+        tunnel.sent_mac1 = b""  # one reply per message: a replayed one must not keep an old cookie fresh
+
+    # -- sessions and staged packets -------------------------------------------------------------------------------------
+
+    def _completed(self, tunnel: Tunnel, session: Session, now: float) -> None:
+        tunnel.handshakes += 1
+        tunnel.last_handshake = now
+        self._events.append(HandshakeCompleted(tunnel, session.initiator, now - session.started_at))
+
+    def _retire(self, dead: list[Session]) -> None:
+        for session in dead:
+            self._sessions.pop(session.local_index, None)
+
+    def _erase(self, tunnel: Tunnel) -> None:
+        self._retire(tunnel.sessions())
+        tunnel.current = tunnel.previous = tunnel.next = None
+
+    def _forget_pending(self, tunnel: Tunnel) -> None:
+        if tunnel.pending is not None:
+            self._pending.pop(tunnel.pending_index, None)
+            tunnel.pending = None
+
+    def _stage(self, tunnel: Tunnel, packets: list[bytearray], now: float) -> None:
+        if tunnel.endpoint is None or self._staged >= STAGED_TOTAL_LIMIT:
+            tunnel.staged_dropped += len(packets)
+            return
+        before = len(tunnel.staged)
+        tunnel.stage(packets)
+        self._staged += len(tunnel.staged) - before
+        if tunnel.pending is None or now >= tunnel.last_initiation_out + REKEY_TIMEOUT:
+            self._initiate(tunnel, now)
+        self._arm(tunnel)
+
+    def _flush(self, tunnel: Tunnel, now: float) -> None:
+        packets = list(tunnel.staged)
+        tunnel.staged.clear()
+        self._staged -= len(packets)
+        self.seal(tunnel, packets, now)
+
+    def drop_staged(self, tunnel: Tunnel) -> int:
+        """Give up the packets that wait for a handshake; returns how many."""
+        count = len(tunnel.staged)
+        tunnel.staged.clear()
+        tunnel.staged_dropped += count
+        self._staged -= count
+        return count
+
+    def _new_index(self) -> int:
+        while True:
+            index = int.from_bytes(self._rng(4), "little")
+            if index not in self._sessions and index not in self._pending:
+                return index
+
+    def _jitter(self) -> float:
+        return int.from_bytes(self._rng(2), "little") / 65536 * MAX_TIMER_JITTER
