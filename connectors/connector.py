@@ -1,0 +1,35 @@
+"""A site's connector: the virtual router between the PoP and a LAN."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
+
+from connectors.endpoint import Endpoint
+from connectors.proto import PacketSide, SiteRouter
+from edge.proto.types import Address
+
+
+class Connector(Endpoint):
+    """Routes `routes`, the prefixes of the site, to the hosts of `lan` and back; true addresses both ways."""
+
+    def __init__(
+        self,
+        name: str,
+        private_key: bytes,
+        pop_public: bytes,
+        pop: Address,
+        lan: PacketSide,
+        routes: list[IPv4Network | IPv6Network],
+        *,
+        address: bytes | None = None,
+        psk: bytes | None = None,
+        keepalive: float | None = 25.0,
+        bind: Address | None = None,
+        rng: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.router = SiteRouter(lan, routes, address=address)
+        super().__init__(
+            name, private_key, pop_public, pop, self.router, psk=psk, keepalive=keepalive, bind=bind, rng=rng
+        )

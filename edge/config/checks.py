@@ -1,0 +1,284 @@
+"""What a configuration must satisfy beyond its form: alike for files and for worlds built in code."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from operator import itemgetter
+from typing import NamedTuple
+
+from edge.config.keys import public_key
+from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
+from edge.document import Path, Prefix, address_bytes, address_text, did_you_mean
+from edge.proto.forwarding.policy import Action
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+NAME_RULE = "letters, digits, dot, dash and underscore, at most 63, starting with a letter or digit"
+MIN_MTU_V6 = 1280  # RFC 8200 section 5
+
+# RFC 7748 section 6.1: with these the shared secret is zero whatever the private key.
+# Seven encodings, the top bit ignored.
+_P = 2**255 - 19
+_ORDER_8 = (
+    325606250916557431795983626356110631294008115727848805560023387167927233504,
+    39382357235489614581723060781553021112529911719440698176882885853963445705823,
+)
+LOW_ORDER = frozenset(n.to_bytes(32, "little") for n in (0, 1, *_ORDER_8, _P - 1, _P, _P + 1))
+
+UNROUTABLE = tuple(
+    Prefix.parse(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
+                 "::/127", "::ffff:0:0/96", "fe80::/10", "ff00::/8")
+)  # fmt: skip
+
+
+class Finding(NamedTuple):
+    """One mistake; `path` is where in edge.yaml, as in ``("tunnels", "hq", "routes", 0)``."""
+
+    path: Path
+    message: str
+    fix: str = ""
+
+
+def check(config: EdgeConfig) -> list[Finding]:
+    """Everything that is wrong with `config`, in no particular order."""
+    findings = [*_listen(config), *_keys(config)]
+    for vnet in config.vnets.values():
+        findings += _vnet(vnet)
+        findings += _policy(vnet, config)
+    for tunnel in config.tunnels.values():
+        findings += _tunnel(tunnel, config)
+    by_vnet: dict[str, list[TunnelConfig]] = {}
+    for tunnel in config.tunnels.values():
+        by_vnet.setdefault(tunnel.vnet, []).append(tunnel)
+    for name, tunnels in by_vnet.items():
+        if name in config.vnets:
+            findings += _overlaps(config.vnets[name], tunnels)
+    return findings
+
+
+def is_name(word: str) -> bool:
+    """Whether `word` may name a PoP, vnet or tunnel: it becomes a metric label and a file name."""
+    return NAME.match(word) is not None
+
+
+def _name(path: Path, name: str) -> Iterator[Finding]:
+    if not is_name(name):
+        yield Finding(path, f"{name!r} is not a name", f"use {NAME_RULE}")
+
+
+def _listen(config: EdgeConfig) -> Iterator[Finding]:
+    yield from _name(("name",), config.name)
+    for key, address in (("wireguard", config.listen), ("metrics", config.metrics)):
+        if address is not None and address_bytes(address[0]) is None:
+            yield Finding(
+                ("listen", key), f"{address[0]!r} is not an IP address", "listen on one such as 127.0.0.1"
+            )
+    if config.endpoint:
+        outer, key = address_bytes(config.endpoint.rpartition(":")[0].strip("[]")), "endpoint"
+    else:
+        outer, key = address_bytes(config.listen[0]), "listen.wireguard"
+    if outer is None or not any(outer):
+        return
+    for tunnel in config.tunnels.values():
+        for index, route in enumerate(tunnel.routes):
+            if route.length and route.covers(outer):
+                yield Finding(
+                    ("tunnels", tunnel.name, "routes", index),
+                    f"{route} holds the PoP's outer address {address_text(outer)}: "
+                    "the tunnel would run inside itself",
+                    f"route a longer prefix without it, or change `{key}`",
+                )
+
+
+def _keys(config: EdgeConfig) -> Iterator[Finding]:
+    own = public_key(config.private_key)
+    seen: dict[bytes, TunnelConfig] = {}
+    for tunnel in config.tunnels.values():
+        path: Path = ("tunnels", tunnel.name, "public_key")
+        key = tunnel.public_key
+        if key == own:
+            yield Finding(
+                path, "this is the PoP's own public key", "write the peer's: `wg pubkey < its private key`"
+            )
+        elif key[:31] + bytes([key[31] & 0x7F]) in LOW_ORDER:
+            yield Finding(
+                path, "a low-order point, with which no secret can be agreed", "generate a new key pair"
+            )
+        elif (other := seen.setdefault(key, tunnel)) is not tunnel:
+            yield Finding(
+                path,
+                f"tunnels {other.name!r} (vnet {other.vnet}) and {tunnel.name!r} (vnet {tunnel.vnet}) "
+                "have the same public key",
+                "a key is one tunnel: generate another",
+            )
+
+
+def _vnet(vnet: VnetConfig) -> Iterator[Finding]:
+    path: Path = ("vnets", vnet.name)
+    yield from _name(path, vnet.name)
+    for key, pool, version, longest in (("pool", vnet.pool, 4, 30), ("pool6", vnet.pool6, 6, 126)):
+        if pool is None:
+            continue
+        if pool.version != version:
+            yield Finding((*path, key), f"{pool} is not IPv{version}", f"`{key}` takes IPv{version}")
+        elif pool.length > longest:
+            yield Finding((*path, key), f"{pool} has no room for clients", f"/{longest} or shorter")
+        elif pool.length == 0 or any(pool.overlaps(bad) for bad in UNROUTABLE):
+            yield Finding(
+                (*path, key), f"{pool} holds addresses that are never routed", "take a private prefix"
+            )
+    if vnet.default is Action.LOG:
+        yield Finding((*path, "default"), "`log` decides nothing", "allow, block or reject")
+    if not vnet.hook_budget > 0:
+        yield Finding((*path, "hook_budget"), "no hook could keep to it", "5ms is a good start")
+    if vnet.pool6 is not None and vnet.mtu < MIN_MTU_V6:
+        yield Finding(
+            (*path, "mtu"), f"{vnet.mtu} is too small for IPv6", f"{MIN_MTU_V6} or more, or no `pool6`"
+        )
+
+
+def _policy(vnet: VnetConfig, config: EdgeConfig) -> Iterator[Finding]:
+    path: Path = ("vnets", vnet.name, "policy")
+    tunnels = [tunnel for tunnel in config.tunnels.values() if tunnel.vnet == vnet.name]
+    known = {
+        "tunnel": {tunnel.name for tunnel in tunnels},
+        "client": {tunnel.name for tunnel in tunnels if tunnel.kind is Kind.CLIENT},
+        "site": {tunnel.site for tunnel in tunnels if tunnel.site},
+    }
+    seen: set[str] = set()
+    for index, rule in enumerate(vnet.policy):
+        if rule.id in seen:
+            yield Finding(
+                (*path, index, "id"), f"two rules are called {rule.id!r}", "rename one: counters go by id"
+            )
+        seen.add(rule.id)
+        yield from _name((*path, index, "id"), rule.id)
+        for side, selector in (("from", rule.source), ("to", rule.destination)):
+            for word, names in known.items():
+                for name in _selected(selector, word):
+                    if name not in names:
+                        yield Finding(
+                            (*path, index, side, word),
+                            f"vnet {vnet.name} has no {word} {name!r}",
+                            did_you_mean(name, names),
+                        )
+
+
+def _selected(selector: object, word: str) -> Iterable[str]:
+    return sorted(getattr(selector, word + "s", None) or ())
+
+
+def _tunnel(tunnel: TunnelConfig, config: EdgeConfig) -> Iterator[Finding]:
+    path: Path = ("tunnels", tunnel.name)
+    yield from _name(path, tunnel.name)
+    if tunnel.keepalive is not None and not 1 <= tunnel.keepalive <= 65535:
+        yield Finding(
+            (*path, "keepalive"), "between 1s and 65535s", "25s suits most NATs; leave it out for none"
+        )
+    if tunnel.endpoint is not None and address_bytes(tunnel.endpoint[0]) is None:
+        yield Finding(
+            (*path, "endpoint"), f"{tunnel.endpoint[0]!r} is not an IP address", "names are not resolved"
+        )
+    if tunnel.kind is Kind.CLIENT and tunnel.routes:
+        yield Finding(
+            (*path, "routes"), "a client has addresses, not routes", "write `kind: connector` for a site"
+        )
+    if not tunnel.addresses and not tunnel.routes:
+        what = "addresses" if tunnel.kind is Kind.CLIENT else "routes"
+        yield Finding(path, f"without {what} no packet can ever pass", f"add `{what}: [...]`")
+    if (vnet := config.vnets.get(tunnel.vnet)) is None:
+        yield Finding(
+            (*path, "vnet"), f"unknown vnet {tunnel.vnet!r}", did_you_mean(tunnel.vnet, config.vnets)
+        )
+        return
+    for index, address in enumerate(tunnel.addresses):
+        if problem := _address_problem(address, vnet):
+            yield Finding((*path, "addresses", index), *problem)
+    for index, route in enumerate(tunnel.routes):
+        if problem := _route_problem(route, tunnel, vnet):
+            yield Finding((*path, "routes", index), *problem)
+
+
+def _address_problem(address: bytes, vnet: VnetConfig) -> tuple[str, str] | None:
+    size = len(address)
+    pool = vnet.pool if size == 4 else vnet.pool6
+    if pool is None:
+        return f"{address_text(address)}: vnet {vnet.name} has no IPv6 pool", "add `pool6` to the vnet"
+    if len(pool.address) != size:
+        return None  # the pool itself is wrong, which is said there
+    offset = int.from_bytes(address) - int.from_bytes(pool.address)
+    last = (1 << (size * 8 - pool.length)) - 1
+    if 1 < offset < last or (size == 16 and offset == last):
+        return None
+    text = address_text(address)
+    if not 0 <= offset <= last:
+        return f"{text} is outside the pool {pool} of vnet {vnet.name}", "take a free address of the pool"
+    if offset == 1:
+        return (
+            f"{text} is the PoP's own address in vnet {vnet.name}",
+            "take another: the pool's first is the PoP's",
+        )
+    return f"{text} is the network or broadcast address of {pool}", "take one between the first and the last"
+
+
+def _route_problem(route: Prefix, tunnel: TunnelConfig, vnet: VnetConfig) -> tuple[str, str] | None:
+    if route.length == 0:
+        if tunnel.default_route:
+            return None
+        return f"{route} takes everything that no other route takes", "if meant, add `default_route: true`"
+    if any(route.overlaps(bad) for bad in UNROUTABLE):
+        return f"{route} holds addresses that are never routed", "route unicast prefixes only"
+    if route.version == 6 and vnet.mtu < MIN_MTU_V6:
+        return (
+            f"{route}: the MTU of vnet {vnet.name}, {vnet.mtu}, is too small for IPv6",
+            f"mtu: {MIN_MTU_V6}",
+        )
+    for pool in vnet.pools:
+        if route.overlaps(pool) and not (vnet.nested_routes and route != pool and route.covers(pool.address)):
+            return (
+                f"{route} overlaps the pool {pool} of vnet {vnet.name}",
+                "move the pool, or route another prefix",
+            )
+    return None
+
+
+def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding]:
+    """One pass over all prefixes in order: whatever holds a prefix comes before it and is still open."""
+    entries = []
+    for tunnel in tunnels:
+        for key, prefixes in (("addresses", map(Prefix.of, tunnel.addresses)), ("routes", tunnel.routes)):
+            for index, prefix in enumerate(prefixes):
+                address, length = prefix
+                spare = len(address) * 8 - length
+                first = int.from_bytes(address)
+                entries.append(
+                    (len(address), first, length, first + (1 << spare), prefix, tunnel.name, key, index)
+                )
+    entries.sort(key=itemgetter(0, 1, 2))
+    holders: list[tuple[int, int, Prefix, str]] = []
+    for size, first, _, end, prefix, name, key, index in entries:
+        while holders and (holders[-1][0] != size or holders[-1][1] <= first):
+            holders.pop()
+        if holders:
+            _, _, other, owner = holders[-1]
+            if other == prefix:
+                whose = (
+                    f"tunnel {name!r} has it twice"
+                    if owner == name
+                    else f"tunnels {owner!r} and {name!r} both have it"
+                )
+                yield Finding(
+                    ("tunnels", name, key, index),
+                    f"{prefix} in vnet {vnet.name}: {whose}",
+                    "one prefix, one tunnel",
+                )
+            elif not vnet.nested_routes and other.length:
+                yield Finding(
+                    ("tunnels", name, key, index),
+                    f"{prefix} of tunnel {name!r} lies inside {other} of tunnel {owner!r} "
+                    f"in vnet {vnet.name}",
+                    f"split {other}, or set `nested_routes: true` in vnet {vnet.name}: "
+                    "then the longest prefix wins",
+                )
+        holders.append((size, end, prefix, name))

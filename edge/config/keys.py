@@ -1,0 +1,55 @@
+"""Key files: one base64 key, readable by its owner alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from edge.document import key_bytes
+
+
+class BadKeyFile(Exception):
+    """What is wrong with a key file, and the fix; never what is in it."""
+
+    def __init__(self, message: str, fix: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+
+
+def read_key(path: Path) -> bytes:
+    """The 32 bytes of the key in `path`. BadKeyFile if others may read or write it, or it holds no key."""
+    try:
+        # Not blocking: a FIFO in the place of a key file must not hang the start.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise BadKeyFile(
+            f"key file {path}: {error.strerror}", "`wg genkey` writes one; check the path"
+        ) from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise BadKeyFile(f"key file {path}: not a regular file", "name a file that holds the key")
+        if status.st_mode & 0o077:
+            mode = stat.S_IMODE(status.st_mode)
+            raise BadKeyFile(f"key file {path}: others may use it (mode {mode:04o})", f"chmod 600 {path}")
+        if status.st_uid not in (os.geteuid(), 0):
+            raise BadKeyFile(f"key file {path}: it belongs to another user", f"chown {os.geteuid()} {path}")
+        text = os.read(descriptor, 128)
+    finally:
+        os.close(descriptor)
+    key = key_bytes(text.decode("ascii", "replace").strip())
+    if key is None:
+        raise BadKeyFile(
+            f"key file {path}: not a WireGuard key", "one line of 44 base64 characters, as `wg genkey`"
+        )
+    return key
+
+
+def public_key(private_key: bytes) -> bytes:
+    own = X25519PrivateKey.from_private_bytes(private_key)
+    return own.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)

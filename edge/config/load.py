@@ -1,0 +1,153 @@
+"""edge.yaml and tunnels.d/*.yaml -> EdgeConfig, or every mistake in all of them at once."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+
+from edge.config.checks import check
+from edge.config.file import EdgeFile, TunnelFile, VnetFile
+from edge.config.hooks import BadHook, find_hook
+from edge.config.keys import BadKeyFile, read_key
+from edge.config.rules import rule
+from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
+from edge.document import Document, Path, key_bytes
+from edge.errors import ConfigError, Problem
+from edge.proto.forwarding.policy import Action
+
+TUNNELS_FOLDER = "tunnels.d"
+NO_KEY = bytes(32)  # stands in while other mistakes are collected; never leaves this module
+
+
+def load(path: FilePath) -> EdgeConfig:
+    """The configuration in `path` and in tunnels.d beside it; ConfigError with everything that is wrong."""
+    return _Loading(path).run()
+
+
+class _Loading:
+    """The documents of one load, and what was found wrong in them."""
+
+    def __init__(self, path: FilePath) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self.main: Document | None = None
+        self.own: dict[str, Document] = {}  # tunnels with a file of their own
+
+    def run(self) -> EdgeConfig:
+        edge = self._read_main()
+        files = dict(edge.tunnels) if edge else {}
+        for name, file in self._read_tunnels().items():
+            if name in files:
+                self.problem(
+                    ("tunnels", name), f"tunnel {name!r} is also in {self.path}", "delete one of the two"
+                )
+            files[name] = file
+        if edge is None:
+            raise ConfigError(sorted(self.problems, key=self._order))
+        config = EdgeConfig(
+            name=edge.name,
+            listen=edge.listen.wireguard.address,
+            private_key=self._key(("private_key_file",), edge.private_key_file) or NO_KEY,
+            vnets={name: self._vnet(name, vnet) for name, vnet in edge.vnets.items()},
+            tunnels={name: self._tunnel(name, tunnel) for name, tunnel in files.items()},
+            metrics=edge.listen.metrics.address if edge.listen.metrics else None,
+            state=self.path.parent / edge.state if edge.state else None,
+            endpoint=str(edge.endpoint) if edge.endpoint else "",
+        )
+        for path, message, fix in check(config):
+            self.problem(path, message, fix)
+        if self.problems:
+            raise ConfigError(sorted(self.problems, key=self._order))
+        return config
+
+    def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
+        """The main file first, then by place."""
+        return problem.file != str(self.path), problem.file, problem.line, problem.column
+
+    def problem(self, path: Path, message: str, fix: str) -> None:
+        """Place a mistake in the file that holds `path`."""
+        document = self.main
+        if len(path) > 1 and path[0] == "tunnels" and path[1] in self.own:
+            document, path = self.own[str(path[1])], path[2:]
+        assert document is not None
+        self.problems.append(document.problem(path, message, fix))
+
+    def _read_main(self) -> EdgeFile | None:
+        try:
+            self.main = Document.read(self.path)
+            return self.main.decode(EdgeFile)
+        except ConfigError as error:
+            self.problems += error.problems
+            return None
+
+    def _read_tunnels(self) -> dict[str, TunnelFile]:
+        found = {}
+        for path in sorted((self.path.parent / TUNNELS_FOLDER).glob("[!.]*.yaml")):
+            try:
+                document = Document.read(path)
+                found[path.stem] = document.decode(TunnelFile)
+                self.own[path.stem] = document
+            except ConfigError as error:
+                self.problems += error.problems
+        return found
+
+    def _key(self, path: Path, name: str) -> bytes | None:
+        if key_bytes(name) is not None:
+            self.problem(
+                path, "this is a key, not the name of a file", "put it into a file, chmod 600, and name that"
+            )
+            return None
+        folder = self.path.parent
+        if len(path) > 1 and path[1] in self.own:
+            folder /= TUNNELS_FOLDER
+        try:
+            return read_key(folder / name)
+        except BadKeyFile as error:
+            self.problem(path, error.message, error.fix)
+            return None
+
+    def _vnet(self, name: str, file: VnetFile) -> VnetConfig:
+        path: Path = ("vnets", name)
+        hooks = []
+        for index, hook in enumerate(file.hooks):
+            try:
+                hooks.append(find_hook(hook))
+            except BadHook as error:
+                self.problem((*path, "hooks", index), error.message, error.fix)
+        for index, text in enumerate(file.policy):
+            if other := sorted(text.vnets - {name}):
+                message = f"rule {text.id!r} is for vnet {other[0]!r}, but this is the policy of {name!r}"
+                self.problem(
+                    (*path, "policy", index), message, "delete `vnet:`, or move the rule to that vnet"
+                )
+        return VnetConfig(
+            name=name,
+            pool=file.pool,
+            pool6=file.pool6,
+            mtu=file.mtu,
+            default=Action(file.default),
+            policy=tuple(rule(text) for text in file.policy),
+            hooks=tuple(hooks),
+            hook_budget=float(file.hook_budget),
+            nested_routes=file.nested_routes,
+        )
+
+    def _tunnel(self, name: str, file: TunnelFile) -> TunnelConfig:
+        preshared_key = None
+        if file.preshared_key_file is not None:
+            preshared_key = self._key(("tunnels", name, "preshared_key_file"), file.preshared_key_file)
+        return TunnelConfig(
+            name=name,
+            vnet=file.vnet,
+            kind=file.kind,
+            public_key=bytes(file.public_key),
+            preshared_key=preshared_key,
+            addresses=tuple(map(bytes, file.addresses)),
+            routes=file.routes,
+            site=(name if file.kind is Kind.CONNECTOR else "") if file.site is None else file.site,
+            user=file.user or "",
+            groups=file.groups,
+            tags=file.tags,
+            keepalive=None if file.keepalive is None else float(file.keepalive),
+            endpoint=None if file.endpoint is None else file.endpoint.address,
+            default_route=file.default_route,
+        )

@@ -1,0 +1,218 @@
+"""Rules as people write them, in edge.yaml and in scenarios, and what they mean to the forwarder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+import msgspec
+
+from edge.document import Prefixes, Words, did_you_mean
+from edge.proto.forwarding.policy import Action, Rule, Selector
+
+PROTOCOLS: Mapping[str, int] = {
+    "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
+    "icmpv6": 58, "ospf": 89, "sctp": 132,
+}  # fmt: skip
+WITH_PORTS = ("tcp", "udp", "sctp")
+ICMP_TYPES: Mapping[str, tuple[tuple[int, int], ...]] = {  # (protocol, type) in each family that has it
+    "echo-reply": ((1, 0), (58, 129)),
+    "unreachable": ((1, 3), (58, 1)),
+    "packet-too-big": ((58, 2),),
+    "echo-request": ((1, 8), (58, 128)),
+    "time-exceeded": ((1, 11), (58, 3)),
+    "parameter-problem": ((1, 12), (58, 4)),
+    "timestamp-request": ((1, 13),),
+    "timestamp-reply": ((1, 14),),
+}
+
+
+def _items(value: object) -> list[object]:
+    if value == []:
+        raise ValueError("an empty list; leave the key out, or name something")
+    return value if isinstance(value, list) else [value]
+
+
+def _one_or_many(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"anyOf": [schema, {"type": "array", "items": schema, "minItems": 1}]}
+
+
+class Protocols(tuple[int, ...]):
+    """``tcp``, a number, or a list of such."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[Mapping[str, Any]] = _one_or_many(
+        {"anyOf": [{"enum": list(PROTOCOLS)}, {"type": "integer", "minimum": 0, "maximum": 255}]}
+    )
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        return cls(map(cls._number, _items(value)))
+
+    @staticmethod
+    def _number(item: object) -> int:
+        if isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= 255:
+            return item
+        if isinstance(item, str) and item in PROTOCOLS:
+            return PROTOCOLS[item]
+        raise ValueError(f"unknown protocol {item!r}; {did_you_mean(str(item), PROTOCOLS)}")
+
+
+class Ports(tuple[tuple[int, int, int], ...]):
+    """``udp/5060``, ``tcp/8000-8999``, ``443`` for TCP and UDP, or a list, as (protocol, first, last)."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[Mapping[str, Any]] = _one_or_many(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": f"^(({'|'.join(WITH_PORTS)})/)?[0-9]{{1,5}}(-[0-9]{{1,5}})?$"},
+                {"type": "integer", "minimum": 0, "maximum": 65535},
+            ]
+        }
+    )
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        return cls(entry for item in _items(value) for entry in cls._entries(item))
+
+    @staticmethod
+    def _entries(item: object) -> list[tuple[int, int, int]]:
+        text = str(item) if isinstance(item, (int, str)) and not isinstance(item, bool) else ""
+        match = re.fullmatch(r"(?:([a-z]+)/)?([0-9]{1,5})(?:-([0-9]{1,5}))?", text, re.ASCII)
+        if not match or (match[1] or "tcp") not in WITH_PORTS:
+            raise ValueError(f"{item!r} is not a port; write udp/5060, tcp/8000-8999, or 443 for TCP and UDP")
+        first, last = int(match[2]), int(match[3] or match[2])
+        if not first <= last <= 65535:
+            raise ValueError(
+                f"{item!r} is not a range of ports: the first must not exceed the last, nor that 65535"
+            )
+        names = (match[1],) if match[1] else ("tcp", "udp")
+        return [(PROTOCOLS[name], first, last) for name in names]
+
+
+class PortRanges(tuple[tuple[int, int], ...]):
+    """``53``, ``1024-65535``, or a list of such; the protocol is the rule's."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[Mapping[str, Any]] = _one_or_many(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?$"},
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+            ]
+        }
+    )
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        return cls(map(cls._range, _items(value)))
+
+    @staticmethod
+    def _range(item: object) -> tuple[int, int]:
+        match = re.fullmatch(
+            r"([0-9]{1,5})(?:-([0-9]{1,5}))?", "" if isinstance(item, bool) else str(item), re.ASCII
+        )
+        if not match:
+            raise ValueError(
+                f"{item!r} is not a port here; write 53 or 1024-65535, and `protocol:` beside `from`"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not 1 <= first <= last <= 65535:
+            raise ValueError(f"{item!r} is not a range of ports between 1 and 65535")
+        return first, last
+
+
+class IcmpTypes(tuple[tuple[int, int], ...]):
+    """``echo-request``, a type number, or a list of such, as (protocol, type) of both families."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[Mapping[str, Any]] = _one_or_many(
+        {"anyOf": [{"enum": list(ICMP_TYPES)}, {"type": "integer", "minimum": 0, "maximum": 255}]}
+    )
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        return cls(entry for item in _items(value) for entry in cls._entries(item))
+
+    @staticmethod
+    def _entries(item: object) -> tuple[tuple[int, int], ...]:
+        if isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= 255:
+            return ((PROTOCOLS["icmp"], item), (PROTOCOLS["icmpv6"], item))
+        if isinstance(item, str) and item in ICMP_TYPES:
+            return ICMP_TYPES[item]
+        raise ValueError(f"unknown ICMP type {item!r}; {did_you_mean(str(item), ICMP_TYPES)}")
+
+
+class SelectorFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """One side of a rule: all keys given must match, each by any one of its values."""
+
+    any: Literal[True] | None = None  # says in words that nothing restricts
+    vnet: Words | None = None
+    address: Prefixes | None = None
+    cidr: Prefixes | None = None  # the same, for those who say it so
+    tunnel: Words | None = None
+    site: Words | None = None
+    client: Words | None = None
+    user: Words | None = None
+    group: Words | None = None
+    tag: Words | None = None
+    kind: Words | None = None
+    port: PortRanges | None = None
+
+    def __post_init__(self) -> None:
+        if self.any and any(getattr(self, name) for name in self.__struct_fields__ if name != "any"):
+            raise ValueError("`any: true` beside other keys; they would restrict it")
+        for kind in self.kind or ():
+            if kind not in ("connector", "client"):
+                raise ValueError(f"unknown kind {kind!r}; {did_you_mean(kind, ('connector', 'client'))}")
+
+
+class RuleFile(
+    msgspec.Struct,
+    kw_only=True,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"source": "from", "destination": "to"},
+):
+    """``{id: voice, to: {site: hq}, ports: [udp/5060], action: allow}``; what is left out is open."""
+
+    id: str
+    action: Action
+    source: SelectorFile = SelectorFile()
+    destination: SelectorFile = SelectorFile()
+    protocol: Protocols | None = None
+    ports: Ports | None = None  # destination; source ports are `from: {port: ...}`
+    icmp: IcmpTypes | None = None
+
+    @property
+    def vnets(self) -> frozenset[str]:
+        """The virtual networks that the rule is for, if it names any."""
+        return frozenset((*(self.source.vnet or ()), *(self.destination.vnet or ())))
+
+
+def rule(text: RuleFile) -> Rule:
+    """What the forwarder is asked to do."""
+    return Rule(
+        id=text.id,
+        action=text.action,
+        source=_selector(text.source),
+        destination=_selector(text.destination),
+        protocols=tuple(text.protocol or ()),
+        services=tuple(text.ports or ()),
+        icmp=tuple(text.icmp or ()),
+    )
+
+
+def _selector(text: SelectorFile) -> Selector:
+    return Selector(
+        prefixes=(*(text.address or ()), *(text.cidr or ())),
+        tunnels=tuple(text.tunnel or ()),
+        sites=tuple(text.site or ()),
+        clients=tuple(text.client or ()),
+        users=tuple(text.user or ()),
+        groups=tuple(text.group or ()),
+        tags=tuple(text.tag or ()),
+        kinds=tuple(text.kind or ()),
+        ports=tuple(text.port or ()),
+    )

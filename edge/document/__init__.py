@@ -1,0 +1,39 @@
+"""Strict documents: YAML text to typed structs, with every mistake named by file, line, column and fix."""
+
+from edge.document.decode import Document, load, schema
+from edge.document.diagnose import did_you_mean
+from edge.document.parse import MAX_BYTES, MAX_NODES, Path
+from edge.document.scalars import (
+    Duration,
+    HostPort,
+    IPAddress,
+    Prefix,
+    Prefixes,
+    PublicKey,
+    Scalar,
+    Words,
+    address_bytes,
+    address_text,
+    key_bytes,
+)
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_NODES",
+    "Document",
+    "Duration",
+    "HostPort",
+    "IPAddress",
+    "Path",
+    "Prefix",
+    "Prefixes",
+    "PublicKey",
+    "Scalar",
+    "Words",
+    "address_bytes",
+    "address_text",
+    "did_you_mean",
+    "key_bytes",
+    "load",
+    "schema",
+]

@@ -1,0 +1,94 @@
+"""Plain data -> typed structs, with every problem at its place.
+
+msgspec converts in one fast pass and stops at the first mistake. Only then does `diagnose` walk data and
+types side by side, and only then is the text parsed again for positions: a good file pays for neither.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from itertools import islice
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+import msgspec
+
+from edge.document.diagnose import mismatches
+from edge.document.parse import MAX_BYTES, MAX_PROBLEMS, Parsed, Path, parse
+from edge.document.scalars import decode_scalar, scalar_schema
+from edge.errors import ConfigError, Problem
+
+T = TypeVar("T")
+
+
+class Document:
+    """One file as data, and the way back from data to places in it."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.file = file
+        self._text = text
+        parsed = parse(text, file)
+        if parsed.problems:
+            raise ConfigError(parsed.problems)
+        self.data = parsed.data
+
+    @classmethod
+    def read(cls, path: FilePath) -> Document:
+        """The document in `path`; ConfigError if it cannot be read as one."""
+        file = str(path)
+        try:
+            with path.open("rb") as stream:
+                raw = stream.read(MAX_BYTES + 1)
+        except OSError as error:
+            fix = "name an existing file" if isinstance(error, FileNotFoundError) else "check its permissions"
+            raise ConfigError([Problem(file, 0, 0, error.strerror or str(error), fix)]) from error
+        if len(raw) > MAX_BYTES:
+            raise ConfigError([Problem(file, 0, 0, f"larger than {MAX_BYTES // 2**20} MiB", "split it")])
+        try:
+            text = raw.decode()
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            column = error.start - raw.rfind(b"\n", 0, error.start)
+            raise ConfigError([Problem(file, line, column, "not UTF-8", "save the file as UTF-8")]) from error
+        return cls(text, file)
+
+    def decode(self, kind: type[T]) -> T:
+        """The document as a `kind`, a msgspec.Struct; ConfigError with all that does not fit."""
+        try:
+            return msgspec.convert(self.data, kind, dec_hook=decode_scalar)
+        except msgspec.ValidationError as error:
+            raise ConfigError(self.diagnose(kind) or [self.problem((), str(error))]) from error
+
+    def diagnose(self, kind: type) -> list[Problem]:
+        """Everything in the document that does not fit `kind`."""
+        found = islice(mismatches(self.data, kind, ()), MAX_PROBLEMS)
+        problems = [self.problem(path, message, fix, key=at_key) for path, message, fix, at_key in found]
+        return sorted(problems, key=lambda problem: (problem.line, problem.column))
+
+    def problem(self, path: Path, message: str, fix: str = "", *, key: bool = False) -> Problem:
+        """A problem with the value at `path` (or its key), placed at it or at what encloses it."""
+        line, column = self.position(path, key=key)
+        return Problem(self.file, line, column, message, fix)
+
+    def position(self, path: Path, *, key: bool = False) -> tuple[int, int]:
+        """Line and column, from 1, of the value at `path` or of the nearest value around it."""
+        if key and path in self._positions.keys:
+            return self._positions.keys[path]
+        while path and path not in self._positions.values:
+            path = path[:-1]
+        return self._positions.values.get(path, (1, 1))
+
+    @cached_property
+    def _positions(self) -> Parsed:
+        return parse(self._text, self.file, positions=True)
+
+
+def load(source: FilePath | str, kind: type[T], file: str | None = None) -> T:
+    """`source`, a path or the text itself, as a `kind`; `file` is what messages call it."""
+    document = Document.read(source) if isinstance(source, FilePath) else Document(source, file or "<text>")
+    return document.decode(kind)
+
+
+def schema(kind: type) -> dict[str, Any]:
+    """JSON Schema of `kind`, for editors."""
+    return msgspec.json.schema(kind, schema_hook=scalar_schema)

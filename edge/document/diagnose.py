@@ -1,0 +1,171 @@
+"""Everything in plain data that does not fit a type, not only the first mistake."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from enum import EnumType
+from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, Union, get_args, get_origin
+
+import msgspec
+
+from edge.document.parse import Path
+from edge.document.scalars import decode_scalar
+
+_SEQUENCES = (list, tuple, set, frozenset, Sequence)
+_MAPPINGS = (dict, Mapping)
+_AMBIGUOUS_BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+
+
+class Mismatch(NamedTuple):
+    path: Path
+    message: str
+    fix: str = ""
+    at_key: bool = False  # the key is wrong, not the value
+
+
+def mismatches(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
+    """Walk `data` along the type `kind`: collections here, single values by msgspec's own conversion."""
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    origin, arguments = get_origin(plain) or plain, get_args(plain)
+    if origin in (Union, types.UnionType):
+        yield from _union(data, kind, arguments, path)
+    elif _is_struct(origin) and isinstance(data, dict):
+        yield from _struct(data, origin, path)
+    elif origin in _MAPPINGS and isinstance(data, dict) and arguments:
+        for key, value in data.items():
+            for mismatch in _value(key, arguments[0], ()):
+                yield Mismatch((*path, key), mismatch.message, mismatch.fix, at_key=True)
+            yield from mismatches(value, arguments[1], (*path, key))
+    elif origin in _SEQUENCES and isinstance(data, list) and arguments and arguments[1:] in ((), (...,)):
+        clean = True
+        for index, item in enumerate(data):
+            for mismatch in mismatches(item, arguments[0], (*path, index)):
+                clean = False
+                yield mismatch
+        if clean:
+            yield from _value(data, kind, path)
+    else:
+        yield from _value(data, kind, path)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A fix for a word that is not known: the nearest one, or all of them."""
+    choices = sorted(known)
+    if near := difflib.get_close_matches(word, choices, n=1, cutoff=0.6):
+        return f"did you mean {near[0]!r}?"
+    return f"known: {', '.join(choices)}" if choices else ""
+
+
+def _is_struct(kind: Any) -> TypeGuard[type[msgspec.Struct]]:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _struct(data: dict[str, Any], kind: type[msgspec.Struct], path: Path) -> Iterable[Mismatch]:
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    tag_field = kind.__struct_config__.tag_field
+    clean = True
+    for key, value in data.items():
+        if key in fields:
+            for mismatch in mismatches(value, fields[key].type, (*path, key)):
+                clean = False
+                yield mismatch
+        elif key != tag_field and kind.__struct_config__.forbid_unknown_fields:
+            clean = False
+            yield Mismatch((*path, key), f"unknown key {key!r}", did_you_mean(key, fields), at_key=True)
+    for name, field in fields.items():
+        if field.required and name not in data:
+            clean = False
+            yield Mismatch(path, f"missing key {name!r}", f"add `{name}: ...`")
+    if clean:  # what only the struct as a whole can tell, such as its __post_init__
+        yield from _value(data, kind, path)
+
+
+def _union(data: Any, kind: Any, members: tuple[Any, ...], path: Path) -> Iterable[Mismatch]:
+    """Follow the one member that has the shape of `data`: then the message is about what is inside."""
+    structs = [member for member in members if _is_struct(member)]
+    if isinstance(data, dict) and len(structs) > 1:
+        yield from _tagged(data, structs, path)
+        return
+    fitting = [member for member in members if _has_shape(member, data)]
+    if len(fitting) == 1:
+        yield from mismatches(data, fitting[0], path)
+    else:
+        yield from _value(data, kind, path)
+
+
+def _tagged(data: dict[str, Any], structs: list[type[msgspec.Struct]], path: Path) -> Iterable[Mismatch]:
+    tag_field = structs[0].__struct_config__.tag_field or "type"
+    by_tag = {str(struct.__struct_config__.tag): struct for struct in structs}
+    if tag_field not in data:
+        yield Mismatch(path, f"missing key {tag_field!r}", f"known: {', '.join(sorted(by_tag))}")
+    elif (tag := str(data[tag_field])) not in by_tag:
+        yield Mismatch((*path, tag_field), f"unknown {tag_field} {tag!r}", did_you_mean(tag, by_tag))
+    else:
+        yield from _struct(data, by_tag[tag], path)
+
+
+def _has_shape(member: Any, data: Any) -> bool:
+    plain = get_args(member)[0] if get_origin(member) is Annotated else member
+    origin = get_origin(plain) or plain
+    if isinstance(data, dict):
+        return origin in _MAPPINGS or _is_struct(origin)
+    if isinstance(data, list):
+        return origin in _SEQUENCES
+    return (
+        data is not None
+        and origin is not types.NoneType
+        and not (origin in _MAPPINGS or origin in _SEQUENCES or _is_struct(origin))
+    )
+
+
+def _value(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
+    try:
+        msgspec.convert(data, kind, dec_hook=decode_scalar)
+    except msgspec.ValidationError as error:
+        if (choices := _choices(kind)) and isinstance(data, (str, int)):
+            yield Mismatch(path, f"{data!r} is not one of the choices", did_you_mean(str(data), choices))
+        else:
+            message = re.sub(r" - at `[^`]*`$", "", str(error))
+            yield Mismatch(path, *_plain_words(message, data))
+
+
+def _choices(kind: Any) -> list[str]:
+    if get_origin(kind) is Literal:
+        return [str(choice) for choice in get_args(kind)]
+    members: list[Any] = list(kind) if isinstance(kind, EnumType) else []
+    return [str(member.value) for member in members]
+
+
+def _plain_words(message: str, data: Any) -> tuple[str, str]:
+    """msgspec's message in the words of a YAML file, and the fix if it is known."""
+    if expected := re.fullmatch(r"Expected `(.+)`, got `(.+)`", message):
+        wanted, got = expected.groups()
+        if wanted == "bool" and isinstance(data, str) and data.lower() in _AMBIGUOUS_BOOLS:
+            return f"{data!r} is text, not a boolean", f"write {_AMBIGUOUS_BOOLS[data.lower()]}"
+        if wanted == "str" and isinstance(data, (int, float)):
+            written = str(data).lower() if isinstance(data, bool) else str(data)
+            return f"{written} is a {_name(got)}, not text", f'quote it: "{written}"'
+        if wanted.startswith("int") and isinstance(data, str) and re.fullmatch(r"0[0-9]+", data):
+            return (
+                f"{data!r}: a leading zero is ambiguous",
+                f"write {data.lstrip('0') or '0'}, or 0o... for octal",
+            )
+        return f"expected {_names(wanted)}, not {_name(got)}", ""
+    return message, ""
+
+
+_NAMES = {
+    "str": "text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing",
+    "array": "a list", "object": "a mapping",
+}  # fmt: skip
+
+
+def _name(kind: str) -> str:
+    return {"int": "number", "float": "number", "bool": "boolean"}.get(kind) or _NAMES.get(kind, kind)
+
+
+def _names(kinds: str) -> str:
+    return " or ".join(dict.fromkeys(_NAMES.get(kind, kind) for kind in kinds.split(" | ")))

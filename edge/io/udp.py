@@ -1,0 +1,150 @@
+"""The UDP port: a non-blocking socket with generic receive and segmentation offload (udp(7) UDP_GRO, UDP_SEGMENT).
+
+One read brings up to 64 KiB of equal datagrams of one source, one write sends as much to one destination; where the
+kernel lacks either, the same calls move one datagram at a time. There is no queue here: what the socket buffer cannot
+take is a counted drop.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from itertools import groupby
+from struct import Struct
+
+import trio
+
+from edge.errors import Refused
+from edge.proto.types import Address
+
+# Linux numbers that the socket module does not name (include/uapi/linux/udp.h, asm-generic/socket.h).
+SOL_UDP = 17
+UDP_SEGMENT = 103
+UDP_GRO = 104
+SO_RCVBUFFORCE = 33
+SO_SNDBUFFORCE = 32
+
+MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of older kernels
+MAX_SEND = 65000  # an IP packet with headers stays below 65,535
+READ_SIZE = 65536
+
+_pack_segment = Struct("=H").pack
+_unpack_segment = Struct("=i").unpack_from
+_ANCILLARY = socket.CMSG_SPACE(4)
+
+Read = tuple[memoryview, int, Address]
+"""One read: bytes, segment size (the last datagram may be shorter), source. Valid until the next ``receive``."""
+
+
+class UdpPort:
+    """A bound UDP socket. `reads` is how many reads one ``receive`` brings at most (64 KiB of memory each)."""
+
+    def __init__(self, sock: socket.socket, *, reads: int = 2, gro: bool = True, gso: bool = True) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._buffers = [bytearray(READ_SIZE) for _ in range(reads)]
+        self._views = [memoryview(b) for b in self._buffers]
+        self.gso = gso
+        self.gro = gro and _try_option(sock, SOL_UDP, UDP_GRO, 1)
+        self.send_failures = 0
+        host, port = sock.getsockname()[:2]
+        self.address: Address = (host, port)
+
+    @classmethod
+    def bind(cls, address: Address, *, reads: int = 2, buffer_bytes: int = 4 << 20) -> UdpPort:
+        """Open a port on `address` (port 0: any). Refused with the remedy if that cannot be had."""
+        host, port = address
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            for force, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
+                # The forced form needs privilege; the plain one is clamped by the system's limit.
+                if not _try_option(sock, socket.SOL_SOCKET, force, buffer_bytes):
+                    _try_option(sock, socket.SOL_SOCKET, plain, buffer_bytes)
+            sock.bind((host, port))
+        except OSError as error:
+            sock.close()
+            raise _explain(error, address) from error
+        return cls(sock, reads=reads)
+
+    def close(self) -> None:
+        self._sock.close()
+
+    async def wait_readable(self) -> None:
+        await trio.lowlevel.wait_readable(self._sock)
+
+    def receive(self) -> list[Read]:
+        """What is there now, up to `reads` reads; empty if nothing is. Never waits."""
+        reads: list[Read] = []
+        receive = self._sock.recvmsg_into
+        for buffer, view in zip(self._buffers, self._views, strict=True):
+            try:
+                size, ancillary, _, source = receive([buffer], _ANCILLARY)
+            except BlockingIOError:
+                break
+            except OSError:  # an ICMP error of an earlier send, reported here; the socket is fine
+                continue
+            if not size:
+                continue
+            segment = _unpack_segment(ancillary[0][2])[0] if ancillary else size
+            reads.append((view[:size], segment, source if len(source) == 2 else source[:2]))
+        return reads
+
+    def send(self, batches: Sequence[tuple[Address, Sequence[bytes]]]) -> None:
+        """Send datagrams grouped by destination. Never waits: a full buffer or unreachable address is a counted loss."""
+        sendto = self._sock.sendto
+        for address, datagrams in batches:
+            if len(datagrams) == 1:
+                try:
+                    sendto(datagrams[0], address)
+                except OSError:
+                    self.send_failures += 1
+            else:
+                self._send_many(address, datagrams)
+
+    def _send_many(self, address: Address, datagrams: Sequence[bytes]) -> None:
+        for size, group in groupby(datagrams, len):
+            run = list(group)
+            step = max(1, min(MAX_SEGMENTS, MAX_SEND // size)) if self.gso else 1
+            for start in range(0, len(run), step):
+                self._send_run(address, run[start : start + step], size)
+
+    def _send_run(self, address: Address, run: Sequence[bytes], size: int) -> None:
+        try:
+            if len(run) == 1:
+                self._sock.sendto(run[0], address)
+            else:
+                self._sock.sendmsg(run, [(SOL_UDP, UDP_SEGMENT, _pack_segment(size))], 0, address)
+        except OSError as error:
+            if len(run) == 1 or error.errno in (errno.EAGAIN, errno.ENOBUFS):
+                self.send_failures += len(run)
+                return
+            if error.errno in (errno.EIO, errno.ENOPROTOOPT):
+                self.gso = False  # this interface or kernel cannot segment
+            for datagram in run:  # else the run was refused as a whole, e.g. larger than the path MTU
+                self._send_run(address, [datagram], size)
+
+
+def _try_option(sock: socket.socket, level: int, option: int, value: int) -> bool:
+    try:
+        sock.setsockopt(level, option, value)
+    except OSError:
+        return False
+    return True
+
+
+def _explain(error: OSError, address: Address) -> Refused:
+    where = f"udp {address[0]}:{address[1]}"
+    if error.errno == errno.EADDRINUSE:
+        return Refused(
+            f"{where}: the port is taken by another process\n"
+            f"    fix: choose another port, or see who has it:  ss -ulpn 'sport = :{address[1]}'"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return Refused(
+            f"{where}: this machine does not have that address\n    fix: one of  ip -brief address"
+        )
+    if error.errno == errno.EACCES:
+        return Refused(f"{where}: ports below 1024 need privilege\n    fix: choose a port from 1024 up")
+    return Refused(f"{where}: {error.strerror}")

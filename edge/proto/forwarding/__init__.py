@@ -1,0 +1,9 @@
+"""Forwarding inside virtual networks: routes, flows, policy, hooks. Start with ``forwarder.Forwarder``."""
+
+from edge.proto.forwarding.attachment import Attachment
+from edge.proto.forwarding.fib import Fib
+from edge.proto.forwarding.forwarder import Forwarder
+from edge.proto.forwarding.policy import Action, Flow, Party, Policy, Verdict
+from edge.proto.forwarding.vnet import VirtualNetwork
+
+__all__ = ["Action", "Attachment", "Fib", "Flow", "Forwarder", "Party", "Policy", "Verdict", "VirtualNetwork"]

@@ -1,0 +1,159 @@
+"""Flows: what was decided about a conversation, both directions, so that it is decided once.
+
+An entry carries verdict, egress and counters. Any change of policy, routes, tunnels or identity bumps the virtual
+network's generation; an entry of an older generation is decided afresh on its next packet, in the direction in which
+the conversation began.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+from edge.proto.forwarding.policy import Action, Verdict
+
+if TYPE_CHECKING:
+    from edge.proto.forwarding.attachment import Attachment
+
+FlowKey: TypeAlias = tuple[int, bytes, int, bytes, int]
+"""(protocol, source, source port, destination, destination port); for ICMP echo both ports are the identifier."""
+
+UNDECIDED = Verdict(action=Action.BLOCK, rule="undecided", reason=None)
+SWEEP_INTERVAL = 10.0
+IDLE_TIMEOUT = {
+    6: 7440.0,
+    17: 180.0,
+    1: 30.0,
+    58: 30.0,
+}  # RFC 5382 REQ-5, RFC 4787 REQ-5 and up; ICMP: RFC 5508 REQ-2
+OTHER_TIMEOUT = 180.0
+
+
+class Direction:
+    """One direction of a flow: what the data path looks up. ``egress`` is None where the packet dies."""
+
+    __slots__ = ("bytes", "egress", "flow", "generation", "mtu", "packets")
+
+    def __init__(self, flow: FlowEntry) -> None:
+        self.flow = flow
+        self.egress: Attachment | None = None
+        self.mtu = 0
+        self.generation = -1
+        self.packets = 0
+        self.bytes = 0
+
+
+class FlowEntry:
+    """One conversation. `key` is as its first packet had it; `initiator` is the tunnel that packet came from.
+
+    `icmp` is the type and code of that packet, (-1, -1) if it was none. `both` once replies belong to the flow: it
+    stays so when a later policy denies it, so that the answers of a denied live flow die as well.
+    """
+
+    __slots__ = (
+        "both",
+        "forward",
+        "icmp",
+        "initiator",
+        "key",
+        "last_seen",
+        "reverse",
+        "seen_packets",
+        "verdict",
+    )
+
+    def __init__(self, key: FlowKey, initiator: Attachment, icmp: tuple[int, int], now: float) -> None:
+        self.key = key
+        self.initiator = initiator
+        self.icmp = icmp
+        self.both = False
+        self.verdict = UNDECIDED
+        self.forward = Direction(self)
+        self.reverse = Direction(self)
+        self.last_seen = now
+        self.seen_packets = 0
+
+
+def reverse_key(key: FlowKey) -> FlowKey:
+    protocol, source, source_port, destination, destination_port = key
+    return protocol, destination, destination_port, source, source_port
+
+
+class FlowTable:
+    """All flows of one virtual network, capped in total and per initiating tunnel."""
+
+    def __init__(self, limit: int, per_tunnel: int) -> None:
+        self.limit = limit
+        self.per_tunnel = per_tunnel
+        self._directions: dict[FlowKey, Direction] = {}
+        self._by_initiator: dict[str, dict[FlowKey, FlowEntry]] = {}
+        self._count = 0
+        self._sweep_at = 0.0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, key: FlowKey) -> Direction | None:
+        return self._directions.get(key)
+
+    def entries(self) -> Iterator[FlowEntry]:
+        for flows in self._by_initiator.values():
+            yield from flows.values()
+
+    def add(self, entry: FlowEntry) -> bool:
+        """Insert, under the reverse key too if replies belong to it. False if there is no room.
+
+        A tunnel at its own cap pays with its own oldest flow, so that it cannot push out anybody else's.
+        """
+        name = entry.initiator.name
+        mine = self._by_initiator.setdefault(name, {})
+        if len(mine) >= self.per_tunnel or (self._count >= self.limit and mine):
+            self.remove(next(iter(mine.values())))
+        elif self._count >= self.limit:
+            return False
+        stale = self._directions.get(entry.key)
+        if stale is not None:
+            self.remove(stale.flow)
+        if entry.both:
+            stale = self._directions.get(reverse_key(entry.key))
+            if stale is not None:
+                self.remove(stale.flow)
+            self._directions[reverse_key(entry.key)] = entry.reverse
+        self._directions[entry.key] = entry.forward
+        self._by_initiator.setdefault(name, mine)[entry.key] = entry
+        self._count += 1
+        return True
+
+    def remove(self, entry: FlowEntry) -> None:
+        """Forget a flow; cached directions die with it because their generation can never match again."""
+        mine = self._by_initiator.get(entry.initiator.name, {})
+        if mine.get(entry.key) is not entry:
+            return
+        del mine[entry.key]
+        self._count -= 1
+        for key, direction in ((entry.key, entry.forward), (reverse_key(entry.key), entry.reverse)):
+            if self._directions.get(key) is direction:
+                del self._directions[key]
+            direction.generation = -1
+            direction.egress = None
+
+    def remove_tunnel(self, name: str) -> None:
+        for entry in list(self._by_initiator.get(name, {}).values()):
+            self.remove(entry)
+        self._by_initiator.pop(name, None)
+
+    def expire(self, now: float) -> None:
+        """Drop idle flows; looks at most once per SWEEP_INTERVAL, so that the data path keeps no time per packet."""
+        if now < self._sweep_at:
+            return
+        self._sweep_at = now + SWEEP_INTERVAL
+        idle = []
+        for entry in self.entries():
+            packets = entry.forward.packets + entry.reverse.packets
+            if packets != entry.seen_packets:
+                entry.seen_packets = packets
+                entry.last_seen = now
+            elif now - entry.last_seen >= IDLE_TIMEOUT.get(entry.key[0], OTHER_TIMEOUT):
+                idle.append(entry)
+        for entry in idle:
+            self.remove(entry)

@@ -1,0 +1,91 @@
+"""A virtual network: its own routes, flows, fragments, policy and counters. Nothing here is shared with another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from edge.proto.forwarding.attachment import Attachment
+from edge.proto.forwarding.fib import Fib
+from edge.proto.forwarding.flows import FlowTable
+from edge.proto.forwarding.policy import Policy
+from edge.proto.ip import DeadFragment, FragmentTable
+from edge.proto.types import DropReason
+
+FLOW_LIMIT = 131072
+FLOWS_PER_TUNNEL = 32768
+FRAGMENTED_DATAGRAMS = 1024  # being tracked at once
+FRAGMENT_BYTES = 1 << 20  # held at once, waiting for a first fragment
+
+
+class VirtualNetwork:
+    """See the module. `gateway4` and `gateway6` are the PoP's own addresses in it: what its ICMP errors come from."""
+
+    def __init__(
+        self,
+        name: str,
+        policy: Policy,
+        *,
+        gateway4: bytes | None = None,
+        gateway6: bytes | None = None,
+        flow_limit: int = FLOW_LIMIT,
+        flows_per_tunnel: int = FLOWS_PER_TUNNEL,
+    ) -> None:
+        self.name = name
+        self.policy = policy
+        self.gateway4 = gateway4
+        self.gateway6 = gateway6
+        self.generation = 0
+        self.fib: Fib[Attachment] = Fib()
+        self.attachments: dict[str, Attachment] = {}
+        self.flows = FlowTable(flow_limit, flows_per_tunnel)
+        self.fragments = FragmentTable(FRAGMENTED_DATAGRAMS, FRAGMENT_BYTES)
+        self.drops: Counter[DropReason] = Counter()
+        self.packets_in = self.bytes_in = 0
+        self.packets_generated = 0  # ICMP and RST of our own
+        self.packets_out = self.bytes_out = 0  # handed to a tunnel, which may still hold or drop them
+
+    def __repr__(self) -> str:
+        return f"<VirtualNetwork {self.name} routes={len(self.fib)} flows={len(self.flows)}>"
+
+    @property
+    def packets_held(self) -> int:
+        """Fragments that wait for their first one."""
+        return self.fragments.held
+
+    def changed(self) -> None:
+        """Decide every flow afresh on its next packet."""
+        self.generation += 1
+
+    def attach(self, attachment: Attachment) -> None:
+        """Route the attachment's prefixes to it. ValueError if one is already routed elsewhere."""
+        for prefix, length in attachment.prefixes:
+            other = self.fib.exact(prefix, length)
+            if other is not None:
+                raise ValueError(f"prefix is already routed to {other.name}")
+        for prefix, length in attachment.prefixes:
+            self.fib.insert(prefix, length, attachment)
+        self.attachments[attachment.name] = attachment
+        self.changed()
+
+    def detach(self, attachment: Attachment) -> None:
+        for prefix, length in attachment.prefixes:
+            self.fib.remove(prefix, length)
+        del self.attachments[attachment.name]
+        self.flows.remove_tunnel(attachment.name)
+        attachment.cache.clear()
+        self.changed()
+
+    def set_policy(self, policy: Policy) -> None:
+        self.policy = policy
+        self.changed()
+
+    def expire(self, now: float) -> None:
+        """Let go of idle flows and of fragments whose datagram never became whole."""
+        self.flows.expire(now)
+        self.count_dead(self.fragments.expire(now))
+
+    def count_dead(self, dead: Iterable[DeadFragment]) -> None:
+        """Fragments that were held and now die, each for its reason."""
+        for fragment in dead:
+            self.drops[fragment.reason] += 1

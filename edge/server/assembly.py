@@ -1,0 +1,156 @@
+"""From configuration to cores: virtual networks, attachments and WireGuard peers; and from one configuration to the next.
+
+Everything that can fail is checked first; ``apply`` runs between two turns of the relay without an await, so that no
+packet ever sees half a configuration.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from edge.config import EdgeConfig, TunnelConfig, VnetConfig, check
+from edge.errors import ConfigError, Problem, Refused
+from edge.proto.forwarding import Attachment, Policy, VirtualNetwork
+from edge.proto.types import DropReason
+from edge.proto.wireguard import Device
+from edge.state import PeerState
+
+
+@dataclass(slots=True)
+class Pop:
+    """All cores of a running PoP."""
+
+    device: Device
+    config: EdgeConfig
+    vnets: dict[str, VirtualNetwork] = field(default_factory=dict)
+    attachments: dict[str, Attachment] = field(default_factory=dict)
+    departed: Counter[str] = field(
+        default_factory=Counter
+    )  # vnet -> packets that died waiting in removed tunnels
+
+    def staged(self, vnet: str) -> tuple[int, int]:
+        """(waiting for a handshake now, died waiting) of all tunnels of `vnet`."""
+        held = 0
+        dead = self.departed[vnet]
+        for attachment in self.vnets[vnet].attachments.values():
+            held += len(attachment.link.staged)
+            dead += attachment.link.staged_dropped
+        return held, dead
+
+
+def refuse_if_wrong(config: EdgeConfig) -> None:
+    """ConfigError with everything that is wrong with a configuration built in code; files are checked on loading."""
+    findings = check(config)
+    if findings:
+        raise ConfigError([Problem(".".join(map(str, f.path)), 0, 0, f.message, f.fix) for f in findings])
+
+
+def build_policy(config: VnetConfig, timer: Callable[[], float]) -> Policy:
+    return Policy(
+        config.policy, default=config.default, hooks=config.hooks, hook_budget=config.hook_budget, timer=timer
+    )
+
+
+def apply(
+    pop: Pop, config: EdgeConfig, known: dict[bytes, PeerState], timer: Callable[[], float]
+) -> list[TunnelConfig]:
+    """Bring the cores from ``pop.config`` to `config` in one step; returns the tunnels that are new to the device.
+
+    `config` is valid (loaded from files or passed by ``refuse_if_wrong``). A tunnel that keeps its keys keeps its
+    session, whatever else changes about it.
+    """
+    old = pop.config.tunnels if pop.attachments else {}
+    policies = {name: build_policy(vnet, timer) for name, vnet in config.vnets.items()}
+    for name, tunnel in old.items():
+        new = config.tunnels.get(name)
+        if new != tunnel or config.vnets[tunnel.vnet].mtu != pop.config.vnets[tunnel.vnet].mtu:
+            _detach(pop, tunnel, keep_peer=new is not None and _same_peer(tunnel, new))
+    for name in [name for name in pop.vnets if name not in config.vnets]:
+        del pop.vnets[name]
+    for name, vnet in config.vnets.items():
+        _set_vnet(pop, vnet, policies[name])
+    fresh = []
+    for name, tunnel in config.tunnels.items():
+        if name not in pop.attachments and _attach(pop, config.vnets[tunnel.vnet], tunnel, known):
+            fresh.append(tunnel)
+    pop.config = config
+    return fresh
+
+
+def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
+    """Some things cannot change under a running PoP."""
+    for word, before, after in (
+        ("listen.wireguard", old.listen, new.listen),
+        ("listen.metrics", old.metrics, new.metrics),
+        ("private_key_file", old.private_key, new.private_key),
+        ("state", old.state, new.state),
+    ):
+        if before != after:
+            raise Refused(f"{word} changed: that needs a restart; the running configuration stays as it is")
+
+
+def _same_peer(old: TunnelConfig, new: TunnelConfig) -> bool:
+    return old.public_key == new.public_key and old.preshared_key == new.preshared_key
+
+
+def _set_vnet(pop: Pop, config: VnetConfig, policy: Policy) -> None:
+    vnet = pop.vnets.get(config.name)
+    if vnet is None:
+        pop.vnets[config.name] = VirtualNetwork(
+            config.name, policy, gateway4=config.gateway4, gateway6=config.gateway6
+        )
+        return
+    vnet.gateway4, vnet.gateway6 = config.gateway4, config.gateway6
+    policy.hits.update(vnet.policy.hits)  # counters go on
+    vnet.set_policy(policy)
+
+
+def _attach(pop: Pop, vnet: VnetConfig, tunnel: TunnelConfig, known: dict[bytes, PeerState]) -> bool:
+    attachment = Attachment(
+        tunnel.party, pop.vnets[vnet.name], tuple((p.network, p.length) for p in tunnel.prefixes), vnet.mtu
+    )
+    link = pop.device.tunnels.get(tunnel.public_key)
+    fresh = link is None
+    if link is None:
+        state = known.get(tunnel.public_key)
+        link = pop.device.add_peer(
+            tunnel.name,
+            tunnel.public_key,
+            psk=tunnel.preshared_key,
+            endpoint=(state.endpoint if state is not None and state.endpoint else tunnel.endpoint),
+            persistent_keepalive=tunnel.keepalive,
+            timestamp=(state.timestamp if state is not None and state.timestamp else b""),
+        )
+    link.name = tunnel.name
+    link.persistent_keepalive = tunnel.keepalive
+    link.owner = attachment
+    attachment.link = link
+    attachment.vnet.attach(attachment)
+    pop.attachments[tunnel.name] = attachment
+    return fresh
+
+
+def _detach(pop: Pop, tunnel: TunnelConfig, *, keep_peer: bool) -> None:
+    attachment = pop.attachments.pop(tunnel.name)
+    vnet = attachment.vnet
+    vnet.detach(attachment)
+    link = attachment.link
+    if keep_peer:
+        # The waiting packets were decided under the old configuration.
+        pop.device.drop_staged(link)
+    else:
+        pop.device.remove_peer(tunnel.public_key)
+    pop.departed[vnet.name] += link.staged_dropped
+    link.staged_dropped = 0
+
+
+def drops_of(pop: Pop, name: str) -> tuple[dict[DropReason, int], int]:
+    """(drops by reason, packets held) of a virtual network, the tunnels' own included."""
+    vnet = pop.vnets[name]
+    held, dead = pop.staged(name)
+    drops = dict(vnet.drops)
+    if dead:
+        drops[DropReason.TUNNEL_DOWN] = drops.get(DropReason.TUNNEL_DOWN, 0) + dead
+    return drops, held + vnet.packets_held

@@ -1,0 +1,115 @@
+"""The PoP as a process: configuration, state, signals, log. ``poplab edge --config edge.yaml`` ends up here."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import sys
+from pathlib import Path
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from edge import config as configuration
+from edge.errors import PoplabError
+from edge.server.exporter import Exporter
+from edge.server.relay import Relay
+from edge.state import MemoryStore, SqliteStore, StateStore
+
+DRAIN = 0.1  # seconds in which datagrams that are on their way to us may still arrive and leave
+
+log: FilteringBoundLogger = structlog.get_logger("poplab")
+
+
+def serve(path: Path, *, verbose: bool = False) -> None:
+    """Run the PoP of `path` until SIGTERM or Ctrl-C. PoplabError, with nothing started, if it cannot be run."""
+    configure_log(verbose=verbose)
+    config = configuration.load(path)
+    store: StateStore = SqliteStore(config.state) if config.state else MemoryStore()
+    try:
+        relay = Relay(config, store, log=log)
+        try:
+            trio.run(_run, relay, path)
+        except* PoplabError as group:
+            raise _first(group) from None
+    finally:
+        store.close()
+
+
+async def _run(relay: Relay, path: Path) -> None:
+    # Signals first: a stop that comes during the start is a stop as well.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(relay.run)
+            config = relay.config
+            if config.metrics is not None:
+                metrics = await nursery.start(Exporter(relay.snapshot).run, config.metrics)
+                log.info("metrics", url=f"http://{metrics[0]}:{metrics[1]}/metrics")
+            log.info(
+                "serving",
+                pop=config.name,
+                wireguard=f"{address[0]}:{address[1]}",
+                public_key=base64.b64encode(relay.public_key).decode(),
+                vnets=len(config.vnets),
+                tunnels=len(config.tunnels),
+            )
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    _reload(relay, path)
+                    continue
+                log.info("draining", signal=signal.Signals(number).name)
+                await trio.sleep(DRAIN)
+                nursery.cancel_scope.cancel()
+                break
+    snapshot = relay.snapshot()
+    log.info(
+        "stopped",
+        packets_in=sum(v.packets_in for v in snapshot.vnets),
+        packets_out=sum(v.packets_out for v in snapshot.vnets),
+        dropped=sum(v.dropped for v in snapshot.vnets),
+    )
+
+
+def _reload(relay: Relay, path: Path) -> None:
+    """Read everything again; a file that is wrong changes nothing."""
+    try:
+        config = configuration.load(path)
+    except PoplabError as error:
+        relay.count_failed_reload()
+        log.error("reload-refused", problems=str(error))
+        return
+    try:
+        relay.reload(config)
+    except PoplabError as error:
+        log.error("reload-refused", problems=str(error))
+        return
+    log.info("reloaded", vnets=len(config.vnets), tunnels=len(config.tunnels))
+
+
+def _first(group: BaseExceptionGroup[PoplabError]) -> PoplabError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, PoplabError)
+    return error
+
+
+def configure_log(*, verbose: bool) -> None:
+    """Key-value lines on stderr: coloured for a person, logfmt in a pipe. Control characters are escaped."""
+    terminal = sys.stderr.isatty()
+    renderer = (
+        structlog.dev.ConsoleRenderer()
+        if terminal
+        else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("debug" if verbose else "info"),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,444 @@
+"""The forwarder against the laws: isolation, true sources, exact accounting, and what happens to what may not pass."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from edge.proto.forwarding import Action, Attachment, Flow, Forwarder, Party, Policy, VirtualNetwork
+from edge.proto.ip import (
+    build_icmp_echo,
+    build_tcp,
+    build_udp,
+    checksum,
+    fragment_ipv4,
+    parse_untrusted,
+    time_exceeded,
+    too_big,
+    udp_payload,
+)
+from edge.proto.types import DropReason
+
+
+def ip(text: str) -> bytes:
+    return ip_address(text).packed
+
+
+class Lab:
+    """One vnet with tunnels given as name -> prefixes; `decide` is the policy."""
+
+    def __init__(
+        self, tunnels: dict[str, list[str]] | None = None, *, mtu: int = 1420, name: str = "acme"
+    ) -> None:
+        self.actions: dict[str, Action] = {}
+        self.default = Action.ALLOW
+        self.seen: list[Flow] = []
+        self.policy = Policy(hooks=[self._hook], hook_budget=60, timer=lambda: 0.0)
+        self.vnet = VirtualNetwork(name, self.policy, gateway4=ip("10.255.0.1"), gateway6=ip("fd00:ffff::1"))
+        self.forwarder = Forwarder()
+        self.now = 100.0
+        for tunnel, prefixes in (
+            tunnels or {"a": ["10.0.1.0/24", "fd00:1::/64"], "b": ["10.0.2.0/24", "fd00:2::/64"]}
+        ).items():
+            self.attach(tunnel, prefixes, mtu)
+
+    def _hook(self, flow: Flow):
+        from edge.proto.forwarding import Verdict
+
+        self.seen.append(flow)
+        return Verdict(self.actions.get(flow.ingress.name, self.default), "")
+
+    def attach(self, name: str, prefixes: list[str], mtu: int = 1420) -> Attachment:
+        nets = tuple((ip_network(p).network_address.packed, ip_network(p).prefixlen) for p in prefixes)
+        attachment = Attachment(Party(name, "connector"), self.vnet, nets, mtu)
+        self.vnet.attach(attachment)
+        return attachment
+
+    def send(self, name: str, *packets: bytearray) -> dict[str, list[bytearray]]:
+        """What comes out where."""
+        self.forwarder.forward(self.vnet.attachments[name], list(packets), self.now)
+        return {a.name: out for a, out in self.forwarder.take()}
+
+    @property
+    def drops(self) -> dict[DropReason, int]:
+        return dict(self.vnet.drops)
+
+    def check_accounting(self) -> None:
+        v = self.vnet
+        assert v.packets_in + v.packets_generated == v.packets_out + v.drops.total() + v.packets_held
+
+
+A, B = "10.0.1.5", "10.0.2.6"
+A6, B6 = "fd00:1::5", "fd00:2::6"
+
+
+def udp(
+    source: str = A,
+    destination: str = B,
+    sport: int = 4000,
+    dport: int = 5060,
+    payload: bytes = b"hello",
+    **kw,
+) -> bytearray:
+    return build_udp(ip(source), ip(destination), sport, dport, payload, **kw)
+
+
+@pytest.mark.parametrize(("source", "destination"), [(A, B), (A6, B6)])
+def test_a_packet_passes_unchanged_but_for_one_hop(source: str, destination: str) -> None:
+    lab = Lab()
+    for _ in range(3):  # the slow path once, then the fast one
+        out = lab.send("a", udp(source, destination, ttl=64))["b"]
+        header = parse_untrusted(out[0])
+        assert header.ttl == 63
+        assert (header.source, header.destination) == (ip(source), ip(destination))
+        assert bytes(udp_payload(out[0], header)) == b"hello"
+        again = udp(source, destination, ttl=63)
+        assert bytes(out[0]) == bytes(again)
+    lab.check_accounting()
+    assert len(lab.seen) == 1
+
+
+def test_padding_of_the_tunnel_is_cut_on_both_paths() -> None:
+    lab = Lab()
+    for packet in (udp(), udp(), udp(A6, B6), udp(A6, B6)):
+        size = len(packet)
+        assert len(lab.send("a", packet + bytes(11))["b"][0]) == size
+    assert lab.vnet.bytes_in == lab.vnet.bytes_out
+
+
+def test_every_checksum_survives_the_ttl_update() -> None:
+    """RFC 1624: all 65,536 values of the identification reach every checksum."""
+    lab = Lab()
+    packets = [udp(ident=n) for n in range(0, 65536, 7)]
+    for packet in lab.send("a", *packets)["b"]:
+        assert checksum(packet[:20]) == 0
+
+
+def test_answers_need_no_rule_of_their_own_but_belong_to_the_flow() -> None:
+    lab = Lab()
+    lab.actions = {"a": Action.ALLOW, "b": Action.BLOCK}
+    assert lab.send("b", udp(B, A, 5060, 4000)) == {}
+    lab.send("a", udp())
+    assert "a" in lab.send("b", udp(B, A, 5060, 4000))
+    assert lab.send("b", udp(B, A, 5060, 4001)) == {}
+    assert lab.drops == {DropReason.POLICY_BLOCKED: 2}
+
+
+def test_spoofed_sources_die_even_if_the_flow_is_known() -> None:
+    """P1: also other tunnels' and the PoP's own addresses, v4 and v6; a good packet sent next still passes."""
+    lab = Lab()
+    lab.send("b", udp(B, A))
+    rng = random.Random(1)
+    forged = [udp(str(ip_address(rng.getrandbits(32))), B) for _ in range(200)]
+    forged = [p for p in forged if p[12:15] != ip(A)[:3]]
+    forged += [udp(B, A), udp("10.255.0.1", B), udp(B6, A6), udp("fd00:ffff::1", B6)]
+    assert lab.send("a", *forged) == {}
+    assert set(lab.drops) <= {DropReason.SPOOFED_SOURCE, DropReason.BOGON}
+    assert sum(lab.drops.values()) == len(forged)
+    assert "b" in lab.send("a", udp())
+    lab.check_accounting()
+
+
+def test_the_longest_prefix_owns_the_source() -> None:
+    lab = Lab({"site": ["10.0.0.0/16"], "phone": ["10.0.9.9/32"], "b": ["192.168.0.0/24"]})
+    assert lab.send("site", udp("10.0.9.9", "192.168.0.1")) == {}
+    assert lab.drops == {DropReason.SPOOFED_SOURCE: 1}
+    assert "b" in lab.send("phone", udp("10.0.9.9", "192.168.0.1"))
+    assert "phone" in lab.send("b", udp("192.168.0.1", "10.0.9.9", 5060, 4000))
+
+
+def test_no_packet_is_accepted_under_an_old_owner_of_a_prefix() -> None:
+    """P2: the cache must not remember."""
+    lab = Lab()
+    lab.send("a", udp())
+    assert "b" in lab.send("a", udp())
+    lab.vnet.detach(lab.vnet.attachments["a"])
+    old = Attachment(Party("a"), lab.vnet, (), 1420)
+    lab.attach("c", ["10.0.1.0/24"])
+    lab.vnet.attach(old)
+    assert lab.send("a", udp()) == {}
+    assert lab.drops == {DropReason.SPOOFED_SOURCE: 1}
+    assert "b" in lab.send("c", udp())
+
+
+def test_a_moved_destination_is_found_again() -> None:
+    lab = Lab()
+    lab.send("a", udp())
+    lab.vnet.detach(lab.vnet.attachments["b"])
+    assert list(lab.send("a", udp())) == ["a"]  # unreachable
+    lab.attach("c", ["10.0.2.0/24"])
+    assert list(lab.send("a", udp())) == ["c"]
+
+
+def test_equal_addresses_in_two_networks_never_meet() -> None:
+    """P3, P4: one forwarder, equal prefixes, equal 5-tuples, equal fragment ids."""
+    forwarder = Forwarder()
+    labs = [Lab(name=f"tenant{n}") for n in range(3)]
+    rng = random.Random(3)
+    for lab in labs:
+        lab.forwarder = forwarder
+    sent = received = 0
+    for _ in range(2000):
+        lab = rng.choice(labs)
+        name = lab.vnet.name.encode()
+        source, destination = rng.choice([(A, B), (B, A), (A6, B6)])
+        packet = udp(source, destination, sport=rng.choice([1, 2]), payload=name, ident=7)
+        lab.forwarder.forward(lab.vnet.attachments["a" if source in (A, A6) else "b"], [packet], 0.0)
+        sent += 1
+    for attachment, packets in forwarder.take():
+        for packet in packets:
+            assert bytes(udp_payload(packet, parse_untrusted(packet))) == attachment.vnet.name.encode()
+            received += 1
+    assert sent == received
+
+
+def test_fragments_of_two_networks_do_not_merge() -> None:
+    one, two = Lab(name="one"), Lab(name="two")
+    first, later = fragment_ipv4(udp(payload=b"1" * 1200, ident=9, dont_fragment=False), 700)
+    assert "b" in one.send("a", first)
+    assert two.send("a", later) == {}
+    assert two.vnet.packets_held == 1
+    two.check_accounting()
+    two.now += 60
+    two.vnet.expire(two.now)
+    assert two.drops == {DropReason.FRAGMENT_ORPHAN: 1}
+    two.check_accounting()
+
+
+def test_icmp_errors_do_not_cross_networks() -> None:
+    one, two = Lab(name="one"), Lab(name="two")
+    packet = udp()
+    one.send("a", bytearray(packet))
+    error = time_exceeded(packet, parse_untrusted(packet), ip("10.0.2.1"))
+    assert error is not None
+    assert two.send("b", bytearray(error)) == {}
+    assert two.drops == {DropReason.ICMP_UNSOLICITED: 1}
+    assert "a" in one.send("b", bytearray(error))
+
+
+def test_icmp_errors_pass_only_about_live_flows_towards_their_sender() -> None:
+    """P15."""
+    lab = Lab({"a": ["10.0.1.0/24"], "b": ["10.0.2.0/24"], "c": ["10.0.3.0/24"]})
+    packet = udp()
+    lab.send("a", bytearray(packet))
+    header = parse_untrusted(packet)
+    unrelated = udp(dport=9999)
+    for name, error in (
+        ("c", time_exceeded(packet, header, ip("10.0.3.1"))),  # the flow does not go to c
+        ("b", time_exceeded(unrelated, parse_untrusted(unrelated), ip("10.0.2.1"))),  # no such flow
+        ("b", too_big(packet, header, ip("10.0.2.1"), 68)),  # below every IPv4 minimum
+    ):
+        assert error is not None
+        assert lab.send(name, error) == {}
+    assert lab.drops == {DropReason.ICMP_UNSOLICITED: 3}
+    good = too_big(packet, header, ip("10.0.2.1"), 1280)
+    assert good is not None
+    assert "a" in lab.send("b", good)
+    lab.check_accounting()
+
+
+def test_blocked_flows_die_in_silence_and_rejected_ones_are_told() -> None:
+    lab = Lab()
+    lab.default = Action.BLOCK
+    assert lab.send("a", udp()) == {}
+    lab.default = Action.REJECT
+    lab.vnet.changed()
+    (told,) = lab.send("a", udp())["a"]
+    header = parse_untrusted(told)
+    assert (header.protocol, header.icmp_type, header.icmp_code) == (1, 3, 13)
+    assert header.source == ip("10.255.0.1")
+    syn = build_tcp(ip(A), ip(B), 1234, 80, sequence=1, flags=0x02)
+    (reset,) = lab.send("a", syn)["a"]
+    header = parse_untrusted(reset)
+    assert header.tcp_flags & 0x04
+    assert (header.source, header.destination) == (ip(B), ip(A))
+    assert lab.drops == {DropReason.POLICY_BLOCKED: 1, DropReason.POLICY_REJECTED: 2}
+    lab.check_accounting()
+
+
+def test_a_policy_change_reaches_live_flows_in_both_directions() -> None:
+    lab = Lab()
+    lab.send("a", udp())
+    assert "a" in lab.send("b", udp(B, A, 5060, 4000))
+    lab.actions = {"a": Action.BLOCK}
+    lab.vnet.set_policy(lab.policy)
+    assert lab.send("b", udp(B, A, 5060, 4000)) == {}
+    assert lab.send("a", udp()) == {}
+    lab.actions = {}
+    lab.vnet.set_policy(lab.policy)
+    assert "b" in lab.send("a", udp())
+    assert "a" in lab.send("b", udp(B, A, 5060, 4000))
+
+
+def test_ttl_is_spent_once_and_never_forwarded_at_zero() -> None:
+    """P17."""
+    lab = Lab()
+    assert parse_untrusted(lab.send("a", udp(ttl=2))["b"][0]).ttl == 1
+    for ttl in (0, 1):
+        out = lab.send("a", udp(ttl=ttl))
+        header = parse_untrusted(out["a"][0])
+        assert (header.icmp_type, header.icmp_code) == (11, 0)
+    assert lab.drops == {DropReason.TTL_EXCEEDED: 2}
+    out = lab.send("a", udp(A6, B6, ttl=1))
+    assert parse_untrusted(out["a"][0]).icmp_type == 3
+    lab.check_accounting()
+
+
+def test_no_route_is_told_and_hairpins_die() -> None:
+    lab = Lab()
+    out = lab.send("a", udp(A, "10.0.77.1"))
+    assert parse_untrusted(out["a"][0]).icmp_type == 3
+    assert lab.send("a", udp(A, "10.0.1.77")) == {}
+    assert lab.drops == {DropReason.NO_ROUTE: 1, DropReason.HAIRPIN: 1}
+    lab.check_accounting()
+
+
+def test_a_packet_above_the_mtu_is_fragmented_or_told() -> None:
+    """P21."""
+    lab = Lab(mtu=1280)
+    pieces = lab.send("a", udp(payload=b"x" * 2000, dont_fragment=False))["b"]
+    assert len(pieces) == 2
+    assert all(len(p) <= 1280 for p in pieces)
+    for packet in (udp(payload=b"x" * 2000), udp(A6, B6, payload=b"x" * 2000)):
+        (told,) = lab.send("a", packet)["a"]
+        header = parse_untrusted(told)
+        at = header.header_length + 4
+        assert int.from_bytes(told[at : at + 4], "big") & 0xFFFF == 1280
+    assert lab.drops == {DropReason.TOO_BIG: 2}
+    lab.check_accounting()
+
+
+def test_a_known_flow_does_not_smuggle_an_oversized_packet() -> None:
+    lab = Lab(mtu=1280)
+    lab.send("a", udp())
+    lab.send("a", udp())
+    assert list(lab.send("a", udp(payload=b"x" * 1400))) == ["a"]
+    assert lab.drops == {DropReason.TOO_BIG: 1}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_later_fragments_share_the_verdict_of_the_first(order: tuple[int, ...]) -> None:
+    """P7: a denied port is denied in all its pieces, an allowed one passes whole in any order."""
+    for action, passed in ((Action.ALLOW, 3), (Action.BLOCK, 0)):
+        lab = Lab()
+        lab.default = action
+        pieces = fragment_ipv4(udp(payload=b"INVITE" * 400, dont_fragment=False), 1000)
+        assert len(pieces) == 3
+        out = [p for n in order for p in lab.send("a", pieces[n]).get("b", [])]
+        assert len(out) == passed
+        assert lab.vnet.packets_held == 0
+        lab.check_accounting()
+
+
+def test_overlapping_fragments_kill_the_datagram() -> None:
+    """P6: nothing of it leaves after the overlap, and the books still balance."""
+    lab = Lab()
+    first, later = fragment_ipv4(udp(payload=b"x" * 1200, dont_fragment=False), 700)
+    evil = bytearray(later)
+    evil[6:8] = (int.from_bytes(evil[6:8], "big") - 1).to_bytes(2, "big")
+    evil[10:12] = b"\0\0"
+    evil[10:12] = checksum(evil[:20]).to_bytes(2, "big")
+    assert lab.send("a", evil) == {}
+    lab.send("a", first)
+    assert lab.send("a", later) == {}
+    assert lab.drops[DropReason.FRAGMENT_OVERLAP] >= 1
+    lab.check_accounting()
+
+
+def test_the_pop_answers_pings_on_its_own_address_and_nothing_else() -> None:
+    lab = Lab()
+    ping = build_icmp_echo(ip(A), ip("10.255.0.1"), ident=1, sequence=2, payload=b"x" * 8)
+    (answer,) = lab.send("a", ping)["a"]
+    assert parse_untrusted(answer).icmp_type == 0
+    assert lab.send("a", udp(A, "10.255.0.1")) == {}
+    assert lab.drops == {DropReason.LOCAL: 2}
+    lab.check_accounting()
+
+
+def test_pings_pass_and_their_answers_come_back() -> None:
+    lab = Lab()
+    lab.actions = {"b": Action.BLOCK}
+    assert "b" in lab.send("a", build_icmp_echo(ip(A), ip(B), ident=5, sequence=1, payload=b""))
+    assert "a" in lab.send("b", build_icmp_echo(ip(B), ip(A), ident=5, sequence=1, payload=b"", reply=True))
+    assert lab.send("b", build_icmp_echo(ip(B), ip(A), ident=6, sequence=1, payload=b"", reply=True)) == {}
+
+
+def test_link_control_messages_and_multicast_die() -> None:
+    """P14, P16."""
+    lab = Lab()
+    redirect = build_icmp_echo(ip(A), ip(B), ident=1, sequence=1, payload=b"")
+    redirect[20] = 5
+    redirect[22:24] = b"\0\0"
+    redirect[22:24] = checksum(redirect[20:]).to_bytes(2, "big")
+    lab.send("a", redirect, udp(A, "224.0.0.1"), udp(A, "127.0.0.1"), udp(A, "255.255.255.255"))
+    assert lab.drops[DropReason.ICMP_FORBIDDEN] == 1
+    assert lab.drops[DropReason.MULTICAST] >= 1
+    assert lab.drops[DropReason.BOGON] >= 1
+    assert sum(lab.drops.values()) == 4
+
+
+def test_icmp_errors_are_rate_limited_per_tunnel() -> None:
+    """P19: bytes out stay far below bytes in."""
+    lab = Lab()
+    out = lab.send("a", *[udp(A, "10.0.77.1", sport=n) for n in range(1, 2000)])
+    assert sum(map(len, out["a"])) < lab.vnet.bytes_in / 10
+    assert lab.drops == {DropReason.NO_ROUTE: 1999}
+    lab.check_accounting()
+
+
+def test_a_tunnel_at_its_flow_cap_pays_with_its_own_oldest_flow() -> None:
+    lab = Lab()
+    lab.vnet.flows.per_tunnel = 10
+    lab.send("b", udp(B, A, 1, 1))
+    for port in range(1, 100):
+        assert "b" in lab.send("a", udp(sport=port))
+    assert len(lab.vnet.flows) == 11
+    assert "a" in lab.send("b", udp(B, A, 1, 1))
+
+
+def test_idle_flows_expire_and_busy_ones_stay() -> None:
+    lab = Lab()
+    lab.send("a", udp(sport=1))
+    lab.send("a", udp(sport=2))
+    for second in range(0, 400, 10):
+        lab.now = 100.0 + second
+        lab.send("a", udp(sport=1))
+        lab.vnet.expire(lab.now)
+    assert len(lab.vnet.flows) == 1
+
+
+def test_random_and_mutated_packets_never_raise_and_always_balance() -> None:
+    """Law 3 and law 4."""
+    lab = Lab()
+    rng = random.Random(11)
+    seeds = [
+        udp(),
+        udp(A6, B6),
+        build_icmp_echo(ip(A), ip(B), ident=1, sequence=1, payload=b"x"),
+        build_tcp(ip(A), ip(B), 1, 2, sequence=1, flags=2),
+        *fragment_ipv4(udp(payload=b"x" * 1200, dont_fragment=False), 700),
+    ]
+    for n in range(4000):
+        packet = (
+            bytearray(rng.choice(seeds))
+            if rng.random() < 0.9
+            else bytearray(rng.randbytes(rng.randrange(80)))
+        )
+        for _ in range(rng.randrange(3)):
+            if packet:
+                packet[rng.randrange(len(packet))] = rng.randrange(256)
+        if rng.random() < 0.1:
+            del packet[rng.randrange(len(packet) + 1) :]
+        elif packet and packet[0] == 0x45 and len(packet) >= 20 and rng.random() < 0.5:
+            packet[10:12] = b"\0\0"
+            packet[10:12] = checksum(packet[:20]).to_bytes(2, "big")
+        if packet:
+            lab.send(rng.choice("ab"), packet)
+        if n % 500 == 0:
+            lab.check_accounting()
+    lab.now += 100
+    lab.vnet.expire(lab.now)
+    lab.check_accounting()
+    assert lab.vnet.packets_held == 0

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import base64
+import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from edge import enrol
+from edge.cli import edge
+from edge.config import load, public_key
+from edge.errors import Refused
+from edge.state import SqliteStore
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return enrol.init(tmp_path / "pop", name="lab-1", vnet="acme")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(edge, [str(argument) for argument in arguments])
+
+
+def section(text: str) -> dict[str, str]:
+    """The `Key = value` lines of a wg-quick file; the two sections share no key."""
+    lines = [line.split(" = ", 1) for line in text.splitlines() if " = " in line]
+    assert len({key for key, _ in lines}) == len(lines)
+    return dict(lines)  # type: ignore[arg-type]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_init_makes_a_configuration_that_loads(config: Path) -> None:
+    loaded = load(config)
+    assert (loaded.name, loaded.listen, list(loaded.vnets)) == ("lab-1", ("127.0.0.1", 51820), ["acme"])
+    assert mode(config.parent) == mode(config.parent / "tunnels.d") == 0o700
+    assert mode(config) == mode(config.parent / "pop.key") == 0o600
+    assert config.read_text().count("#") > 5
+
+
+def test_init_overwrites_nothing(config: Path) -> None:
+    key = (config.parent / "pop.key").read_bytes()
+    with pytest.raises(Refused, match="exists"):
+        enrol.init(config.parent)
+    config.unlink()
+    with pytest.raises(Refused, match=r"pop\.key exists"):
+        enrol.init(config.parent)
+    assert (config.parent / "pop.key").read_bytes() == key
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"name": "a b"}, {"name": "../x"}, {"vnet": "x: y"}, {"listen": "nowhere"}, {"listen": "pop.example:1"}],
+)
+def test_init_refuses_what_would_not_load(tmp_path: Path, options: dict[str, str]) -> None:
+    with pytest.raises(Refused, match=r"fix:|write it like"):
+        enrol.init(tmp_path / "pop", **options)
+    assert not (tmp_path / "pop" / "edge.yaml").exists()
+
+
+def test_a_client_gets_a_wg_quick_file_that_fits_the_pop(config: Path) -> None:
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
+    enrolled = enrol.add_client(config, "alice", tags=["guest"])
+    said = section(enrolled.wg_quick)
+    loaded = load(config)
+    alice = loaded.tunnels["alice"]
+    assert public_key(base64.b64decode(said["PrivateKey"])) == alice.public_key
+    assert base64.b64decode(said["PublicKey"]) == public_key(loaded.private_key)
+    assert base64.b64decode(said["PresharedKey"]) == alice.preshared_key
+    assert said["Address"] == "100.96.0.3/32"
+    assert said["MTU"] == "1420"
+    assert said["Endpoint"] == "127.0.0.1:51820"
+    assert said["AllowedIPs"] == "100.96.0.0/24, 10.0.50.0/24"
+    assert said["PersistentKeepalive"] == "25"
+    assert (alice.user, alice.tags, alice.kind) == ("alice", ("guest",), "client")
+
+
+def test_a_connector_reaches_the_others_but_not_itself(config: Path) -> None:
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
+    branch = enrol.add_connector(config, "branch", routes=["10.0.60.0/24", "10.0.70.0/24"])
+    assert section(branch.wg_quick)["AllowedIPs"] == "100.96.0.0/24, 10.0.50.0/24"
+    loaded = load(config).tunnels["branch"]
+    assert [str(route) for route in loaded.routes] == ["10.0.60.0/24", "10.0.70.0/24"]
+    assert loaded.site == "branch"
+
+
+def test_both_families_get_an_address(config: Path) -> None:
+    text = config.read_text()
+    config.write_text(text.replace("    mtu:", '    pool6: "fd00:96::/64"\n    mtu:'))
+    said = section(enrol.add_client(config, "alice").wg_quick)
+    assert said["Address"] == "100.96.0.2/32, fd00:96::2/128"
+    assert said["AllowedIPs"] == "100.96.0.0/24, fd00:96::/64"
+
+
+def test_the_private_key_is_kept_nowhere(config: Path) -> None:
+    enrolled = enrol.add_client(config, "alice")
+    private = section(enrolled.wg_quick)["PrivateKey"]
+    kept = "".join(path.read_text() for path in config.parent.rglob("*") if path.is_file())
+    assert private not in kept
+    assert base64.b64decode(private).hex() not in kept
+    assert private not in repr(enrolled)
+    assert section(enrolled.wg_quick)["PresharedKey"] not in repr(enrolled) + enrolled.file.read_text()
+    assert mode(enrolled.file) == mode(enrolled.file.with_suffix(".psk")) == 0o600
+
+
+def test_addresses_are_reused_only_when_free_and_run_out_in_words(config: Path) -> None:
+    config.write_text(config.read_text().replace("100.96.0.0/24", "100.96.0.0/29"))
+    files = [enrol.add_client(config, f"c{n}", psk=False).file for n in range(5)]
+    with pytest.raises(Refused, match="full"):
+        enrol.add_client(config, "late")
+    files[2].unlink()
+    assert section(enrol.add_client(config, "late").wg_quick)["Address"] == "100.96.0.4/32"
+    load(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "word"),
+    [
+        ("a/b", {}, "not a name"), ("..", {}, "not a name"), ("", {}, "not a name"),
+        ("x\nkind: connector", {}, "not a name"), ("alice", {}, "already"),
+        ("x", {"vnet": "acne"}, "did you mean 'acme'"), ("x", {"endpoint": "nowhere"}, "host:port"),
+        ("x", {"keepalive": 70000}, "keepalive"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_leaves_no_file(
+    config: Path, name: str, options: dict[str, object], word: str
+) -> None:
+    enrol.add_client(config, "alice")
+    before = sorted(config.parent.rglob("*"))
+    with pytest.raises(Refused, match=word):
+        enrol.add_client(config, name, **options)  # type: ignore[arg-type]
+    assert sorted(config.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("route", "word"),
+    [
+        ("10.0.0.1/8", "host bits"),
+        ("10.0.50.128/25", "lies inside"),
+        ("100.96.0.0/16", "overlaps the pool"),
+        ("x", "prefix"),
+    ],
+)
+def test_bad_routes_are_refused_before_anything_is_written(config: Path, route: str, word: str) -> None:
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
+    with pytest.raises(Refused, match=word):
+        enrol.add_connector(config, "branch", routes=[route])
+    assert list(load(config).tunnels) == ["hq"]
+
+
+def test_a_wildcard_listener_needs_an_endpoint(tmp_path: Path) -> None:
+    config = enrol.init(tmp_path / "pop", listen="0.0.0.0:51820")
+    with pytest.raises(Refused, match="--endpoint"):
+        enrol.add_client(config, "alice")
+    assert (
+        section(enrol.add_client(config, "alice", endpoint="pop.example:4500").wg_quick)["Endpoint"]
+        == "pop.example:4500"
+    )
+    config.write_text(config.read_text().replace("# endpoint:", "endpoint:"))
+    assert section(enrol.add_client(config, "bob").wg_quick)["Endpoint"] == "pop.example.net:51820"
+
+
+def test_text_from_the_command_line_cannot_add_keys(config: Path) -> None:
+    file = enrol.add_client(config, "alice", user='x"\nkind: connector # é', tags=["a, b]", "no"]).file
+    written = yaml.safe_load(file.read_text())
+    assert written["user"] == 'x"\nkind: connector # é'
+    assert written["tags"] == ["a, b]", "no"]
+    assert load(config).tunnels["alice"].tags == ("a, b]", "no")
+
+
+def test_a_crash_half_way_leaves_nothing_that_blocks_the_next_try(config: Path) -> None:
+    (config.parent / "tunnels.d" / "alice.psk").write_text("left over from a crash")
+    with pytest.raises(Refused, match=r"alice\.psk"):
+        enrol.add_client(config, "alice")
+    assert list(load(config).tunnels) == []
+
+
+def test_many_enrolments_at_once_get_addresses_of_their_own(config: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: enrol.add_client(config, f"c{n}", psk=False), range(16)))
+    addresses = {tunnel.addresses for tunnel in load(config).tunnels.values()}
+    assert len(addresses) == 16
+
+
+def test_two_enrolments_under_one_name_are_one(config: Path) -> None:
+    def attempt(_: int) -> bool:
+        try:
+            enrol.add_client(config, "alice")
+        except Refused:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(attempt, range(4))) == 1
+    load(config)
+
+
+def test_enrolling_does_not_spoil_a_configuration_with_mistakes(config: Path) -> None:
+    config.write_text(config.read_text() + "tunels: {}\n")
+    result = run("--config", config, "add-client", "alice")
+    assert result.exit_code == 2
+    assert "did you mean 'tunnels'?" in result.stderr
+    assert list((config.parent / "tunnels.d").iterdir()) == []
+
+
+def test_command_init_then_add_then_check(tmp_path: Path) -> None:
+    folder = tmp_path / "pop"
+    made = run("init", folder, "--name", "lab-1", "--vnet", "acme")
+    assert made.exit_code == 0
+    assert made.stdout == f"{folder / 'edge.yaml'}\n"
+    assert "add-client" in made.stderr
+    added = run("--config", folder / "edge.yaml", "add-client", "alice", "--qr")
+    assert added.stdout.startswith("[Interface]\n")
+    assert added.stdout.endswith("PersistentKeepalive = 25\n")
+    assert "not shown again" in added.stderr
+    assert "█" in added.stderr or "▄" in added.stderr
+    site = run(
+        "add-connector",
+        "hq",
+        "--config",
+        folder / "edge.yaml",
+        "--route",
+        "10.0.50.0/24",
+        "--no-psk",
+        "--keepalive",
+        "0",
+    )
+    assert "PresharedKey" not in site.stdout
+    assert "PersistentKeepalive" not in site.stdout
+    checked = run("check", "--config", folder / "edge.yaml")
+    assert checked.exit_code == 0
+    assert "1 vnets, 2 tunnels, 1 routes" in checked.stdout
+
+
+def test_command_writes_a_private_file_and_never_over_another(config: Path, tmp_path: Path) -> None:
+    out = tmp_path / "alice.conf"
+    result = run("--config", config, "add-client", "alice", "--out", out)
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert mode(out) == 0o600
+    assert section(out.read_text())["Address"] == "100.96.0.2/32"
+    again = run("--config", config, "add-client", "bob", "--out", out)
+    assert again.exit_code == 2
+    assert "bob" not in load(config).tunnels
+    failed = run("--config", config, "add-client", "alice", "--out", tmp_path / "unused.conf")
+    assert failed.exit_code == 2
+    assert not (tmp_path / "unused.conf").exists()
+
+
+def test_command_names_the_process_to_tell(config: Path) -> None:
+    store = SqliteStore(config.parent / "state.db")
+    try:
+        running = run("--config", config, "add-client", "alice")
+    finally:
+        store.close()
+    stopped = run("--config", config, "add-client", "bob")
+    assert "kill -HUP 1" not in stopped.stderr
+    assert f"kill -HUP {os.getpid()}" in running.stderr
+    assert "poplab edge --config" in stopped.stderr
+
+
+def test_command_says_all_mistakes_with_places_and_exits_2(config: Path) -> None:
+    config.write_text(config.read_text().replace("version: 1", "version: 3").replace("    mtu:", "    mut:"))
+    result = run("check", "--config", config)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"{config}:2:10:" in result.stderr
+    assert "did you mean 'mtu'?" in result.stderr
+
+
+def test_a_pop_that_is_not_there(tmp_path: Path) -> None:
+    for command in (["check"], ["add-client", "x"]):
+        result = run("--config", tmp_path / "none" / "edge.yaml", *command)
+        assert result.exit_code == 2
+        assert "No such file" in result.stderr
+
+
+def test_a_pipe_gets_the_file_and_nothing_else(config: Path) -> None:
+    program = "from edge.cli import edge; edge()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "--config", str(config), "add-client", "alice"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert set(section(ran.stdout)) == {
+        "PrivateKey", "Address", "MTU", "PublicKey", "PresharedKey", "Endpoint", "AllowedIPs",
+        "PersistentKeepalive",
+    }  # fmt: skip
+    assert all(line.startswith(("[", "#")) or " = " in line or not line for line in ran.stdout.splitlines())
+    assert section(ran.stdout)["PrivateKey"] not in ran.stderr
