@@ -195,6 +195,9 @@ def test_a_file_of_10_mb_is_refused_unread(tmp_path: Path) -> None:
         load(path, Loose)
     assert "MiB" in str(caught.value)
     assert "MiB" in the_problem("#" * (MAX_BYTES + 1), Loose).message
+    path.write_text("a: 1\n#" + "é" * (MAX_BYTES // 2) + "\na: 2\n")  # fewer characters than bytes
+    with pytest.raises(ConfigError, match="MiB"):
+        load(path, Loose)
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:

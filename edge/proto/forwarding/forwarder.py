@@ -32,6 +32,7 @@ from edge.proto.ip import (
     fragment_ipv4,
     is_error,
     is_forbidden,
+    packet_length,
     parse_untrusted,
     quoted_echo_identifier,
     quoted_untrusted,
@@ -66,10 +67,13 @@ class Forwarder:
 
     def forward(self, ingress: Attachment, packets: list[bytearray], now: float) -> None:
         """Decide every packet: it goes to an egress tunnel's list or dies counted. Changes packets in place."""
-        vnet = ingress.vnet
-        generation = vnet.generation
+        generation = ingress.vnet.generation
         lookup = ingress.cache.get
-        octets_in = octets_out = forwarded = 0
+        octets_in = octets = count = mtu = 0
+        last: Direction | None = (
+            None  # packets come in runs of one flow: its counters are kept here meanwhile
+        )
+        egress, pending = ingress, ingress.pending
         for packet in packets:
             try:
                 word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
@@ -77,22 +81,27 @@ class Forwarder:
                 octets_in += len(packet)
                 self._slow(ingress, packet, now)
                 continue
-            if word0 >> 12 == 6:
-                octets_in += self._forward6(ingress, packet, now)
-                continue
             direction = lookup((bits, addresses, ports))
+            if direction is not last or direction is None:
+                if direction is None or direction.generation != generation or direction.egress is None:
+                    octets_in += self._forward_other(ingress, packet, now)
+                    continue
+                if last is not None:
+                    last.count(count, octets)
+                    octets_in += octets
+                last, mtu = direction, direction.mtu
+                count = octets = 0
+                egress = direction.egress
+                pending = egress.pending
+            size = len(packet)
             if (
-                direction is None
-                or direction.generation != generation
-                or (egress := direction.egress) is None
-                or word0 >> 8 != 0x45
+                word0 >> 8 != 0x45
                 or (word0 + total + ident + bits + check + addresses) % 65535
-                or total > direction.mtu
+                or total > mtu
                 or total < 28
-                or total > len(packet)
+                or total > size
             ):
-                octets_in += min(total, len(packet))
-                self._slow(ingress, packet, now)
+                octets_in += self._forward_other(ingress, packet, now)
                 continue
             # TTL - 1; the checksum grows by 0x0100 with end-around carry (RFC 1624 eqn 3).
             packet[8] -= 1
@@ -105,24 +114,25 @@ class Forwarder:
                     check = 0
                 packet[10] = check >> 8
                 packet[11] = check & 0xFF
-            if total != len(packet):
+            if total != size:
                 del packet[total:]
-            octets_in += total
-            octets_out += total
-            forwarded += 1
-            direction.packets += 1
-            direction.bytes += total
-            if not egress.pending:
+            octets += total
+            count += 1
+            if not pending:
                 self._touched.append(egress)
-            egress.pending.append(packet)
-            egress.packets_out += 1
-            egress.bytes_out += total
-        ingress.packets_in += len(packets)
-        ingress.bytes_in += octets_in
-        vnet.packets_in += len(packets)
-        vnet.bytes_in += octets_in
-        vnet.packets_out += forwarded
-        vnet.bytes_out += octets_out
+            pending.append(packet)
+        if last is not None:
+            last.count(count, octets)
+            octets_in += octets
+        ingress.count_in(len(packets), octets_in)
+
+    def _forward_other(self, ingress: Attachment, packet: bytearray, now: float) -> int:
+        """What the IPv4 fast path does not know; returns the packet's length without padding."""
+        if packet[0] >> 4 == 6:
+            return self._forward6(ingress, packet, now)
+        length = min(packet_length(packet), len(packet))
+        self._slow(ingress, packet, now)
+        return length
 
     def _forward6(self, ingress: Attachment, packet: bytearray, now: float) -> int:
         """The fast path for IPv6; returns the packet's length without padding."""
@@ -285,11 +295,7 @@ class Forwarder:
         if not egress.pending:
             self._touched.append(egress)
         egress.pending.append(packet)
-        size = len(packet)
-        egress.packets_out += 1
-        egress.bytes_out += size
-        egress.vnet.packets_out += 1
-        egress.vnet.bytes_out += size
+        egress.count_out(1, len(packet))
 
     @staticmethod
     def _remember(ingress: Attachment, packet: bytearray, header: Header, direction: Direction) -> None:

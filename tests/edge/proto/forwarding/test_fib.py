@@ -67,7 +67,7 @@ prefixes = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(prefixes, max_size=25),
     st.lists(st.integers(0, 24), max_size=10),
