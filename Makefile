@@ -21,7 +21,7 @@ demo: $(READY) ## a PBX behind a site's connector calls softphones through a PoP
 	@$(BIN)/poplab run scenarios/library/01-softphone-call.yaml
 
 test: $(READY) ## all tests; what needs more than this machine has is skipped with its reason
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: $(READY) ## lint, format, types, import contracts
 	@$(BIN)/ruff check .

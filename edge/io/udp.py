@@ -92,7 +92,7 @@ class UdpPort:
         return reads
 
     def send(self, batches: Sequence[tuple[Address, Sequence[bytes]]]) -> None:
-        """Send datagrams grouped by destination. Never waits: a full buffer or unreachable address is a counted loss."""
+        """Send datagrams grouped by destination. Never waits: what cannot be sent now is a counted loss."""
         sendto = self._sock.sendto
         for address, datagrams in batches:
             if len(datagrams) == 1:

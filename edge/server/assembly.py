@@ -1,4 +1,4 @@
-"""From configuration to cores: virtual networks, attachments and WireGuard peers; and from one configuration to the next.
+"""From configuration to cores (networks, attachments, peers), and from one configuration to the next.
 
 Everything that can fail is checked first; ``apply`` runs between two turns of the relay without an await, so that no
 packet ever sees half a configuration.

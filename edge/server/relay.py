@@ -1,4 +1,4 @@
-"""The PoP's one loop: receive, open, forward, seal, send; timers in between; what must survive is saved before it is sent.
+"""The PoP's one loop: receive, open, forward, seal, send; what must survive is saved before it is sent.
 
 All state lives in the cores (``assembly.Pop``); this shell moves bytes, keeps the clock and tells the log.
 """
@@ -143,7 +143,7 @@ class Relay:
         if forwarded:
             self._forward_seconds.observe(self._timer() - started, forwarded)
 
-    # -- events ---------------------------------------------------------------------------------------------------
+    # -- events --
 
     def _handle_events(self, events: list[Event]) -> None:
         """Runs before the turn's datagrams leave: what a response reveals must already be on disk."""
@@ -186,7 +186,7 @@ class Relay:
         else:
             self._save_failed = False
 
-    # -- beside the loop --------------------------------------------------------------------------------------------
+    # -- beside the loop --
 
     async def _greet(self, tunnels: list[Tunnel]) -> None:
         """Peers of an earlier run notice a restart only after 15 s of silence: speak first."""
@@ -206,7 +206,7 @@ class Relay:
             for vnet in self._pop.vnets.values():
                 vnet.expire(now)
 
-    # -- for others -------------------------------------------------------------------------------------------------
+    # -- for others --
 
     def reload(self, config: EdgeConfig) -> None:
         """Change to `config` between two turns: tunnels that keep their keys keep their sessions.

@@ -8,8 +8,7 @@ of that. What the cache does not know goes the slow way: parse, source, fragment
 
 from __future__ import annotations
 
-from struct import Struct
-from struct import error as StructError
+from struct import Struct, error
 
 from edge.proto.forwarding.attachment import CACHE_LIMIT, Attachment
 from edge.proto.forwarding.flows import Direction, FlowEntry, FlowKey
@@ -77,7 +76,7 @@ class Forwarder:
         for packet in packets:
             try:
                 word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
-            except StructError:
+            except error:
                 octets_in += len(packet)
                 self._slow(ingress, packet, now)
                 continue
@@ -138,7 +137,7 @@ class Forwarder:
         """The fast path for IPv6; returns the packet's length without padding."""
         try:
             _, word1, source_a, source_b, destination_a, destination_b, ports = _unpack6(packet)
-        except StructError:
+        except error:
             self._slow(ingress, packet, now)
             return len(packet)
         total: int = (word1 >> 16) + 40
@@ -162,7 +161,7 @@ class Forwarder:
         self._emit(egress, packet)
         return total
 
-    # -- the slow path ------------------------------------------------------------------------------------------
+    # -- the slow path --
 
     def _slow(self, ingress: Attachment, packet: bytearray, now: float) -> None:
         vnet = ingress.vnet
@@ -313,7 +312,7 @@ class Forwarder:
             _, word1, source_a, source_b, destination_a, destination_b, ports = _unpack6(packet)
             cache[word1 & 0xFFFF, source_a, source_b, destination_a, destination_b, ports] = direction
 
-    # -- fragments ------------------------------------------------------------------------------------------------
+    # -- fragments --
 
     def _fragment(self, ingress: Attachment, packet: bytearray, header: Header, now: float) -> None:
         """The first fragment is decided like a packet; the others share its fate (RFC 1858, RFC 5722)."""
@@ -368,7 +367,7 @@ class Forwarder:
         fate.bytes += header.total_length
         self._egress(ingress, fate.egress, packet, header, now)
 
-    # -- ICMP -----------------------------------------------------------------------------------------------------
+    # -- ICMP --
 
     def _forward_error(self, ingress: Attachment, packet: bytearray, header: Header) -> None:
         """Pass an ICMP error only if it is about a live flow of this network that goes to its sender (RFC 5927)."""

@@ -1,4 +1,4 @@
-"""WireGuard, both roles, sans-IO. Start with ``device.Device``; the whitepaper's sections are named where they apply."""
+"""WireGuard, both roles, sans-IO. Start with ``device.Device``; comments name the whitepaper's sections."""
 
 from edge.proto.wireguard.device import (
     Device,

@@ -119,7 +119,7 @@ class Device:
         self._source_rate = SourceRateLimit()
         self._staged = 0
 
-    # -- peers ------------------------------------------------------------------------------------------------
+    # -- peers --
 
     def add_peer(
         self,
@@ -166,7 +166,7 @@ class Device:
         """Packets that wait for a handshake now, in all tunnels."""
         return self._staged
 
-    # -- the data path ------------------------------------------------------------------------------------------
+    # -- the data path --
 
     def open(
         self, reads: Sequence[tuple[memoryview, int, Address]], now: float
@@ -282,7 +282,7 @@ class Device:
         events, self._events = self._events, []
         return events
 
-    # -- time ---------------------------------------------------------------------------------------------------
+    # -- time --
 
     def poll_timeout(self) -> Deadline:
         """When to call ``handle_timeout``; its ``at`` is NEVER if nothing is due."""
@@ -350,7 +350,7 @@ class Device:
                 timers.persistent_at = now + tunnel.persistent_keepalive
                 self._send_keepalive(tunnel, now)
 
-    # -- sending what is not data -----------------------------------------------------------------------------------
+    # -- sending what is not data --
 
     def _send_keepalive(self, tunnel: Tunnel, now: float) -> None:
         """An empty transport message; without a session, a handshake."""
@@ -411,7 +411,7 @@ class Device:
         self._events.append(HandshakeGivenUp(tunnel, self.drop_staged(tunnel)))
         tunnel.attempts = 0
 
-    # -- receiving what is not data ------------------------------------------------------------------------------------
+    # -- receiving what is not data --
 
     def _received(
         self,
@@ -551,7 +551,7 @@ class Device:
         tunnel.cookie_at = now
         tunnel.sent_mac1 = b""  # one reply per message: a replayed one must not keep an old cookie fresh
 
-    # -- sessions and staged packets -------------------------------------------------------------------------------------
+    # -- sessions and staged packets --
 
     def _completed(self, tunnel: Tunnel, session: Session, now: float) -> None:
         tunnel.handshakes += 1

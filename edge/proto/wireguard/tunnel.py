@@ -154,7 +154,7 @@ class Tunnel:
         """True while there is a session that may still be used."""
         return self.current is not None and now < self.current.expires_at
 
-    # -- keypair rotation (whitepaper 6.3, kernel names) --------------------------------------------------
+    # -- keypair rotation (whitepaper 6.3, kernel names) --
 
     def install(self, session: Session) -> list[Session]:
         """Take a fresh session into use; returns the sessions that are dead now."""
@@ -186,7 +186,7 @@ class Tunnel:
     def sessions(self) -> list[Session]:
         return [s for s in (self.current, self.previous, self.next) if s is not None]
 
-    # -- timers (whitepaper 6.2-6.5) ------------------------------------------------------------------------
+    # -- timers (whitepaper 6.2-6.5) --
 
     def received(self, session: Session, data: bool, now: float) -> bool:
         """Account an authenticated transport message; True if a new handshake should start now."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -305,7 +306,7 @@ def test_an_unanswered_handshake_is_repeated_with_jitter_and_given_up() -> None:
     pair.drive(REKEY_ATTEMPT_TIME * 2)
     times = [t for t, s, d in pair.wire if d[0] == INITIATION]
     assert len(times) == MAX_ATTEMPTS
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(times)]
     assert all(REKEY_TIMEOUT <= gap <= REKEY_TIMEOUT + MAX_TIMER_JITTER for gap in gaps)
     assert len(set(gaps)) > 1
     assert HandshakeGivenUp(pair.to_b, 1) in pair.events["a"]
