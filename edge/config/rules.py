@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from edge.document import Prefixes, Words, did_you_mean
 from edge.proto.forwarding.policy import Action, Rule, Selector
@@ -16,6 +17,7 @@ PROTOCOLS: Mapping[str, int] = {
     "icmpv6": 58, "ospf": 89, "sctp": 132,
 }  # fmt: skip
 WITH_PORTS = ("tcp", "udp", "sctp")
+HAVE_PORTS = frozenset({6, 17, 33, 132, 136})  # 33 and 136: DCCP and UDP-Lite, which have no word here
 ICMP_TYPES: Mapping[str, tuple[tuple[int, int], ...]] = {  # (protocol, type) in each family that has it
     "echo-reply": ((1, 0), (58, 129)),
     "unreachable": ((1, 3), (58, 1)),
@@ -145,27 +147,43 @@ class IcmpTypes(tuple[tuple[int, int], ...]):
 
 
 class SelectorFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """One side of a rule: all keys given must match, each by any one of its values."""
+    """One side of a rule: all keys given must match, each by any one of its values.
 
-    any: Literal[True] | None = None  # says in words that nothing restricts
-    vnet: Words | None = None
-    address: Prefixes | None = None
-    cidr: Prefixes | None = None  # the same, for those who say it so
-    tunnel: Words | None = None
-    site: Words | None = None
-    client: Words | None = None
-    user: Words | None = None
-    group: Words | None = None
-    tag: Words | None = None
-    kind: Words | None = None
-    port: PortRanges | None = None
+    A key without a value, as in ``tag:``, is refused, and so is an empty mapping: a slip must not widen a rule.
+    """
+
+    any: Literal[True] | UnsetType = UNSET  # says in words that nothing restricts
+    vnet: Words | UnsetType = UNSET
+    address: Prefixes | UnsetType = UNSET
+    cidr: Prefixes | UnsetType = UNSET  # the same, for those who say it so
+    tunnel: Words | UnsetType = UNSET
+    site: Words | UnsetType = UNSET
+    client: Words | UnsetType = UNSET
+    user: Words | UnsetType = UNSET
+    group: Words | UnsetType = UNSET
+    tag: Words | UnsetType = UNSET
+    kind: Words | UnsetType = UNSET
+    port: PortRanges | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        if self.any and any(getattr(self, name) for name in self.__struct_fields__ if name != "any"):
+        given = {
+            name: value for name in self.__struct_fields__ if (value := getattr(self, name)) is not UNSET
+        }
+        if not given:
+            raise ValueError("it selects nothing; leave it out, or write `any: true` to mean everybody")
+        if self.any and len(given) > 1:
             raise ValueError("`any: true` beside other keys; they would restrict it")
+        if self.address and self.cidr:
+            raise ValueError("`address` and `cidr` are the same; write one list")
+        for name, value in given.items():
+            if name != "any" and "" in value:
+                raise ValueError(f"an empty word in `{name}`; nobody is called so")
         for kind in self.kind or ():
             if kind not in ("connector", "client"):
                 raise ValueError(f"unknown kind {kind!r}; {did_you_mean(kind, ('connector', 'client'))}")
+
+
+EVERYBODY = SelectorFile(any=True)
 
 
 class RuleFile(
@@ -175,20 +193,46 @@ class RuleFile(
     forbid_unknown_fields=True,
     rename={"source": "from", "destination": "to"},
 ):
-    """``{id: voice, to: {site: hq}, ports: [udp/5060], action: allow}``; what is left out is open."""
+    """``{id: voice, to: {site: hq}, ports: [udp/5060], action: allow}``; what is left out is open.
+
+    What can never match is refused: as an allowing rule it would be useless, as a blocking one it would be a hole.
+    """
 
     id: str
     action: Action
-    source: SelectorFile = SelectorFile()
-    destination: SelectorFile = SelectorFile()
-    protocol: Protocols | None = None
-    ports: Ports | None = None  # destination; source ports are `from: {port: ...}`
-    icmp: IcmpTypes | None = None
+    source: SelectorFile = EVERYBODY
+    destination: SelectorFile = EVERYBODY
+    protocol: Protocols | UnsetType = UNSET
+    ports: Ports | UnsetType = UNSET  # destination; source ports are `from: {port: ...}`
+    icmp: IcmpTypes | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        has_ports = bool(self.ports or self.source.port or self.destination.port)
+        if self.icmp and has_ports:
+            raise ValueError("`icmp` beside ports; no packet has both, write two rules")
+        if not self.protocol:
+            return
+        for protocol in self.protocol:
+            if has_ports and protocol not in HAVE_PORTS:
+                raise ValueError(f"protocol {_name(protocol)} has no ports; write a rule of its own for it")
+            if self.ports and all(which != protocol for which, _, _ in self.ports):
+                raise ValueError(
+                    f"none of `ports` is of protocol {_name(protocol)}; write {_name(protocol)}/..."
+                )
+            if self.icmp and all(which != protocol for which, _ in self.icmp):
+                raise ValueError(f"none of the types in `icmp` exists in protocol {_name(protocol)}")
+        for _, first, last in self.ports or ():
+            if not any((which, first, last) in (self.ports or ()) for which in self.protocol):
+                raise ValueError(f"port {first} is of a protocol that `protocol` leaves out")
 
     @property
     def vnets(self) -> frozenset[str]:
         """The virtual networks that the rule is for, if it names any."""
         return frozenset((*(self.source.vnet or ()), *(self.destination.vnet or ())))
+
+
+def _name(protocol: int) -> str:
+    return next((name for name, number in PROTOCOLS.items() if number == protocol), str(protocol))
 
 
 def rule(text: RuleFile) -> Rule:

@@ -8,7 +8,9 @@ take is a counted drop.
 from __future__ import annotations
 
 import errno
+import select
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from struct import Struct
@@ -16,7 +18,7 @@ from struct import Struct
 import trio
 
 from edge.errors import Refused
-from edge.proto.types import Address
+from edge.proto.types import Address, DropReason
 
 # Linux numbers that the socket module does not name (include/uapi/linux/udp.h, asm-generic/socket.h).
 SOL_UDP = 17
@@ -45,9 +47,11 @@ class UdpPort:
         self._sock = sock
         self._buffers = [bytearray(READ_SIZE) for _ in range(reads)]
         self._views = [memoryview(b) for b in self._buffers]
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         self.gso = gso
         self.gro = gro and _try_option(sock, SOL_UDP, UDP_GRO, 1)
-        self.send_failures = 0
+        self.drops: Counter[DropReason] = Counter()  # datagrams that could not be sent
         host, port = sock.getsockname()[:2]
         self.address: Address = (host, port)
 
@@ -70,6 +74,10 @@ class UdpPort:
 
     def close(self) -> None:
         self._sock.close()
+
+    def poll(self, seconds: float) -> bool:
+        """Whether there is something to read within `seconds` (whole milliseconds). Blocks the thread."""
+        return bool(self._poll.poll(seconds * 1000))
 
     async def wait_readable(self) -> None:
         await trio.lowlevel.wait_readable(self._sock)
@@ -98,15 +106,15 @@ class UdpPort:
             if len(datagrams) == 1:
                 try:
                     sendto(datagrams[0], address)
-                except OSError:
-                    self.send_failures += 1
+                except OSError as error:
+                    self._drop(error, 1)
             else:
                 self._send_many(address, datagrams)
 
     def _send_many(self, address: Address, datagrams: Sequence[bytes]) -> None:
         for size, group in groupby(datagrams, len):
             run = list(group)
-            step = max(1, min(MAX_SEGMENTS, MAX_SEND // size)) if self.gso else 1
+            step = max(1, min(MAX_SEGMENTS, MAX_SEND // (size or 1))) if self.gso else 1
             for start in range(0, len(run), step):
                 self._send_run(address, run[start : start + step], size)
 
@@ -118,12 +126,16 @@ class UdpPort:
                 self._sock.sendmsg(run, [(SOL_UDP, UDP_SEGMENT, _pack_segment(size))], 0, address)
         except OSError as error:
             if len(run) == 1 or error.errno in (errno.EAGAIN, errno.ENOBUFS):
-                self.send_failures += len(run)
+                self._drop(error, len(run))
                 return
             if error.errno in (errno.EIO, errno.ENOPROTOOPT):
                 self.gso = False  # this interface or kernel cannot segment
             for datagram in run:  # else the run was refused as a whole, e.g. larger than the path MTU
                 self._send_run(address, [datagram], size)
+
+    def _drop(self, error: OSError, datagrams: int) -> None:
+        full = error.errno in (errno.EAGAIN, errno.ENOBUFS)
+        self.drops[DropReason.QUEUE_FULL if full else DropReason.OTHER] += datagrams
 
 
 def _try_option(sock: socket.socket, level: int, option: int, value: int) -> bool:

@@ -26,9 +26,8 @@ class Pop:
     config: EdgeConfig
     vnets: dict[str, VirtualNetwork] = field(default_factory=dict)
     attachments: dict[str, Attachment] = field(default_factory=dict)
-    departed: Counter[str] = field(
-        default_factory=Counter
-    )  # vnet -> packets that died waiting in removed tunnels
+    # vnet -> packets that died waiting in tunnels that are gone
+    departed: Counter[str] = field(default_factory=Counter)
 
     def staged(self, vnet: str) -> tuple[int, int]:
         """(waiting for a handshake now, died waiting) of all tunnels of `vnet`."""
@@ -56,7 +55,7 @@ def build_policy(config: VnetConfig, timer: Callable[[], float]) -> Policy:
 def apply(
     pop: Pop, config: EdgeConfig, known: dict[bytes, PeerState], timer: Callable[[], float]
 ) -> list[TunnelConfig]:
-    """Bring the cores from ``pop.config`` to `config` in one step; returns the tunnels that are new to the device.
+    """Bring the cores from ``pop.config`` to `config` in one step; returns the tunnels that are to be greeted.
 
     `config` is valid (loaded from files or passed by ``refuse_if_wrong``). A tunnel that keeps its keys keeps its
     session, whatever else changes about it.
@@ -69,6 +68,7 @@ def apply(
             _detach(pop, tunnel, keep_peer=new is not None and _same_peer(tunnel, new))
     for name in [name for name in pop.vnets if name not in config.vnets]:
         del pop.vnets[name]
+        pop.departed.pop(name, None)  # a network of that name that comes later counts from 0
     for name, vnet in config.vnets.items():
         _set_vnet(pop, vnet, policies[name])
     fresh = []
@@ -123,8 +123,11 @@ def _attach(pop: Pop, vnet: VnetConfig, tunnel: TunnelConfig, known: dict[bytes,
             persistent_keepalive=tunnel.keepalive,
             timestamp=(state.timestamp if state is not None and state.timestamp else b""),
         )
+    elif False and tunnel.endpoint is not None:
+        link.endpoint = tunnel.endpoint  # configured only now, and the peer was never heard of
+        fresh = True
     link.name = tunnel.name
-    link.persistent_keepalive = tunnel.keepalive
+    link.set_persistent_keepalive(tunnel.keepalive)
     link.owner = attachment
     attachment.link = link
     attachment.vnet.attach(attachment)

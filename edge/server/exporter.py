@@ -73,12 +73,14 @@ class Exporter:
             return
         if not isinstance(request, h11.Request):
             return
+        head = request.method == b"HEAD"
         if request.method not in (b"GET", b"HEAD"):
-            await self._answer(stream, connection, 405, b"only GET\n")
+            await self._answer(stream, connection, 405, b"only GET and HEAD\n")
         elif request.target.partition(b"?")[0] != PATH:
-            await self._answer(stream, connection, 404, b"the metrics are at /metrics\n")
+            await self._answer(stream, connection, 404, b"the metrics are at /metrics\n", head=head)
         else:
-            await self._answer(stream, connection, 200, exposition(self._registry), CONTENT_TYPE)
+            body = exposition(self._registry)
+            await self._answer(stream, connection, 200, body, CONTENT_TYPE, head=head)
 
     @staticmethod
     async def _answer(
@@ -86,8 +88,18 @@ class Exporter:
         connection: h11.Connection,
         status: int,
         body: bytes,
-        kind: str = "text/plain",
+        kind: str = "text/plain; charset=utf-8",
+        *,
+        head: bool = False,
     ) -> None:
         headers = [("content-type", kind), ("content-length", str(len(body))), ("connection", "close")]
-        head = connection.send(h11.Response(status_code=status, headers=headers))
-        await stream.send_all((head or b"") + (connection.send(h11.Data(data=body)) or b""))
+        if status == 405:
+            headers.append(("allow", "GET, HEAD"))  # RFC 9110 section 15.5.6
+        answer = connection.send(h11.Response(status_code=status, headers=headers)) or b""
+        if not head:  # RFC 9110 section 9.3.2: the length is told, the content is not sent
+            answer += connection.send(h11.Data(data=body)) or b""
+        await stream.send_all(answer)
+        # Closing on a request body that nobody read is a reset, and that can take the answer with it.
+        await stream.send_eof()
+        while await stream.receive_some(MAX_REQUEST):
+            pass

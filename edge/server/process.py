@@ -12,12 +12,15 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from edge import config as configuration
+from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.server.exporter import Exporter
 from edge.server.relay import Relay
 from edge.state import MemoryStore, SqliteStore, StateStore
 
 DRAIN = 0.1  # seconds in which datagrams that are on their way to us may still arrive and leave
+
+LINGER = 0.001  # the process is there for this port: metrics and signals can wait a millisecond
 
 log: FilteringBoundLogger = structlog.get_logger("poplab")
 
@@ -28,7 +31,7 @@ def serve(path: Path, *, verbose: bool = False) -> None:
     config = configuration.load(path)
     store: StateStore = SqliteStore(config.state) if config.state else MemoryStore()
     try:
-        relay = Relay(config, store, log=log)
+        relay = Relay(config, store, log=log, linger=LINGER)
         try:
             trio.run(_run, relay, path)
         except* PoplabError as group:
@@ -45,11 +48,11 @@ async def _run(relay: Relay, path: Path) -> None:
             config = relay.config
             if config.metrics is not None:
                 metrics = await nursery.start(Exporter(relay.snapshot).run, config.metrics)
-                log.info("metrics", url=f"http://{metrics[0]}:{metrics[1]}/metrics")
+                log.info("metrics", url=f"http://{HostPort(metrics)}/metrics")
             log.info(
                 "serving",
                 pop=config.name,
-                wireguard=f"{address[0]}:{address[1]}",
+                wireguard=str(HostPort(address)),
                 public_key=base64.b64encode(relay.public_key).decode(),
                 vnets=len(config.vnets),
                 tunnels=len(config.tunnels),

@@ -14,6 +14,7 @@ import trio
 from structlog.typing import FilteringBoundLogger
 
 from edge.config import EdgeConfig
+from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.io.driver import Driver
 from edge.io.udp import UdpPort
@@ -36,6 +37,7 @@ from edge.state import PeerState, StateStore
 
 READS_PER_TURN = 64  # 64 KiB of buffer each
 HOUSEKEEPING = 1.0  # seconds between looks at idle flows and old fragments
+DRAIN_TURNS = 1024  # when stopping: more than the largest socket buffer holds, unless it is filled meanwhile
 GREETING_PACE = 0.02  # after a restart: this long between two handfuls of initiations
 GREETINGS = 16
 
@@ -48,7 +50,8 @@ SILENT: FilteringBoundLogger = structlog.wrap_logger(
 class Relay:
     """A PoP on one UDP port. ``run`` it in a nursery; everything else may be called while it runs.
 
-    `rng(n)` gives secret random bytes; `timer` measures the budget of hooks and the latency of a turn.
+    `rng(n)` gives secret random bytes; `timer` measures the budget of hooks and the latency of a turn; `linger` as in
+    ``Driver``.
     """
 
     def __init__(
@@ -59,12 +62,14 @@ class Relay:
         rng: Callable[[int], bytes] = os.urandom,
         timer: Callable[[], float] = time.perf_counter,
         log: FilteringBoundLogger = SILENT,
+        linger: float = 0.0,
     ) -> None:
         assembly.refuse_if_wrong(config)
         self._store = store
         self._rng = rng
         self._timer = timer
         self._log = log
+        self._linger = linger
         self._identity = Identity.from_bytes(config.private_key)
         self._config = config
         self._pop: assembly.Pop | None = None
@@ -104,17 +109,27 @@ class Relay:
             tunnels = [
                 device.tunnels[t.public_key] for t in assembly.apply(pop, self._config, known, self._timer)
             ]
-            self._driver = Driver(port)
+            self._driver = Driver(port, linger=self._linger)
             task_status.started(port.address)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._greet, tunnels)
                 nursery.start_soon(self._housekeeping)
                 await self._forward()
         finally:
-            if self._driver is not None and self._pop is not None:
-                self._turn(self._pop, self._driver.port.receive())
-                self._save(self._pop.device.tunnels.values())
-            port.close()
+            try:
+                if self._driver is not None and self._pop is not None:
+                    self._drain(self._pop, port)
+                    self._save(self._pop.device.tunnels.values())
+            finally:
+                port.close()
+
+    def _drain(self, pop: assembly.Pop, port: UdpPort) -> None:
+        """Forward what the socket holds. Who keeps sending must not keep us from stopping."""
+        for _ in range(DRAIN_TURNS):
+            reads = port.receive()
+            self._turn(pop, reads)
+            if not reads:
+                break
 
     async def _forward(self) -> None:
         assert self._driver is not None
@@ -130,8 +145,7 @@ class Relay:
         now = trio.current_time()
         device = pop.device
         forwarder = self._forwarder
-        for tunnel, packets in device.open(reads, now):
-            forwarder.forward(tunnel.owner, packets, now)
+        forwarder.forward([(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)], now)
         device.handle_timeout(now)
         forwarded = 0
         for attachment, packets in forwarder.take():
@@ -194,7 +208,10 @@ class Relay:
         known = [tunnel for tunnel in tunnels if tunnel.endpoint is not None]
         for start in range(0, len(known), GREETINGS):
             for tunnel in known[start : start + GREETINGS]:
-                self._pop.device.initiate(tunnel, trio.current_time())
+                if (
+                    self._pop.device.tunnels.get(tunnel.remote.public) is tunnel
+                ):  # no reload removed it meanwhile
+                    self._pop.device.initiate(tunnel, trio.current_time())
             self._driver.wake()
             await trio.sleep(GREETING_PACE)
 
@@ -230,8 +247,12 @@ class Relay:
         now = trio.current_time()
         for tunnel in fresh:
             self._pop.device.initiate(self._pop.device.tunnels[tunnel.public_key], now)
-        self._store.forget(gone)
         self._driver.wake()
+        try:
+            self._store.forget(gone)
+        except PoplabError as error:
+            # The configuration is in force already; a record too many does no harm.
+            self._log.error("state-not-saved", error=str(error), fix="make room; the next reload tries again")
 
     def count_failed_reload(self) -> None:
         """A file that could not even be read or parsed."""
@@ -243,12 +264,13 @@ class Relay:
         if pop is None:
             return Snapshot(started_at=self._started_at)
         now = trio.current_time()
+        assert self._driver is not None
         return Snapshot(
             vnets=tuple(self._vnet_snapshot(pop, name) for name in pop.vnets),
             tunnels=tuple(self._tunnel_snapshot(pop, name, now) for name in pop.attachments),
             datagrams_in=pop.device.datagrams_in,
             datagrams_out=pop.device.datagrams_out,
-            datagram_drops=dict(pop.device.drops),
+            datagram_drops=pop.device.drops + self._driver.port.drops,
             handshake_seconds=self._handshake_seconds.snapshot(),
             forward_seconds=self._forward_seconds.snapshot(),
             started_at=self._started_at,
@@ -292,7 +314,7 @@ class Relay:
             bytes_rx=attachment.bytes_in,
             packets_tx=attachment.packets_out,
             bytes_tx=attachment.bytes_out,
-            endpoint=f"{link.endpoint[0]}:{link.endpoint[1]}" if link.endpoint else "",
+            endpoint=str(HostPort(link.endpoint)) if link.endpoint else "",
         )
 
 

@@ -58,17 +58,3 @@ class Attachment:
 
     def __repr__(self) -> str:
         return f"<Attachment {self.name} in {self.vnet.name}>"
-
-    def count_in(self, packets: int, octets: int) -> None:
-        """Packets that came out of the tunnel."""
-        self.packets_in += packets
-        self.bytes_in += octets
-        self.vnet.packets_in += packets
-        self.vnet.bytes_in += octets
-
-    def count_out(self, packets: int, octets: int) -> None:
-        """Packets decided for the tunnel."""
-        self.packets_out += packets
-        self.bytes_out += octets
-        self.vnet.packets_out += packets
-        self.vnet.bytes_out += octets

@@ -42,13 +42,6 @@ class Direction:
         self.packets = 0
         self.bytes = 0
 
-    def count(self, packets: int, octets: int) -> None:
-        """Account a run of packets that went this way."""
-        self.packets += packets
-        self.bytes += octets
-        assert self.egress is not None
-        self.egress.count_out(packets, octets)
-
 
 class FlowEntry:
     """One conversation. `key` is as its first packet had it; `initiator` is the tunnel that packet came from.

@@ -8,6 +8,7 @@ of that. What the cache does not know goes the slow way: parse, source, fragment
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from struct import Struct, error
 
 from edge.proto.forwarding.attachment import CACHE_LIMIT, Attachment
@@ -59,71 +60,81 @@ class Forwarder:
         """What was decided since the last call, grouped by egress tunnel, in order."""
         out = []
         for attachment in self._touched:
-            out.append((attachment, attachment.pending))
+            pending = attachment.pending
             attachment.pending = []
+            attachment.packets_out += len(pending)
+            attachment.bytes_out += sum(map(len, pending))
+            out.append((attachment, pending))
         self._touched.clear()
         return out
 
-    def forward(self, ingress: Attachment, packets: list[bytearray], now: float) -> None:
-        """Decide every packet: it goes to an egress tunnel's list or dies counted. Changes packets in place."""
-        generation = ingress.vnet.generation
-        lookup = ingress.cache.get
-        octets_in = octets = count = mtu = 0
-        last: Direction | None = (
-            None  # packets come in runs of one flow: its counters are kept here meanwhile
-        )
-        egress, pending = ingress, ingress.pending
-        for packet in packets:
-            try:
-                word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
-            except error:
-                octets_in += len(packet)
-                self._slow(ingress, packet, now)
-                continue
-            direction = lookup((bits, addresses, ports))
-            if direction is not last or direction is None:
-                if direction is None or direction.generation != generation or direction.egress is None:
+    def forward(self, runs: Iterable[tuple[Attachment, list[bytearray]]], now: float) -> None:
+        """Decide every packet: it goes to an egress tunnel's list or dies counted. Changes packets in place.
+
+        A run is what one tunnel brought at once, in order.
+        """
+        for ingress, packets in runs:
+            generation = ingress.vnet.generation
+            cache = ingress.cache
+            octets_in = octets = count = mtu = 0
+            last: Direction | None = (
+                None  # packets come in trains of one flow: its counters are kept here meanwhile
+            )
+            egress = ingress
+            for packet in packets:
+                try:
+                    word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
+                except error:
+                    octets_in += len(packet)
+                    self._slow(ingress, packet, now)
+                    continue
+                direction = cache.get((bits, addresses, ports))
+                if direction is None or direction is not last:
+                    if direction is None or direction.generation != generation or direction.egress is None:
+                        octets_in += self._forward_other(ingress, packet, now)
+                        continue
+                    if last is not None:
+                        last.packets += count
+                        last.bytes += octets
+                        octets_in += octets
+                        count = octets = 0
+                    last = direction
+                    mtu = direction.mtu
+                    egress = direction.egress
+                size = len(packet)
+                if (
+                    word0 >> 8 != 0x45
+                    or (word0 + total + ident + bits + check + addresses) % 65535
+                    or total > mtu
+                    or total < 28
+                    or total > size
+                ):
                     octets_in += self._forward_other(ingress, packet, now)
                     continue
-                if last is not None:
-                    last.count(count, octets)
-                    octets_in += octets
-                last, mtu = direction, direction.mtu
-                count = octets = 0
-                egress = direction.egress
+                # TTL - 1; the checksum grows by 0x0100 with end-around carry (RFC 1624 eqn 3).
+                packet[8] -= 1
+                if check < 0xFE00:
+                    packet[10] += 1
+                else:
+                    check += 0x0100
+                    check = (check & 0xFFFF) + (check >> 16)
+                    if check == 0xFFFF:
+                        check = 0
+                    packet[10] = check >> 8
+                    packet[11] = check & 0xFF
+                if total != size:
+                    del packet[total:]
+                octets += total
+                count += 1
                 pending = egress.pending
-            size = len(packet)
-            if (
-                word0 >> 8 != 0x45
-                or (word0 + total + ident + bits + check + addresses) % 65535
-                or total > mtu
-                or total < 28
-                or total > size
-            ):
-                octets_in += self._forward_other(ingress, packet, now)
-                continue
-            # TTL - 1; the checksum grows by 0x0100 with end-around carry (RFC 1624 eqn 3).
-            packet[8] -= 1
-            if check < 0xFE00:
-                packet[10] += 1
-            else:
-                check += 0x0100
-                check = (check & 0xFFFF) + (check >> 16)
-                if check == 0xFFFF:
-                    check = 0
-                packet[10] = check >> 8
-                packet[11] = check & 0xFF
-            if total != size:
-                del packet[total:]
-            octets += total
-            count += 1
-            if not pending:
-                self._touched.append(egress)
-            pending.append(packet)
-        if last is not None:
-            last.count(count, octets)
-            octets_in += octets
-        ingress.count_in(len(packets), octets_in)
+                if not pending:
+                    self._touched.append(egress)
+                pending.append(packet)
+            if last is not None:
+                last.packets += count
+                last.bytes += octets
+            ingress.packets_in += len(packets)
+            ingress.bytes_in += octets_in + octets
 
     def _forward_other(self, ingress: Attachment, packet: bytearray, now: float) -> int:
         """What the IPv4 fast path does not know; returns the packet's length without padding."""
@@ -294,7 +305,6 @@ class Forwarder:
         if not egress.pending:
             self._touched.append(egress)
         egress.pending.append(packet)
-        egress.count_out(1, len(packet))
 
     @staticmethod
     def _remember(ingress: Attachment, packet: bytearray, header: Header, direction: Direction) -> None:

@@ -41,12 +41,35 @@ class VirtualNetwork:
         self.flows = FlowTable(flow_limit, flows_per_tunnel)
         self.fragments = FragmentTable(FRAGMENTED_DATAGRAMS, FRAGMENT_BYTES)
         self.drops: Counter[DropReason] = Counter()
-        self.packets_in = self.bytes_in = 0
-        self.packets_generated = 0  # ICMP and RST of our own
-        self.packets_out = self.bytes_out = 0  # handed to a tunnel, which may still hold or drop them
+        self.packets_generated = 0  # ICMP and RST of our own, and fragments beyond the first of a packet
+        self._departed: Counter[str] = (
+            Counter()
+        )  # what tunnels that are gone have counted: totals never go back
 
     def __repr__(self) -> str:
         return f"<VirtualNetwork {self.name} routes={len(self.fib)} flows={len(self.flows)}>"
+
+    @property
+    def packets_in(self) -> int:
+        """Packets that came out of tunnels."""
+        return self._total("packets_in")
+
+    @property
+    def bytes_in(self) -> int:
+        return self._total("bytes_in")
+
+    @property
+    def packets_out(self) -> int:
+        """Packets handed to a tunnel, which may still hold or drop them."""
+        return self._total("packets_out")
+
+    @property
+    def bytes_out(self) -> int:
+        return self._total("bytes_out")
+
+    def _total(self, counter: str) -> int:
+        # Kept by tunnel only: the data path counts each packet once.
+        return self._departed[counter] + sum(int(getattr(each, counter)) for each in self.attachments.values())
 
     @property
     def packets_held(self) -> int:
@@ -72,6 +95,8 @@ class VirtualNetwork:
         for prefix, length in attachment.prefixes:
             self.fib.remove(prefix, length)
         del self.attachments[attachment.name]
+        for counter in ("packets_in", "bytes_in", "packets_out", "bytes_out"):
+            self._departed[counter] += getattr(attachment, counter)
         self.flows.remove_tunnel(attachment.name)
         attachment.cache.clear()
         self.changed()

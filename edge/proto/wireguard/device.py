@@ -42,10 +42,13 @@ from edge.proto.wireguard.timers import (
     COOKIE_SECRET_TIME,
     INITIATION_SPACING,
     KEEPALIVE_TIMEOUT,
+    LAST_MINUTE_TIME,
     MAX_ATTEMPTS,
     MAX_TIMER_JITTER,
     REJECT_AFTER_MESSAGES,
+    REKEY_AFTER_MESSAGES,
     REKEY_TIMEOUT,
+    SILENCE_TIMEOUT,
 )
 from edge.proto.wireguard.tunnel import Session, Tunnel
 
@@ -178,18 +181,19 @@ class Device:
         runs: list[tuple[Tunnel, list[bytearray]]] = []
         sessions = self._sessions
         drops = self.drops
+        datagrams = 0
         for data, segment, source in reads:
             length = len(data)
             start = 0
             session: Session | None = None
             packets: list[bytearray] = []
-            messages = octets = 0
+            octets = 0
             while start < length:
                 end = start + segment
                 if end > length:
                     end = length
                 size = end - start
-                self.datagrams_in += 1
+                datagrams += 1
                 if size < MIN_TRANSPORT_SIZE:
                     drops[DropReason.MALFORMED] += 1
                     start = end
@@ -224,20 +228,20 @@ class Device:
                     continue
                 if found is not session:
                     if session is not None:
-                        self._received(session, source, packets, messages, octets, now)
+                        self._received(session, source, len(packets), octets, now)
                         if packets:
                             runs.append((session.tunnel, packets))
                             packets = []
-                        messages = octets = 0
+                        octets = 0
                     session = found
-                messages += 1
                 if packet:
                     octets += size - MIN_TRANSPORT_SIZE
                     packets.append(packet)
             if session is not None:
-                self._received(session, source, packets, messages, octets, now)
+                self._received(session, source, len(packets), octets, now)
                 if packets:
                     runs.append((session.tunnel, packets))
+        self.datagrams_in += datagrams
         if self._backlog:
             self._answer_backlog(now)
         return runs
@@ -267,9 +271,7 @@ class Device:
         tunnel.packets_out += len(packets)
         tunnel.bytes_out += octets
         self._outbox.append((tunnel.endpoint, datagrams))
-        if tunnel.sent(session, True, now):
-            self._initiate(tunnel, now)
-        self._arm(tunnel)
+        self._sent(session, True, now)
 
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         """Datagrams to send, grouped by destination, in order."""
@@ -367,9 +369,7 @@ class Device:
             _pack_nonce(counter), b"", None
         )
         self._outbox.append((tunnel.endpoint, [datagram]))
-        if tunnel.sent(session, False, now):
-            self._initiate(tunnel, now)
-        self._arm(tunnel)
+        self._sent(session, False, now)
 
     def _initiate(self, tunnel: Tunnel, now: float, *, retry: bool = False) -> None:
         """Send an initiation, at most one per REKEY_TIMEOUT. A retry keeps counting the attempts."""
@@ -396,6 +396,7 @@ class Device:
         message = self._with_macs(tunnel, body, now)
         self._outbox.append((tunnel.endpoint, [message]))
         tunnel.timers.retransmit_at = now + REKEY_TIMEOUT + self._jitter()
+        self._arm(tunnel)
 
     def _with_macs(self, tunnel: Tunnel, body: bytes, now: float) -> bytes:
         fresh = now < tunnel.cookie_at + COOKIE_SECRET_TIME
@@ -413,28 +414,53 @@ class Device:
 
     # -- receiving what is not data --
 
-    def _received(
-        self,
-        session: Session,
-        source: Address,
-        packets: list[bytearray],
-        messages: int,
-        octets: int,
-        now: float,
-    ) -> None:
+    def _received(self, session: Session, source: Address, packets: int, octets: int, now: float) -> None:
+        """Account authenticated messages of one session: `packets` of them were not keepalives."""
         tunnel = session.tunnel
-        tunnel.packets_in += len(packets)
-        tunnel.bytes_in += octets
         if session is tunnel.next:
             self._retire(tunnel.confirm())
             self._completed(tunnel, session, now)
+            if tunnel.staged:
+                tunnel.endpoint = source
+                self._flush(tunnel, now)
         if source != tunnel.endpoint:
             self._move(tunnel, source)
-        if tunnel.received(session, bool(packets), now):
+        timers = tunnel.timers
+        timers.silence_at = NEVER
+        if packets:
+            tunnel.packets_in += packets
+            tunnel.bytes_in += octets
+            if timers.keepalive_at == NEVER:
+                timers.keepalive_at = now + KEEPALIVE_TIMEOUT
+                if timers.keepalive_at < tunnel.armed_at:
+                    self._arm(tunnel)
+            else:
+                timers.another_keepalive = True
+        if tunnel.persistent_keepalive:
+            self._postpone_persistent(tunnel, now)
+        if session.initiator and now >= session.created_at + LAST_MINUTE_TIME:
             self._initiate(tunnel, now)
-        if tunnel.staged and tunnel.current is not None:
-            self._flush(tunnel, now)
-        self._arm(tunnel)
+
+    def _sent(self, session: Session, data: bool, now: float) -> None:
+        """Account what was sent under a session."""
+        tunnel = session.tunnel
+        timers = tunnel.timers
+        timers.keepalive_at = NEVER
+        timers.another_keepalive = False
+        if data and timers.silence_at == NEVER:
+            timers.silence_at = now + SILENCE_TIMEOUT
+            if timers.silence_at < tunnel.armed_at:
+                self._arm(tunnel)
+        if tunnel.persistent_keepalive:
+            self._postpone_persistent(tunnel, now)
+        if now >= session.rekey_at or session.counter >= REKEY_AFTER_MESSAGES:
+            self._initiate(tunnel, now)
+
+    def _postpone_persistent(self, tunnel: Tunnel, now: float) -> None:
+        assert tunnel.persistent_keepalive is not None
+        tunnel.timers.persistent_at = now + tunnel.persistent_keepalive
+        if tunnel.timers.persistent_at < tunnel.armed_at:
+            self._arm(tunnel)
 
     def _move(self, tunnel: Tunnel, source: Address) -> None:
         """Follow a peer that roamed. Only ever called after authentication (whitepaper 2.1)."""

@@ -16,12 +16,8 @@ from edge.proto.wireguard.noise import InitiatorState, RemoteStatic, SessionKeys
 from edge.proto.wireguard.replay import ReplayWindow
 from edge.proto.wireguard.timers import (
     ERASE_AFTER_TIME,
-    KEEPALIVE_TIMEOUT,
-    LAST_MINUTE_TIME,
     REJECT_AFTER_TIME,
-    REKEY_AFTER_MESSAGES,
     REKEY_AFTER_TIME,
-    SILENCE_TIMEOUT,
     Timers,
 )
 
@@ -119,7 +115,7 @@ class Tunnel:
         self.name = name
         self.remote = remote
         self.endpoint = endpoint
-        self.persistent_keepalive = persistent_keepalive
+        self.set_persistent_keepalive(persistent_keepalive)
         self.timestamp = timestamp  # greatest TAI64N accepted from the peer
         self.owner = owner
         self.timers = Timers()
@@ -149,6 +145,12 @@ class Tunnel:
 
     def __repr__(self) -> str:
         return f"<Tunnel {self.name} endpoint={self.endpoint} up={self.current is not None}>"
+
+    def set_persistent_keepalive(self, seconds: float | None) -> None:
+        """None: none. ValueError below a second."""
+        if seconds is not None and seconds < 1:
+            raise ValueError("a persistent keepalive is at least 1 s apart")
+        self.persistent_keepalive = seconds
 
     def is_up(self, now: float) -> bool:
         """True while there is a session that may still be used."""
@@ -185,32 +187,6 @@ class Tunnel:
 
     def sessions(self) -> list[Session]:
         return [s for s in (self.current, self.previous, self.next) if s is not None]
-
-    # -- timers (whitepaper 6.2-6.5) --
-
-    def received(self, session: Session, data: bool, now: float) -> bool:
-        """Account an authenticated transport message; True if a new handshake should start now."""
-        timers = self.timers
-        timers.silence_at = NEVER
-        if data:
-            if timers.keepalive_at == NEVER:
-                timers.keepalive_at = now + KEEPALIVE_TIMEOUT
-            else:
-                timers.another_keepalive = True
-        if self.persistent_keepalive:
-            timers.persistent_at = now + self.persistent_keepalive
-        return session.initiator and now >= session.created_at + LAST_MINUTE_TIME
-
-    def sent(self, session: Session, data: bool, now: float) -> bool:
-        """Account a sent transport message; True if a new handshake should start now."""
-        timers = self.timers
-        timers.keepalive_at = NEVER
-        timers.another_keepalive = False
-        if data and timers.silence_at == NEVER:
-            timers.silence_at = now + SILENCE_TIMEOUT
-        if self.persistent_keepalive:
-            timers.persistent_at = now + self.persistent_keepalive
-        return now >= session.rekey_at or session.counter >= REKEY_AFTER_MESSAGES
 
     def stage(self, packets: list[bytearray]) -> None:
         """Keep packets until there is a session; the oldest give way."""

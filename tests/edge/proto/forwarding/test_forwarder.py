@@ -58,7 +58,7 @@ class Lab:
 
     def send(self, name: str, *packets: bytearray) -> dict[str, list[bytearray]]:
         """What comes out where."""
-        self.forwarder.forward(self.vnet.attachments[name], list(packets), self.now)
+        self.forwarder.forward([(self.vnet.attachments[name], list(packets))], self.now)
         return {a.name: out for a, out in self.forwarder.take()}
 
     @property
@@ -185,7 +185,7 @@ def test_equal_addresses_in_two_networks_never_meet() -> None:
         name = lab.vnet.name.encode()
         source, destination = rng.choice([(A, B), (B, A), (A6, B6)])
         packet = udp(source, destination, sport=rng.choice([1, 2]), payload=name, ident=7)
-        lab.forwarder.forward(lab.vnet.attachments["a" if source in (A, A6) else "b"], [packet], 0.0)
+        lab.forwarder.forward([(lab.vnet.attachments["a" if source in (A, A6) else "b"], [packet])], 0.0)
         sent += 1
     for attachment, packets in forwarder.take():
         for packet in packets:
