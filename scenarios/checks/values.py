@@ -1,0 +1,55 @@
+"""Numbers with a unit: plain floats to the evaluator and to JSON, readable to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, Union
+
+Plain: TypeAlias = Union[bool, int, float, str, "Mapping[str, Plain]", "Sequence[Plain]", None]
+"""What an expression can see: data without behaviour."""
+
+
+class Seconds(float):
+    """A time span; written as the largest unit that keeps three figures."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        size = abs(self)
+        if size == 0:
+            return "0 s"
+        if size < 0.001:
+            return f"{self * 1e6:.0f} µs"
+        if size < 0.01:
+            return f"{self * 1e3:.1f} ms"
+        if size < 1:
+            return f"{self * 1e3:.0f} ms"
+        return f"{float(self):.2f} s" if size < 10 else f"{float(self):.1f} s"
+
+
+class Ratio(float):
+    """A part of a whole; written in per cent."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return f"{self * 100:.1f} %"
+
+
+def show(value: Plain) -> str:
+    """`value` as a person reads it beside an expectation."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Seconds | Ratio):
+        return str(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(show, value)) + "]"
+    return str(value)

@@ -1,0 +1,93 @@
+"""A run as lines: for pipes, logs and CI. One fact each, nothing is overwritten."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import IO
+
+from scenarios.live.style import VERDICTS, per_cent, seconds
+from scenarios.report import RunRecord, State, StepRecord, explain
+
+_WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", State.ERROR: "ERROR"}
+
+
+class Lines:
+    """Writes to a stream as long as somebody reads it: `| head` ends the reading, not the run."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream: IO[str] | None = stream
+
+    def __call__(self, line: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):  # else Python complains when it flushes at exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            self._stream = None
+
+
+class PlainLines:
+    """Writes each line when it is known."""
+
+    def __init__(self, write: Callable[[str], None], *, report: str = "") -> None:
+        self._write = write
+        self._report = report
+
+    def started(self, run: RunRecord) -> None:
+        tunnels = sum(len(vnet.members) for vnet in run.vnets)
+        self._write(
+            f"run   {run.name}  fabric {run.fabric}  seed {run.seed}  PoP {run.pop}  "
+            f"{tunnels} tunnels of {len(run.vnets)} vnet{'s' if len(run.vnets) > 1 else ''}"
+        )
+
+    def step_started(self, run: RunRecord, step: StepRecord) -> None:
+        if step.background:
+            self._write(f"..    {step.started or 0:6.2f} s  {step.name} (in the background)")
+
+    def step_ended(self, run: RunRecord, step: StepRecord) -> None:
+        text = f": {step.summary}" if step.summary else ""
+        self._write(f"{_WORDS[step.state]:<5} {step.ended or 0:6.2f} s  {step.name}{text}")
+        if step.error:
+            self._write(f"                {step.error}")
+        for check in step.checks:
+            if not check.holds:
+                self._write(f"                {explain(check)}")
+
+    def tick(self, run: RunRecord) -> None:
+        """A line is only written when something happened."""
+
+    def ended(self, run: RunRecord) -> None:
+        for call in run.calls:
+            heard = [
+                f"{d.listener} heard MOS {d.mos:.2f} loss {per_cent(d.loss)} jitter {seconds(d.jitter)} "
+                f"longest gap {seconds(d.gap_max)}"
+                for d in call.directions
+                if d.mos is not None
+            ]
+            setup = f"setup {seconds(call.setup_time)}" if call.setup_time is not None else call.outcome
+            self._write(f"call  {call.caller} -> {call.callee}: {'; '.join([setup, *heard])}")
+        for sighting in run.sightings:
+            true = (
+                "the true source"
+                if sighting.seen == sighting.true
+                else f"NOT the true source {sighting.true}"
+            )
+            self._write(f"seen  {sighting.pbx} saw {sighting.user} from {sighting.seen}: {true}")
+        for check in run.checks:
+            self._write(
+                f"{'ok' if check.holds else 'FAIL':<5} {check.text if check.holds else explain(check)}"
+            )
+        for law in run.invariants:
+            self._write(f"{'ok' if law.holds else 'FAIL':<5} {law.id}: {law.text}")
+            for detail in law.details:
+                self._write(f"                {detail}")
+        if run.error:
+            self._write(run.error)
+        report = f"  report {self._report}" if self._report else ""
+        again = f"  again: {run.repeat}" if run.repeat else ""
+        self._write(f"{VERDICTS[run.state][0]} {run.name} in {run.elapsed:.1f} s{report}{again}")

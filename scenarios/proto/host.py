@@ -1,0 +1,301 @@
+"""A simulated machine: an address, applications on UDP ports, ping, and a memory of what reached it.
+
+It is the packet side of a client's tunnel, or a member of a `Lan` behind a connector. It verifies every
+checksum, and shows each packet that arrives to the world's `Ledger`, which knows who sent it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import NamedTuple, Protocol
+
+from edge.proto.ip import (
+    ICMP,
+    ICMPV6,
+    TCP,
+    UDP,
+    Header,
+    Unreachable,
+    build_icmp_echo,
+    build_udp,
+    checksum,
+    echo,
+    is_error,
+    parse_untrusted,
+    quoted_untrusted,
+    transport_checksum,
+    udp_payload,
+    unreachable,
+)
+from edge.proto.types import NEVER, BadPacket
+from scenarios.proto.ledger import Ledger
+
+_KEPT_ERRORS = 100
+
+Endpoint = tuple[str, int]
+"""Textual IP and port, as seen on the wire."""
+
+
+class App(Protocol):
+    """An application on a host: datagrams and time in, datagrams and typed events out."""
+
+    def wants(self, port: int) -> bool:
+        """Whether the UDP port is open now."""
+        ...
+
+    def handle_datagram(self, local_port: int, source: Endpoint, data: bytes, now: float) -> None: ...
+
+    def poll_transmit(self) -> list[tuple[int, Endpoint, bytes]]:
+        """Datagrams to send: (local port, destination, payload)."""
+        ...
+
+    def handle_timeout(self, now: float) -> None: ...
+
+    def poll_timeout(self) -> float: ...
+
+    def poll_event(self) -> object | None: ...
+
+
+class EchoReply(NamedTuple):
+    """An answer to a ping, as `EchoApp` gets it."""
+
+    source: str
+    ident: int
+    sequence: int
+    payload: bytes
+
+
+class EchoRequest(NamedTuple):
+    """A ping to send."""
+
+    destination: str
+    ident: int
+    sequence: int
+    payload: bytes
+
+
+class EchoApp(App, Protocol):
+    """An application that pings."""
+
+    def handle_echo_reply(self, reply: EchoReply, now: float) -> None: ...
+
+    def poll_echo_requests(self) -> list[EchoRequest]: ...
+
+
+@dataclass(slots=True)
+class Seen:
+    """What arrived from one source address, as IP packets and their bytes."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+class IcmpError(NamedTuple):
+    """An error that a router or a host sent about a packet of ours."""
+
+    at: float
+    source: str
+    icmp_type: int
+    icmp_code: int
+    about: str
+
+
+class HostEvent(NamedTuple):
+    """Something that an application said, with its time and place."""
+
+    at: float
+    host: Host
+    app: App
+    event: object
+
+
+class Host:
+    """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets."""
+
+    def __init__(self, name: str, address: str, *, vnet: str, ledger: Ledger) -> None:
+        self.name = name
+        self.address = str(ip_address(address))
+        self.packed = ip_address(address).packed
+        self.vnet = vnet
+        self.apps: list[App] = []
+        self.seen: defaultdict[str, Seen] = defaultdict(Seen)
+        self.port_bytes: Counter[tuple[str, int]] = Counter()
+        """UDP payload bytes by (source address, local port): who sent how much to which application."""
+        self.counters: Counter[str] = Counter()
+        """Packets that were not for an application, by reason; ``sent`` and ``received`` count all."""
+        self.icmp_errors: deque[IcmpError] = deque(maxlen=_KEPT_ERRORS)
+        self.on_event: Callable[[HostEvent], None] | None = None
+        self._ledger = ledger
+        self._out: list[bytearray] = []
+        self._flows: set[tuple[int, bytes, int, int]] = set()  # sent: protocol, destination, ports
+        self._ident = 0
+        self._now = 0.0
+
+    def add(self, app: App) -> None:
+        self.apps.append(app)
+
+    # -- the packet side of a tunnel
+
+    def handle_packets(self, packets: list[bytearray], now: float) -> None:
+        self._now = now
+        for packet in packets:
+            self._receive(packet)
+        self._events()
+
+    def poll_packets(self) -> list[bytearray]:
+        for app in self.apps:
+            for local_port, destination, payload in app.poll_transmit():
+                self._send_udp(local_port, destination, payload)
+            ping = getattr(app, "poll_echo_requests", None)
+            if ping is not None:
+                for request in ping():
+                    self._send_echo(request)
+        out, self._out = self._out, []
+        return out
+
+    def handle_timeout(self, now: float) -> None:
+        self._now = now
+        for app in self.apps:
+            if app.poll_timeout() <= now:
+                app.handle_timeout(now)
+        self._events()
+
+    def poll_timeout(self) -> float:
+        return min((app.poll_timeout() for app in self.apps), default=NEVER)
+
+    # -- receiving
+
+    def _receive(self, packet: bytearray) -> None:
+        now = self._now
+        self.counters["received"] += 1
+        try:
+            header = parse_untrusted(packet)
+        except BadPacket as bad:
+            self.counters[bad.reason] += 1
+            return
+        del packet[header.total_length :]
+        if header.destination != self.packed:
+            self.counters["misdelivered"] += 1
+            self._ledger.misdelivered(self.vnet, self.name, header, now)
+            return
+        if header.is_fragment:
+            self.counters["fragments"] += 1  # our applications send what fits; nothing is put together here
+            return
+        if not _checksum_right(packet, header):
+            self.counters["bad_checksum"] += 1
+            return
+        if is_error(header) and self._receive_error(packet, header):
+            return
+        if self._ledger.received(self.vnet, self.name, packet, header, now) is not None:
+            self.counters["not_as_sent"] += 1
+        source = str(ip_address(header.source))
+        seen = self.seen[source]
+        seen.packets += 1
+        seen.bytes += header.total_length
+        if header.protocol == UDP:
+            self._receive_udp(packet, header, source)
+        elif header.protocol in (ICMP, ICMPV6):
+            self._receive_icmp(packet, header, source)
+        else:
+            self.counters["no_such_protocol"] += 1
+
+    def _receive_udp(self, packet: bytearray, header: Header, source: str) -> None:
+        data = bytes(udp_payload(packet, header))
+        self.port_bytes[source, header.destination_port] += len(data)
+        for app in self.apps:
+            if app.wants(header.destination_port):
+                app.handle_datagram(header.destination_port, (source, header.source_port), data, self._now)
+                return
+        self.counters["port_unreachable"] += 1
+        answer = unreachable(packet, header, self.packed, Unreachable.PORT)
+        if answer is not None:
+            self._send(answer)
+
+    def _receive_icmp(self, packet: bytearray, header: Header, source: str) -> None:
+        ping = echo(packet, header)
+        if ping is None:
+            self.counters["other_icmp"] += 1
+        elif ping.is_request:
+            self.counters["echo_requests"] += 1
+            ident, sequence = ping.ident, ping.sequence
+            self._send(
+                build_icmp_echo(
+                    self.packed,
+                    header.source,
+                    ident=ident,
+                    sequence=sequence,
+                    payload=ping.payload,
+                    reply=True,
+                )
+            )
+        else:
+            reply = EchoReply(source, ping.ident, ping.sequence, bytes(ping.payload))
+            for app in self.apps:
+                handle = getattr(app, "handle_echo_reply", None)
+                if handle is not None:
+                    handle(reply, self._now)
+
+    def _receive_error(self, packet: bytearray, header: Header) -> bool:
+        """Note an ICMP error about a packet of ours; False if we never sent what it quotes."""
+        try:
+            inner = quoted_untrusted(packet, header)
+        except BadPacket as bad:
+            self.counters[bad.reason] += 1
+            return True
+        if inner is None:
+            return False
+        if (inner.protocol, inner.destination, inner.source_port, inner.destination_port) not in self._flows:
+            return False
+        self.counters["icmp_errors"] += 1
+        about = f"{ip_address(inner.destination)}:{inner.destination_port}"
+        source = str(ip_address(header.source))
+        self.icmp_errors.append(IcmpError(self._now, source, header.icmp_type, header.icmp_code, about))
+        return True
+
+    # -- sending
+
+    def _send_udp(self, local_port: int, destination: Endpoint, payload: bytes) -> None:
+        target = ip_address(destination[0]).packed
+        if len(target) != len(self.packed):
+            self.counters["no_address_of_family"] += 1
+            return
+        self._flows.add((UDP, target, local_port, destination[1]))
+        self._ident = self._ident + 1 & 0xFFFF
+        self._send(build_udp(self.packed, target, local_port, destination[1], payload, ident=self._ident))
+
+    def _send_echo(self, request: EchoRequest) -> None:
+        target = ip_address(request.destination).packed
+        if len(target) != len(self.packed):
+            self.counters["no_address_of_family"] += 1
+            return
+        self._flows.add((ICMP if len(target) == 4 else ICMPV6, target, 0, 0))
+        self._send(
+            build_icmp_echo(
+                self.packed, target, ident=request.ident, sequence=request.sequence, payload=request.payload
+            )
+        )
+
+    def _send(self, packet: bytearray) -> None:
+        self.counters["sent"] += 1
+        self._ledger.sent(self.vnet, self.name, packet, self._now)
+        self._out.append(packet)
+
+    def _events(self) -> None:
+        for app in self.apps:
+            while (event := app.poll_event()) is not None:
+                if self.on_event is not None:
+                    self.on_event(HostEvent(self._now, self, app, event))
+
+
+def _checksum_right(packet: bytearray, header: Header) -> bool:
+    segment = memoryview(packet)[header.header_length : header.total_length]
+    if header.protocol == ICMP:
+        return checksum(segment) == 0
+    if header.protocol == UDP and header.version == 4 and not any(segment[6:8]):
+        return True  # RFC 768: the sender made none
+    if header.protocol in (UDP, ICMPV6, TCP):
+        return transport_checksum(header.source, header.destination, header.protocol, segment) == 0
+    return True

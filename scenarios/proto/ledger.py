@@ -1,0 +1,133 @@
+"""What every simulated host sent, so that what arrives can be compared with it.
+
+The virtual networks of one world may use the same addresses, so a packet alone does not tell where it comes
+from. The ledger remembers each packet as its sender wrote it; a packet that arrives must be one of those,
+unchanged but for the fields that a router may touch (time to live and the IPv4 header checksum).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from edge.proto.ip import Header
+
+MAX_PACKET_LIFE = 60.0
+"""Seconds after which a packet that did not arrive never will: it may be forgotten."""
+
+MAX_FINDINGS = 100
+"""Findings kept with their text; further ones are only counted."""
+
+
+class Offence(StrEnum):
+    """What a packet that nobody sent like this says about the network."""
+
+    CROSSED = "crossed"  # sent in another virtual network
+    REWRITTEN = "rewritten"  # sent in this one, with other addresses or ports
+    FORGED = "forged"  # sent by nobody, or by somebody who does not own the source
+    MISDELIVERED = "misdelivered"  # for an address that is not the receiver's
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One packet that must not have arrived, as a sentence with names."""
+
+    offence: Offence
+    vnet: str
+    host: str
+    at: float
+    text: str
+
+
+class _Sent(NamedTuple):
+    at: float
+    host: str
+
+
+def _essence(packet: bytes | bytearray) -> bytes:
+    """The packet without what a router changes (IPv4: TTL and checksum; IPv6: hop limit)."""
+    if packet[0] >> 4 == 4:
+        return bytes(packet[:8] + packet[9:10] + packet[12:])
+    return bytes(packet[:7] + packet[8:])
+
+
+class Ledger:
+    """One for each world; hosts write into it what they send and ask it about what they receive."""
+
+    def __init__(self) -> None:
+        self.sent_packets = 0
+        self.received_packets = 0
+        self.offences: dict[Offence, int] = dict.fromkeys(Offence, 0)
+        self.findings: list[Finding] = []
+        self.received_by_vnet: dict[str, int] = {}
+        self._sent: dict[str, dict[bytes, _Sent]] = {}
+        self._order: deque[tuple[float, str, bytes]] = deque()
+
+    def sent(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> None:
+        """`host` of `vnet` puts `packet` on the wire."""
+        self.sent_packets += 1
+        key = _essence(packet)
+        self._sent.setdefault(vnet, {})[key] = _Sent(now, host)
+        self._order.append((now, vnet, key))
+        while self._order[0][0] < now - MAX_PACKET_LIFE:
+            at, of, old = self._order.popleft()
+            kept = self._sent[of].get(old)
+            if kept is not None and kept.at == at:
+                del self._sent[of][old]
+
+    def received(
+        self, vnet: str, host: str, packet: bytes | bytearray, header: Header, now: float
+    ) -> Finding | None:
+        """`host` of `vnet` got `packet`; None if somebody in that network sent exactly this."""
+        self.received_packets += 1
+        self.received_by_vnet[vnet] = self.received_by_vnet.get(vnet, 0) + 1
+        key = _essence(packet)
+        if key in self._sent.get(vnet, ()):
+            return None
+        return self._investigate(vnet, host, key, packet, header, now)
+
+    def misdelivered(self, vnet: str, host: str, header: Header, now: float) -> Finding:
+        """`host` got a packet for an address that it does not have."""
+        text = f"{_flow(header)} reached {host}, which does not have that address"
+        return self._report(Finding(Offence.MISDELIVERED, vnet, host, now, text))
+
+    def _investigate(
+        self, vnet: str, host: str, key: bytes, packet: bytes | bytearray, header: Header, now: float
+    ) -> Finding:
+        flow = _flow(header)
+        for other, entries in self._sent.items():
+            if other != vnet and (entry := entries.get(key)) is not None:
+                text = f"{flow}, sent by {entry.host} in vnet {other}, reached {host} in vnet {vnet}"
+                return self._report(Finding(Offence.CROSSED, vnet, host, now, text))
+        ports = 4 if header.protocol in (6, 17) else 0
+        payload = bytes(packet[header.header_length + ports :])
+        # The checksum covers the addresses: skip it too (UDP: length and checksum, the rest must be equal).
+        tail = payload[4:] if header.protocol == 17 else payload
+        if len(tail) >= 8:
+            for other, entries in self._sent.items():
+                for sent, entry in entries.items():
+                    if sent.endswith(tail):
+                        text = (
+                            f"{flow} reached {host}, but {entry.host} sent that with other addresses or ports"
+                        )
+                        offence = Offence.REWRITTEN if other == vnet else Offence.CROSSED
+                        return self._report(Finding(offence, vnet, host, now, text))
+        return self._report(
+            Finding(Offence.FORGED, vnet, host, now, f"{flow} reached {host}, but nobody sent it")
+        )
+
+    def _report(self, finding: Finding) -> Finding:
+        self.offences[finding.offence] += 1
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(finding)
+        return finding
+
+
+def _flow(header: Header) -> str:
+    source, destination = ip_address(header.source), ip_address(header.destination)
+    if header.source_port or header.destination_port:
+        return f"{source}:{header.source_port} -> {destination}:{header.destination_port}"
+    return f"{source} -> {destination} (protocol {header.protocol})"

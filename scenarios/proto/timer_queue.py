@@ -1,0 +1,54 @@
+"""Many deadlines, one wake-up: a heap with lazy removal."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from edge.proto.types import NEVER
+
+K = TypeVar("K", bound=Hashable)
+
+
+class TimerQueue(Generic[K]):
+    """Deadlines by key. Equal deadlines come out in the order in which they were set."""
+
+    def __init__(self) -> None:
+        self._at: dict[K, tuple[float, int]] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._sequence = 0
+
+    def set(self, key: K, at: float) -> None:
+        """(Re)arm; NEVER disarms."""
+        if at == NEVER:
+            self._at.pop(key, None)
+            return
+        old = self._at.get(key)
+        if old is not None and old[0] == at:
+            return
+        self._sequence += 1
+        self._at[key] = (at, self._sequence)
+        heapq.heappush(self._heap, (at, self._sequence, key))
+        if len(self._heap) > 2 * len(self._at) + 64:  # mostly superseded entries
+            self._heap = [(at, sequence, key) for key, (at, sequence) in self._at.items()]
+            heapq.heapify(self._heap)
+
+    def cancel(self, key: K) -> None:
+        self._at.pop(key, None)
+
+    def next(self) -> float:
+        while self._heap:
+            at, sequence, key = self._heap[0]
+            if self._at.get(key) == (at, sequence):
+                return at
+            heapq.heappop(self._heap)
+        return NEVER
+
+    def pop_due(self, now: float) -> K | None:
+        """Take one key whose time has come."""
+        if self.next() > now:
+            return None
+        _, _, key = heapq.heappop(self._heap)
+        del self._at[key]
+        return key

@@ -1,0 +1,167 @@
+"""What a run was, as plain data: the shape of results.json and all that the live screen knows.
+
+The runner fills these while the run goes on. Fields are added, never renamed or given another meaning, as
+long as `FORMAT` stays the same.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+FORMAT = 1
+
+
+class State(StrEnum):
+    """Of a step, or of a whole run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PASSED = "passed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # by Ctrl-C: says nothing about the network
+    ERROR = "error"  # poplab itself is wrong
+
+
+class Record(msgspec.Struct, kw_only=True):
+    """Mutable while the run goes on."""
+
+
+class CheckRecord(Record):
+    """One condition, and the values that decided it as people read them."""
+
+    text: str
+    holds: bool
+    saw: list[tuple[str, str]] = []
+    error: str = ""
+
+
+class StepRecord(Record):
+    """One step; times are seconds since the run began."""
+
+    name: str
+    verb: str
+    id: str | None = None
+    background: bool = False
+    state: State = State.PENDING
+    started: float | None = None
+    ended: float | None = None
+    waiting: str = ""  # what it is doing, or was doing when it was cut off
+    summary: str = ""
+    error: str = ""
+    checks: list[CheckRecord] = []
+    results: dict[str, Any] = {}
+
+
+class DirectionRecord(Record):
+    """What one end of a call heard."""
+
+    listener: str
+    packets: int = 0
+    loss: float | None = None
+    jitter: float | None = None
+    gap_max: float | None = None
+    mos: float | None = None
+    r: float | None = None
+    profile: str = ""
+
+
+class CallRecord(Record):
+    """One call and how it sounded on both sides."""
+
+    caller: str
+    callee: str
+    outcome: str = ""
+    server_initiated: bool = False
+    setup_time: float | None = None
+    directions: list[DirectionRecord] = []
+    path: str = ""  # where the media goes
+
+
+class SightingRecord(Record):
+    """Which source address a PBX saw for a user, and which one the user really has."""
+
+    pbx: str
+    user: str
+    seen: str
+    true: str
+
+
+class InvariantRecord(Record):
+    """What must hold in every run."""
+
+    id: str
+    holds: bool
+    text: str
+    details: list[str] = []
+
+
+class AccountRecord(Record):
+    """Where the packets of one virtual network went: in + generated = out + dropped + held."""
+
+    vnet: str
+    packets_in: int = 0
+    generated: int = 0
+    packets_out: int = 0
+    dropped: dict[str, int] = {}
+    held: int = 0
+
+
+class MemberRecord(Record):
+    """A tunnel in the topology tree; `hosts` are (name, address, what runs there)."""
+
+    name: str
+    kind: str
+    address: str
+    tunnel: str = "wireguard"
+    tags: list[str] = []
+    hosts: list[tuple[str, str, str]] = []
+    up: bool = False
+
+
+class VnetRecord(Record):
+    """One virtual network of the topology tree."""
+
+    name: str
+    note: str = ""
+    members: list[MemberRecord] = []
+
+
+class RunRecord(Record):
+    """One scenario file, run once."""
+
+    file: str
+    name: str
+    about: str
+    fabric: str
+    seed: int
+    deadline: float
+    repeat: str  # the command that does exactly this again
+    pop: str = ""
+    state: State = State.PENDING
+    started_at: str = ""  # wall clock, ISO 8601
+    elapsed: float = 0.0
+    error: str = ""
+    vnets: list[VnetRecord] = []
+    steps: list[StepRecord] = []
+    checks: list[CheckRecord] = []
+    calls: list[CallRecord] = []
+    sightings: list[SightingRecord] = []
+    invariants: list[InvariantRecord] = []
+    accounts: list[AccountRecord] = []
+    traffic: list[float] = []  # packets per second through the PoP, one sample each half second
+
+    @property
+    def failed_checks(self) -> list[CheckRecord]:
+        """Every condition that does not hold, of steps and of the whole run."""
+        of_steps = [check for step in self.steps for check in step.checks]
+        return [check for check in [*of_steps, *self.checks] if not check.holds]
+
+
+class ResultsRecord(Record):
+    """results.json: all runs of one command."""
+
+    format: int = FORMAT
+    runs: list[RunRecord] = []

@@ -1,0 +1,103 @@
+"""``udp.send`` and ``ping``: numbered requests, and which of them came back."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from edge.document import address_bytes
+from scenarios.checks import Plain, Ratio, Seconds
+from scenarios.proto.udp_echo import Probe
+from scenarios.runner.stage import Quiet, Stage
+from scenarios.runner.witness import Witness
+from scenarios.schema.language import Ping, UdpSend
+from scenarios.world import Member
+
+
+class Probing(Quiet):
+    FIELDS: ClassVar[tuple[str, ...]] = (
+        "sent",
+        "received",
+        "lost",
+        "loss",
+        "rtt_min",
+        "rtt_avg",
+        "rtt_max",
+        "icmp_errors",
+        "replies_from",
+        *Witness.FIELDS,
+    )
+    DEFAULT: ClassVar[tuple[str, ...]] = ("received == sent",)
+
+    def __init__(self, stage: Stage, verb: UdpSend | Ping) -> None:
+        self._stage = stage
+        self._verb = verb
+        self._member = stage.member(verb.sender)
+        self._target = verb.to if address_bytes(verb.to) is not None else stage.member(verb.to).host.address
+        self._witness = Witness(stage, self._member, self._find_target())
+        self._probe: Probe | None = None
+        self._errors_before = self._member.host.counters["icmp_errors"]
+
+    async def run(self) -> None:
+        verb, member = self._verb, self._member
+        # The payload says whose it is: networks with equal addresses then never carry equal packets.
+        text = f"{member.host.vnet} {member.actor.name} {self._target} ".encode()
+        payload = (text * (verb.size // len(text) + 1))[: verb.size - 4]
+        now = self._stage.now()
+        if isinstance(verb, Ping):
+            self._probe = member.ping.start(
+                self._target,
+                payload,
+                count=verb.count,
+                interval=verb.interval,
+                patience=verb.patience,
+                now=now,
+            )
+        else:
+            self._probe = member.probe.start(
+                (self._target, verb.port),
+                payload,
+                count=verb.count,
+                interval=verb.interval,
+                patience=verb.patience,
+                now=now,
+            )
+        self._stage.wake(member)
+        probe = self._probe
+        await self._stage.until(lambda: probe.ended)
+
+    def results(self) -> dict[str, Plain]:
+        probe = self._probe
+        trips = sorted(probe.round_trips.values()) if probe is not None else []
+        sent, received = (probe.sent, probe.received) if probe is not None else (0, 0)
+        return {
+            "sent": sent,
+            "received": received,
+            "lost": sent - received,
+            "loss": Ratio((sent - received) / sent) if sent else Ratio(0),
+            "rtt_min": Seconds(trips[0]) if trips else None,
+            "rtt_avg": Seconds(sum(trips) / len(trips)) if trips else None,
+            "rtt_max": Seconds(trips[-1]) if trips else None,
+            "icmp_errors": self._member.host.counters["icmp_errors"] - self._errors_before,
+            "replies_from": sorted(probe.replies_from) if probe is not None else [],
+            **self._witness.results(),
+        }
+
+    def summary(self) -> str:
+        values = self.results()
+        text = f"{values['received']} of {values['sent']} answered"
+        if values["rtt_avg"] is not None:
+            text += f", round trip {values['rtt_avg']}"
+        if values["icmp_errors"]:
+            text += ", told by ICMP"
+        why = self._witness.summary() if not values["received"] else ""
+        return f"{text}: {why}" if why else text
+
+    def _find_target(self) -> Member | None:
+        """The host of the sender's network that has the address."""
+        members = self._stage.world.members.values()
+        home = self._member.host.vnet
+        return next((m for m in members if m.host.address == self._target and m.host.vnet == home), None)
+
+    def waiting(self) -> str:
+        word = "echo replies" if isinstance(self._verb, Ping) else f"answers from port {self._verb.port}"
+        return f"waiting for {word} of {self._verb.to} to {self._verb.sender}"

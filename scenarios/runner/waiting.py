@@ -1,0 +1,59 @@
+"""``wait``: for tunnels, for background steps, for time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import trio
+
+from scenarios.checks import Plain, Seconds
+from scenarios.runner.stage import Quiet, Stage
+from scenarios.schema.language import Wait
+
+
+class Waiting(Quiet):
+    FIELDS: ClassVar[tuple[str, ...]] = ("up", "tunnels", "slowest_handshake")
+    DEFAULT: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, stage: Stage, verb: Wait, running: Callable[[str], bool]) -> None:
+        self._stage = stage
+        self._verb = verb
+        self._running = running
+        self._steps = (verb.step,) if isinstance(verb.step, str) else verb.step or ()
+        self._text = ""
+
+    async def run(self) -> None:
+        if self._verb.tunnels is not None:
+            self._text = "tunnels"
+            await self._stage.network.wait_up()
+        for step in self._steps:
+            self._text = f"waiting for step {step}"
+            await self._stage.until(lambda step=step: not self._running(step))  # type: ignore[misc]
+        if self._verb.duration is not None:
+            self._text = f"waiting for {Seconds(self._verb.duration)}"
+            await trio.sleep(self._verb.duration)
+        self._text = ""
+
+    def results(self) -> dict[str, Plain]:
+        up = self._stage.network.up()
+        handshakes = self._stage.network.handshake_seconds()
+        slowest = Seconds(max(handshakes.values())) if handshakes else None
+        return {"up": sum(up.values()), "tunnels": len(up), "slowest_handshake": slowest}
+
+    def summary(self) -> str:
+        if self._verb.tunnels is not None:
+            values = self.results()
+            slowest = values["slowest_handshake"]
+            return f"{values['up']} tunnels up" + (f", slowest handshake {slowest}" if slowest else "")
+        if self._steps:
+            return f"{', '.join(self._steps)} done"
+        return ""
+
+    def waiting(self) -> str:
+        if self._text != "tunnels":
+            return self._text
+        down = [name for name, up in self._stage.network.up().items() if not up]
+        return f"waiting for the handshake of {', '.join(down[:5])}" + (
+            " and others" if len(down) > 5 else ""
+        )

@@ -1,0 +1,102 @@
+"""Who plays in a scenario: clients and hosts under one naming, and which phone belongs to which PBX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from edge.document import IPAddress, Path
+from scenarios.schema.language import Apps, Scenario, SipPbx, SipPhone
+
+_URI = re.compile(r"sips?:(?P<user>[^@]+)@(?P<host>[^;>]+)(?P<rest>.*)\Z")
+
+
+class Actor(NamedTuple):
+    """A client (``alice``) or a host of a site (``hq/pbx``)."""
+
+    name: str
+    vnet: str
+    ip: IPAddress
+    apps: Apps
+    site: str | None
+    path: Path
+    """Where it stands in the file."""
+
+    @property
+    def short_name(self) -> str:
+        return self.name.rpartition("/")[2]
+
+    @property
+    def phone(self) -> SipPhone | None:
+        return self.apps.sip_phone
+
+    @property
+    def pbx(self) -> SipPbx | None:
+        return self.apps.sip_pbx
+
+    @property
+    def user(self) -> str:
+        """The SIP user of its phone."""
+        return (self.phone.user if self.phone is not None else None) or self.short_name
+
+
+class Cast:
+    """The actors of a scenario by name, sites first, in the order of the file."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.actors = {actor.name: actor for actor in _actors(scenario)}
+
+    def registrar(self, phone: Actor) -> Actor | None:
+        """The PBX where `phone` registers; None if it names none and its network has not exactly one."""
+        if phone.phone is not None and phone.phone.registrar is not None:
+            named = self.actors.get(phone.phone.registrar)
+            return named if named is not None and named.pbx is not None else None
+        candidates = [
+            actor for actor in self.actors.values() if actor.pbx is not None and actor.vnet == phone.vnet
+        ]
+        return candidates[0] if len(candidates) == 1 else None
+
+    def phones(self, pbx: Actor) -> list[Actor]:
+        """Every phone that registers at `pbx`."""
+        return [
+            actor
+            for actor in self.actors.values()
+            if actor.phone is not None
+            and (registrar := self.registrar(actor)) is not None
+            and registrar == pbx
+        ]
+
+    def users(self, pbx: Actor) -> tuple[str, ...]:
+        """Whom `pbx` lets in: as listed, or its phones."""
+        assert pbx.pbx is not None
+        listed = pbx.pbx.users
+        return listed if listed is not None else tuple(phone.user for phone in self.phones(pbx))
+
+    def extensions(self, pbx: Actor) -> list[str]:
+        """What can be dialled at `pbx`."""
+        echo = pbx.pbx.echo_extension if pbx.pbx is not None else None
+        return [*self.users(pbx), *([echo] if echo else [])]
+
+    def sip_uri(self, caller: Actor, to: str) -> str | None:
+        """The URI that `caller` dials for `to`; None if `to` means nothing."""
+        registrar = self.registrar(caller)
+        if uri := _URI.match(to):
+            host, _, site = uri["host"].partition(".")
+            named = self.actors.get(f"{site}/{host}") or self.actors.get(uri["host"])
+            return f"sip:{uri['user']}@{named.ip if named is not None else uri['host']}{uri['rest']}"
+        if registrar is None:
+            return None
+        callee = self.actors.get(to)
+        if callee is not None and callee.phone is not None:
+            return f"sip:{callee.user}@{registrar.ip}"
+        return f"sip:{to}@{registrar.ip}" if to in self.extensions(registrar) else None
+
+
+def _actors(scenario: Scenario) -> Iterator[Actor]:
+    for name, site in scenario.topology.sites.items():
+        for short, host in site.hosts.items():
+            path: Path = ("topology", "sites", name, "hosts", short)
+            yield Actor(f"{name}/{short}", site.vnet, host.ip, host.app, name, path)
+    for name, client in scenario.topology.clients.items():
+        yield Actor(name, client.vnet, client.ip, client.app, None, ("topology", "clients", name))

@@ -1,0 +1,246 @@
+"""A world in memory: the PoP's configuration with fresh keys, and every host with its applications. Nothing runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from random import Random
+
+from edge.config import EdgeConfig, Kind, RuleFile, TunnelConfig, VnetConfig, check, public_key, rule
+from edge.document import Path, Prefix
+from edge.errors import ConfigError
+from edge.proto.forwarding import Action
+from scenarios.proto.host import Host
+from scenarios.proto.lan import Lan
+from scenarios.proto.ledger import Ledger
+from scenarios.proto.pbx import Pbx
+from scenarios.proto.ping import Ping
+from scenarios.proto.softphone import Softphone
+from scenarios.proto.udp_echo import UdpEcho, UdpProbe
+from scenarios.schema import Actor, Connector, Scenario, Script
+
+SIP_PORT = 5060
+RTP_PORT_BASE = 16384  # where the voice rules of most networks begin
+REALM = "poplab"
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The far end of one tunnel: what a fabric has to bring up."""
+
+    name: str
+    vnet: str
+    kind: Kind
+    side: Host | Lan
+    private_key: bytes = field(repr=False)
+    preshared_key: bytes = field(repr=False)
+    routes: tuple[Prefix, ...] = ()
+    keepalive: float | None = None
+
+
+@dataclass(slots=True)
+class Member:
+    """A host, with the applications that steps talk to."""
+
+    actor: Actor
+    host: Host
+    end: str
+    """The tunnel it is behind."""
+    probe: UdpProbe
+    ping: Ping
+    phone: Softphone | None = None
+    pbx: Pbx | None = None
+    echo: UdpEcho | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything that a fabric needs, and everything that steps and conditions look at."""
+
+    script: Script
+    seed: int
+    config: EdgeConfig
+    ends: tuple[End, ...]
+    members: dict[str, Member]
+    ledger: Ledger
+
+    @property
+    def scenario(self) -> Scenario:
+        return self.script.scenario
+
+    def stream(self, name: str) -> Random:
+        """The random numbers of `name`: those of others do not shift when something is added."""
+        return Random(f"{self.seed}/{name}")
+
+
+def build(script: Script, *, seed: int | None = None, secret: Callable[[int], bytes] = os.urandom) -> World:
+    """The world of a checked scenario; ConfigError if no PoP would serve it. Keys come from `secret`."""
+    scenario = script.scenario
+    chosen = scenario.seed if seed is None else seed
+    ledger = Ledger()
+    hosts = {
+        actor.name: Host(actor.name, str(actor.ip), vnet=actor.vnet, ledger=ledger)
+        for actor in script.cast.actors.values()
+    }
+    ends = tuple(_ends(scenario, hosts, secret))
+    config = EdgeConfig(
+        name=scenario.name,
+        listen=("127.0.0.1", 0),
+        private_key=secret(32),
+        vnets={name: _vnet(scenario, name) for name in scenario.vnets},
+        tunnels={end.name: _tunnel(scenario, end) for end in ends},
+    )
+    problems = [
+        script.document.problem(_place(finding.path, scenario), finding.message, finding.fix)
+        for finding in check(config)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    world = World(script, chosen, config, ends, {}, ledger)
+    for actor in script.cast.actors.values():
+        world.members[actor.name] = _member(world, actor, hosts[actor.name])
+    return world
+
+
+def _ends(scenario: Scenario, hosts: dict[str, Host], secret: Callable[[int], bytes]) -> Iterator[End]:
+    for name, site in scenario.topology.sites.items():
+        lan = Lan(name, [hosts[f"{name}/{short}"] for short in site.hosts])
+        for connector, given in (site.connectors or {name: Connector()}).items():
+            yield End(
+                connector,
+                site.vnet,
+                Kind.CONNECTOR,
+                lan,
+                secret(32),
+                secret(32),
+                site.routes,
+                given.keepalive,
+            )
+    for name, client in scenario.topology.clients.items():
+        yield End(
+            name, client.vnet, Kind.CLIENT, hosts[name], secret(32), secret(32), keepalive=client.keepalive
+        )
+
+
+def _vnet(scenario: Scenario, name: str) -> VnetConfig:
+    vnet = scenario.vnets[name]
+    rules = (
+        vnet.policy
+        if vnet.policy is not None
+        else [text for text in scenario.policy if _concerns(text, name, scenario)]
+    )
+    return VnetConfig(
+        name=name,
+        pool=vnet.pool,
+        mtu=vnet.mtu,
+        default=Action(vnet.default),
+        policy=tuple(rule(text) for text in rules),
+    )
+
+
+def _concerns(text: RuleFile, vnet: str, scenario: Scenario) -> bool:
+    """Whether a rule of the whole file is for `vnet`: it is not if it names another network or somebody in it."""
+    if text.vnets and vnet not in text.vnets:
+        return False
+    topology = scenario.topology
+    home = {name: site.vnet for name, site in topology.sites.items()}
+    home |= {name: client.vnet for name, client in topology.clients.items()}
+    home |= {other: site.vnet for site in topology.sites.values() for other in site.connectors}
+    sides = (text.source, text.destination)
+    named = [
+        name for side in sides for words in (side.tunnel, side.site, side.client) for name in words or ()
+    ]
+    return all(home.get(name, vnet) == vnet for name in named)
+
+
+def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
+    if end.kind is Kind.CONNECTOR:
+        site = end.side.name
+        return TunnelConfig(
+            name=end.name,
+            vnet=end.vnet,
+            kind=end.kind,
+            public_key=public_key(end.private_key),
+            preshared_key=end.preshared_key,
+            routes=end.routes,
+            site=site,
+            tags=scenario.topology.sites[site].tags,
+        )
+    client = scenario.topology.clients[end.name]
+    return TunnelConfig(
+        name=end.name,
+        vnet=end.vnet,
+        kind=end.kind,
+        public_key=public_key(end.private_key),
+        preshared_key=end.preshared_key,
+        addresses=(client.ip,),
+        user=client.user or end.name,
+        groups=client.groups,
+        tags=client.tags,
+    )
+
+
+def _place(path: Path, scenario: Scenario) -> Path:
+    """Where in the scenario a mistake of the PoP's configuration was written."""
+    match path:
+        case ("vnets", str() as name, "policy", *rest) if scenario.vnets[name].policy is None:
+            return ("policy", *rest)
+        case ("tunnels", str() as name, "addresses", *_):
+            return ("topology", "clients", name, "ip")
+        case ("tunnels", str() as name, *rest):
+            for site, given in scenario.topology.sites.items():
+                if name == site or name in given.connectors:
+                    return ("topology", "sites", site, *rest)
+            return ("topology", "clients", name, *rest)
+        case _:
+            return path
+
+
+def _member(world: World, actor: Actor, host: Host) -> Member:
+    cast = world.script.cast
+    end = next(
+        end.name
+        for end in world.ends
+        if end.side is host or (isinstance(end.side, Lan) and host in end.side.hosts)
+    )
+    member = Member(actor, host, end, UdpProbe(), Ping())
+    if actor.pbx is not None:
+        users = {user: _password(world, actor, user) for user in cast.users(actor)}
+        member.pbx = Pbx(
+            actor.name,
+            host.address,
+            realm=REALM,
+            users=users,
+            echo_extension=actor.pbx.echo_extension,
+            rng=world.stream(f"{actor.name}/pbx"),
+        )
+        host.add(member.pbx)
+    registrar = cast.registrar(actor)
+    if actor.phone is not None and registrar is not None:
+        member.phone = Softphone(
+            actor.user,
+            host.address,
+            sip_port=SIP_PORT,
+            rtp_port_base=RTP_PORT_BASE,
+            codec=actor.phone.codec,
+            registrar=(str(ip_address(registrar.ip)), SIP_PORT),
+            username=actor.user,
+            password=_password(world, registrar, actor.user),
+            auto_answer_after=actor.phone.answer_after,
+            max_calls=actor.phone.lines,
+            rng=world.stream(f"{actor.name}/phone"),
+        )
+        host.add(member.phone)
+    if actor.apps.udp_echo is not None:
+        member.echo = UdpEcho(actor.apps.udp_echo.port)
+        host.add(member.echo)
+    host.add(member.probe)
+    host.add(member.ping)
+    return member
+
+
+def _password(world: World, pbx: Actor, user: str) -> str:
+    """Known to both ends, and to nobody who reads a report."""
+    return world.stream(f"{pbx.name}/password/{user}").randbytes(12).hex()

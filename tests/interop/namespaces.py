@@ -1,0 +1,263 @@
+"""Network namespaces that leave nothing behind.
+
+A lab is one user, mount and network namespace, held open by a process that ends when its standard input
+closes; further network namespaces hang off it. The kernel therefore removes everything when the exit stack
+unwinds, and also when this process is killed: the pipe closes, the holder ends, the last reference to the
+namespace goes. No root is needed where the kernel lets an ordinary user make a user namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+#: Seconds a command in a namespace may take before the test fails instead of hanging.
+COMMAND_TIMEOUT = 20.0
+
+
+class Process:
+    """A program that runs beside the test; its output goes to a file, so that no full pipe can stall it."""
+
+    def __init__(self, popen: subprocess.Popen[str], log: Path) -> None:
+        self.popen = popen
+        self.log = log
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 5.0) -> int:
+        if self.alive:
+            self.popen.send_signal(how)
+            try:
+                self.popen.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                stream.close()
+        return self.popen.wait(timeout)
+
+    def read_line(self) -> str:
+        assert self.popen.stdout is not None
+        return self.popen.stdout.readline().strip()
+
+    def result(self, timeout: float) -> str:
+        """What it printed, once it has ended by itself."""
+        stdin, self.popen.stdin = self.popen.stdin, None  # else `communicate` closes it, which means: finish
+        try:
+            out, _ = self.popen.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.stop(signal.SIGKILL)
+            raise
+        finally:
+            if stdin is not None:
+                stdin.close()
+        if self.popen.returncode:
+            raise AssertionError(f"exit code {self.popen.returncode}: {self.popen.args!r}\n{self.output()}")
+        return out
+
+    def finish(self, timeout: float) -> str:
+        """Ask it to end by closing its standard input; then the same."""
+        assert self.popen.stdin is not None
+        self.popen.stdin.close()
+        return self.result(timeout)
+
+
+class Namespace:
+    """One network namespace of a lab: run programs in it, give it links and addresses."""
+
+    def __init__(self, name: str, holder: int, *, user: bool, stack: contextlib.ExitStack) -> None:
+        self.name = name
+        self.holder = holder
+        self._enter = ["nsenter", "--target", str(holder), "--net", "--mount"]
+        if user:
+            self._enter += ["--user", "--preserve-credentials"]
+        self._stack = stack
+
+    def command(self, *argv: str) -> list[str]:
+        # nsenter and setpriv replace themselves: the process id is the program's own. It dies with this one
+        return [*self._enter, "--wd=" + os.getcwd(), "setpriv", "--pdeathsig", "KILL", *argv]
+
+    def run(self, *argv: str, text: str | None = None, check: bool = True) -> str:
+        done = subprocess.run(
+            self.command(*argv),
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_TIMEOUT,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f"{' '.join(argv)} in {self.name}: {done.stderr.strip() or done.stdout.strip()}"
+            )
+        return done.stdout
+
+    def ip(self, *argv: str) -> str:
+        return self.run("ip", *argv)
+
+    def sysctl(self, **values: int) -> None:
+        """Write /proc/sys/net values, the dots of the key written as double underscores."""
+        for key, value in values.items():
+            path = "/proc/sys/net/" + key.replace("__", "/")
+            self.run(sys.executable, "-c", f"open({path!r}, 'w').write('{value}')")
+
+    def start(
+        self,
+        *argv: str,
+        log: str | Path,
+        core: int | None = None,
+        interactive: bool = False,
+        **environment: str,
+    ) -> Process:
+        """Start a program; what it prints goes to the log. An interactive one is asked to finish by closing
+        its
+        standard input, and its answer on standard output is read with `Process.result`."""
+        with open(log, "a") as file, _on_core(core):
+            popen = subprocess.Popen(
+                self.command(*argv),
+                stdin=subprocess.PIPE if interactive else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if interactive else file,
+                stderr=file,
+                text=True,
+                env={**os.environ, **environment},
+            )
+        process = Process(popen, Path(log))
+        self._stack.callback(process.stop, signal.SIGKILL)
+        return process
+
+
+class Lab:
+    """Owner of a set of namespaces that can reach each other and nothing else."""
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._user = _can_make_user_namespace()
+        self._links = 0
+        self._holder = 0
+        self.tag = secrets.token_hex(3)
+
+    def __enter__(self) -> Self:
+        user = ["--user", "--map-root-user"] if self._user else []
+        try:
+            self._holder = self._hold(["unshare", *user, "--net", "--mount", "cat"], os.getpid())
+            self.root = Namespace("root", self._holder, user=self._user, stack=self._stack)
+            # WireGuard's control sockets live under /run: a private one cannot meet another lab's names
+            self.root.run("mount", "-t", "tmpfs", "tmpfs", "/run")
+            self.root.ip("link", "set", "lo", "up")
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def namespace(self, name: str) -> Namespace:
+        command = self.root.command("unshare", "--net", "cat")
+        holder = self._hold(command, self._holder)
+        made = Namespace(name, holder, user=self._user, stack=self._stack)
+        made.ip("link", "set", "lo", "up")
+        return made
+
+    def join(self, left: Namespace, left_address: str, right: Namespace, right_address: str) -> None:
+        """A cable between two namespaces, one address (with its prefix length) at each end."""
+        self._links += 1
+        ends = f"l{self._links}-{self.tag}", f"r{self._links}-{self.tag}"
+        self.root.ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+        for space, end, address in ((left, ends[0], left_address), (right, ends[1], right_address)):
+            if space is not self.root:
+                self.root.ip("link", "set", end, "netns", str(space.holder))
+            space.ip("address", "add", address, "dev", end)
+            space.ip("link", "set", end, "up")
+
+    def _hold(self, command: list[str], parent: int) -> int:
+        before = os.readlink(f"/proc/{parent}/ns/net")
+        popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._stack.callback(_release, popen)
+        # the program has replaced unshare only once its namespace differs and its name is its own
+        wait_for(lambda: _entered(popen.pid, before), f"namespace of {' '.join(command[-4:])}", timeout=10.0)
+        return popen.pid
+
+
+def wait_for(condition: Callable[[], object], what: str, timeout: float = 10.0, every: float = 0.02) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s for {what}")
+        time.sleep(every)
+
+
+@functools.cache
+def missing(*programs: str) -> str:
+    """Why a lab cannot be made here, or the empty string."""
+    absent = [
+        name for name in ("ip", "unshare", "nsenter", "setpriv", *programs) if shutil.which(name) is None
+    ]
+    if absent:
+        return f"not installed: {', '.join(absent)}"
+    if not _can_make_user_namespace() and os.geteuid():
+        return "needs root or unprivileged user namespaces (unshare --user --net was refused)"
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "needs /dev/net/tun"
+    return ""
+
+
+@functools.cache
+def _can_make_user_namespace() -> bool:
+    if not shutil.which("unshare") or os.geteuid() == 0:
+        return False  # root needs none, and keeps the right to raise socket buffers without one
+    probe = ["unshare", "--user", "--map-root-user", "--net", "--mount", "true"]
+    return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
+
+
+def _entered(pid: int, before: str) -> bool:
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return file.read().strip() == "cat" and os.readlink(f"/proc/{pid}/ns/net") != before
+    except OSError:
+        return False
+
+
+def _release(popen: subprocess.Popen[bytes]) -> None:
+    assert popen.stdin is not None
+    popen.stdin.close()
+    try:
+        popen.wait(2)
+    except subprocess.TimeoutExpired:
+        popen.kill()
+        popen.wait(2)
+
+
+@contextlib.contextmanager
+def _on_core(core: int | None) -> Iterator[None]:
+    """What is started inside runs on one core: affinity is inherited, by all threads of the program."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)

@@ -1,0 +1,219 @@
+"""Hosts and LANs: what they answer, what they count, and how they notice a network that lies."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+import pytest
+
+from edge.proto.ip import (
+    Unreachable,
+    build_icmp_echo,
+    build_udp,
+    decrement_ttl,
+    parse_untrusted,
+    udp_payload,
+    unreachable,
+)
+from scenarios.proto.host import Host
+from scenarios.proto.lan import Lan
+from scenarios.proto.ledger import MAX_PACKET_LIFE, Ledger, Offence
+from scenarios.proto.ping import Ping
+from scenarios.proto.udp_echo import UdpEcho, UdpProbe
+
+ALICE, PBX, ROUTER = "100.96.0.12", "10.0.50.60", "100.96.0.1"
+
+
+class World:
+    """Two hosts of one vnet and the wire between them; `carry` moves packets until all is quiet."""
+
+    def __init__(self, alice: str = ALICE, pbx: str = PBX) -> None:
+        self.ledger = Ledger()
+        self.alice = Host("alice", alice, vnet="acme", ledger=self.ledger)
+        self.pbx = Host("hq/pbx", pbx, vnet="acme", ledger=self.ledger)
+        self.probe, self.ping = UdpProbe(), Ping()
+        self.alice.add(self.probe)
+        self.alice.add(self.ping)
+        self.pbx.add(UdpEcho())
+
+    def carry(self, now: float) -> None:
+        for _ in range(10):
+            there = self.alice.poll_packets()
+            self.pbx.handle_packets(there, now)
+            back = self.pbx.poll_packets()
+            self.alice.handle_packets(back, now)
+            if not there and not back:
+                return
+
+
+@pytest.mark.parametrize(("alice", "pbx"), [(ALICE, PBX), ("fd00:96::12", "fd00:50::60")])
+def test_echo_and_ping_are_answered_and_the_true_source_is_seen(alice: str, pbx: str) -> None:
+    world = World(alice, pbx)
+    echo = world.probe.start((pbx, 7), b"hello", count=3, interval=0.1, patience=1.0, now=0.0)
+    ping = world.ping.start(pbx, b"hello", count=1, interval=0.1, patience=1.0, now=0.0)
+    for now in (0.0, 0.1, 0.2):
+        world.alice.handle_timeout(now)
+        world.carry(now)
+    assert (echo.received, echo.replies_from, echo.ended) == (3, {pbx}, True)
+    assert (ping.received, ping.ended) == (1, True)
+    assert list(world.pbx.seen) == [alice]
+    assert world.pbx.seen[alice].packets == 4
+    assert world.pbx.port_bytes[alice, 7] == 3 * 9
+    assert world.ledger.sent_packets == world.ledger.received_packets == 8
+    assert not any(world.ledger.offences.values())
+
+
+def test_an_unanswered_probe_ends_after_its_patience() -> None:
+    world = World()
+    probe = world.probe.start((PBX, 9999), b"x", count=1, interval=1.0, patience=0.5, now=0.0)
+    world.carry(0.0)
+    assert not probe.ended
+    assert world.alice.poll_timeout() == 0.5
+    world.alice.handle_timeout(0.5)
+    assert probe.ended
+    assert probe.received == 0
+
+
+def test_a_closed_port_is_answered_by_an_icmp_error_that_the_sender_counts() -> None:
+    world = World()
+    world.probe.start((PBX, 9999), b"x", count=1, interval=1.0, patience=0.5, now=0.0)
+    world.carry(0.0)
+    assert world.pbx.counters["port_unreachable"] == 1
+    assert world.alice.counters["icmp_errors"] == 1
+    (error,) = world.alice.icmp_errors
+    assert (error.source, error.icmp_type, error.icmp_code, error.about) == (PBX, 3, 3, f"{PBX}:9999")
+
+
+def test_an_icmp_error_of_a_router_counts_only_if_it_is_about_an_own_packet() -> None:
+    world = World()
+    world.probe.start((PBX, 7), b"x", count=1, interval=1.0, patience=0.5, now=0.0)
+    (packet,) = world.alice.poll_packets()
+    router = ip_address(ROUTER).packed
+    error = unreachable(packet, parse_untrusted(packet), router, Unreachable.ADMIN_PROHIBITED)
+    assert error is not None
+    world.alice.handle_packets([error], 0.1)
+    assert world.alice.counters["icmp_errors"] == 1
+    assert not any(world.ledger.offences.values())
+
+    foreign = build_udp(world.alice.packed, world.pbx.packed, 1234, 5678, b"never sent")
+    error = unreachable(foreign, parse_untrusted(foreign), router, Unreachable.ADMIN_PROHIBITED)
+    assert error is not None
+    world.alice.handle_packets([error], 0.1)
+    assert world.alice.counters["icmp_errors"] == 1
+    assert world.ledger.offences[Offence.FORGED] == 1
+
+
+@pytest.mark.parametrize("make", ["udp", "icmp", "header"])
+def test_a_wrong_checksum_reaches_no_application(make: str) -> None:
+    world = World()
+    source, target = world.alice.packed, world.pbx.packed
+    if make == "icmp":
+        packet = build_icmp_echo(source, target, ident=1, sequence=1, payload=b"hello")
+    else:
+        packet = build_udp(source, target, 50000, 7, b"hello")
+    packet[8 if make == "header" else -1] ^= 0x01
+    world.pbx.handle_packets([packet], 0.0)
+    assert world.pbx.counters["bad_checksum"] == 1
+    assert world.pbx.poll_packets() == []
+    assert not world.pbx.seen
+
+
+def test_the_ttl_may_change_on_the_way() -> None:
+    world = World()
+    world.probe.start((PBX, 7), b"x", count=1, interval=1.0, patience=0.5, now=0.0)
+    (packet,) = world.alice.poll_packets()
+    decrement_ttl(packet)
+    world.pbx.handle_packets([packet], 0.0)
+    assert not any(world.ledger.offences.values())
+
+
+def test_a_packet_of_another_virtual_network_is_noticed() -> None:
+    world = World()
+    eve = Host("decoy/pbx", PBX, vnet="umbrella", ledger=world.ledger)
+    world.probe.start((PBX, 7), b"secret", count=1, interval=1.0, patience=0.5, now=0.0)
+    eve.handle_packets(world.alice.poll_packets(), 0.0)
+    (finding,) = world.ledger.findings
+    assert finding.offence is Offence.CROSSED
+    assert finding.text == (
+        f"{ALICE}:49152 -> {PBX}:7, sent by alice in vnet acme, reached decoy/pbx in vnet umbrella"
+    )
+
+
+@pytest.mark.parametrize("what", ["source", "port"])
+def test_a_rewritten_packet_is_noticed(what: str) -> None:
+    world = World()
+    world.probe.start((PBX, 7), b"payload", count=1, interval=1.0, patience=0.5, now=0.0)
+    (packet,) = world.alice.poll_packets()
+    header = parse_untrusted(packet)
+    source = ip_address(ROUTER).packed if what == "source" else header.source
+    port = 40000 if what == "port" else header.source_port
+    world.pbx.handle_packets(
+        [build_udp(source, header.destination, port, 7, udp_payload(packet, header))], 0.0
+    )
+    (finding,) = world.ledger.findings
+    assert finding.offence is Offence.REWRITTEN
+    assert "alice" in finding.text
+
+
+def test_a_packet_for_somebody_else_is_noticed() -> None:
+    world = World()
+    world.probe.start((ROUTER, 7), b"x", count=1, interval=1.0, patience=0.5, now=0.0)
+    world.pbx.handle_packets(world.alice.poll_packets(), 0.0)
+    assert world.ledger.offences[Offence.MISDELIVERED] == 1
+
+
+def test_the_ledger_forgets_packets_that_can_no_longer_arrive() -> None:
+    world = World()
+    world.probe.start((PBX, 7), b"x", count=2, interval=MAX_PACKET_LIFE * 2, patience=0.5, now=0.0)
+    (old,) = world.alice.poll_packets()
+    world.alice.handle_timeout(MAX_PACKET_LIFE * 2)
+    world.alice.poll_packets()
+    world.pbx.handle_packets([old], MAX_PACKET_LIFE * 2)
+    assert world.ledger.offences[Offence.FORGED] == 1
+
+
+def test_a_lan_delivers_inside_and_sends_the_rest_to_the_connector() -> None:
+    ledger = Ledger()
+    desk = Host("hq/desk", "10.0.50.101", vnet="acme", ledger=ledger)
+    pbx = Host("hq/pbx", PBX, vnet="acme", ledger=ledger)
+    pbx.add(UdpEcho())
+    probe = UdpProbe()
+    desk.add(probe)
+    lan = Lan("hq", [pbx, desk])
+    inside = probe.start((PBX, 7), b"x", count=1, interval=1.0, patience=0.5, now=0.0)
+    probe.start((ALICE, 7), b"y", count=1, interval=1.0, patience=0.5, now=0.0)
+    leaving = lan.poll_packets()
+    assert inside.ended
+    assert [parse_untrusted(packet).destination for packet in leaving] == [ip_address(ALICE).packed]
+    assert lan.counters["local"] == 2
+    assert lan.poll_timeout() == 0.5
+    lan.handle_packets([build_udp(ip_address(ALICE).packed, ip_address("10.0.50.99").packed, 1, 2, b"")], 0.1)
+    assert lan.counters["no_host"] == 1
+
+
+def test_a_packet_of_a_lan_is_remembered_from_the_moment_it_was_sent() -> None:
+    ledger = Ledger()
+    till = Host("hq/till", "10.0.50.30", vnet="acme", ledger=ledger)
+    alice = Host("alice", ALICE, vnet="acme", ledger=ledger)
+    probe = UdpProbe()
+    till.add(probe)
+    lan = Lan("hq", [till])
+    late = MAX_PACKET_LIFE * 10
+    probe.start((ALICE, 7), b"x", count=2, interval=1.0, patience=0.5, now=late)
+    lan.handle_timeout(late)
+    packets = lan.poll_packets()
+    lan.handle_timeout(late + 1.0)
+    packets += lan.poll_packets()
+    assert len(packets) == 2
+    alice.handle_packets(packets, late + 1.0)
+    assert not any(ledger.offences.values())
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x45", b"\x60" + bytes(39), b"\xff" * 60, bytes(60)])
+def test_junk_is_counted_and_harms_nothing(junk: bytes) -> None:
+    world = World()
+    lan = Lan("hq", [world.pbx])
+    lan.handle_packets([bytearray(junk)], 0.0)
+    world.pbx.handle_packets([bytearray(junk)], 0.0)
+    assert sum(world.pbx.counters.values()) >= 2 or not junk
+    assert not world.ledger.findings or world.ledger.offences[Offence.MISDELIVERED]
