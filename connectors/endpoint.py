@@ -14,10 +14,12 @@ import trio
 
 from connectors.proto import PacketSide
 from edge.io.driver import Driver
-from edge.io.udp import UdpPort
+from edge.io.udp import Read, UdpPort
 from edge.proto.ip import packet_length
 from edge.proto.types import Address
-from edge.proto.wireguard import Device, HandshakeCompleted, Identity, TimestampClock
+from edge.proto.wireguard import Device, HandshakeCompleted, Identity, TimestampClock, Tunnel
+
+DRAIN_TURNS = 1024  # when stopping: what the socket holds, but no endless flood
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +74,12 @@ class Endpoint:
 
     @property
     def up(self) -> bool:
-        """True once a handshake has completed."""
+        """True once a handshake of this run has completed."""
         return self._up.is_set()
 
     @property
     def address(self) -> Address:
-        """The outer address that this end sends from; only while running."""
+        """The outer address that this end sends from; only while it runs."""
         assert self._driver is not None, "not running"
         return self._driver.port.address
 
@@ -105,8 +107,13 @@ class Endpoint:
         )
 
     async def run(self, *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; started once the port is bound. The tunnel comes up on its own."""
+        """Run until cancelled; started once the port is bound. The tunnel comes up on its own.
+
+        A stop is graceful: what has arrived is still delivered, and what the hosts have to say to it still leaves.
+        """
         port = UdpPort.bind(self._bind)
+        if self._up.is_set():  # an earlier run's
+            self._up = trio.Event()
         try:
             now = trio.current_time()
             device = Device(
@@ -127,23 +134,36 @@ class Endpoint:
             device.initiate(tunnel, now)
             port.send(device.poll_transmit())
             task_status.started(self)
-            side = self.side
-            while True:
-                reads = await driver.wait(min(device.poll_timeout().at, side.poll_timeout()))
-                now = trio.current_time()
-                for _, packets in device.open(reads, now):
-                    for packet in packets:
-                        del packet[packet_length(packet) :]  # what the tunnel padded
-                    side.handle_packets(packets, now)
-                device.handle_timeout(now)
-                side.handle_timeout(now)
-                out = side.poll_packets()
-                if out:
-                    device.seal(tunnel, out, now)
-                port.send(device.poll_transmit())
-                for event in device.poll_events():
-                    if isinstance(event, HandshakeCompleted):
-                        self._last_handshake_seconds = event.seconds
-                        self._up.set()
+            try:
+                while True:
+                    reads = await driver.wait(min(device.poll_timeout().at, self.side.poll_timeout()))
+                    self._turn(device, tunnel, port, reads)
+            except trio.Cancelled:
+                for _ in range(DRAIN_TURNS):
+                    reads = port.receive()
+                    self._turn(device, tunnel, port, reads)
+                    if not reads:
+                        break
+                raise
         finally:
+            self._driver = None
             port.close()
+
+    def _turn(self, device: Device, tunnel: Tunnel, port: UdpPort, reads: list[Read]) -> None:
+        """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
+        now = trio.current_time()
+        side = self.side
+        for _, packets in device.open(reads, now):
+            for packet in packets:
+                del packet[packet_length(packet) :]  # what the tunnel padded
+            side.handle_packets(packets, now)
+        device.handle_timeout(now)
+        side.handle_timeout(now)
+        out = side.poll_packets()
+        if out:
+            device.seal(tunnel, out, now)
+        port.send(device.poll_transmit())
+        for event in device.poll_events():
+            if isinstance(event, HandshakeCompleted):
+                self._last_handshake_seconds = event.seconds
+                self._up.set()

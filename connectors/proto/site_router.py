@@ -70,10 +70,6 @@ class SiteRouter:
         out, self._to_tunnel = self._to_tunnel, []
         return out
 
-    def pull(self, now: float) -> None:
-        """Take what a host of the LAN wants to send of its own accord."""
-        self._collect(now)
-
     def _collect(self, now: float) -> None:
         for packet in self.lan.poll_packets():
             try:

@@ -1,9 +1,10 @@
 """The configuration of a PoP: what it may contain, what it means, and what is wrong with it."""
 
-from edge.config.checks import NAME_RULE, Finding, check, is_name
+from edge.config.checks import Finding, check
 from edge.config.file import EdgeFile, TunnelFile, VnetFile
 from edge.config.keys import public_key
 from edge.config.load import TUNNELS_FOLDER, load
+from edge.config.names import NAME_RULE, is_name
 from edge.config.rules import RuleFile, rule
 from edge.config.types import DEFAULT_POOL, EdgeConfig, Kind, TunnelConfig, VnetConfig
 

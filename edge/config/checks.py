@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
 from edge.config.keys import public_key
+from edge.config.names import NAME_RULE, is_name, likely_meant
 from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
 from edge.document import Path, Prefix, address_bytes, address_text, did_you_mean
 from edge.proto.forwarding.policy import Action
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
-NAME_RULE = "letters, digits, dot, dash and underscore, at most 63, starting with a letter or digit"
+KEY_SIZE = 32
 MIN_MTU_V6 = 1280  # RFC 8200 section 5
 
 # RFC 7748 section 6.1: with these the shared secret is zero whatever the private key.
@@ -24,6 +23,8 @@ _ORDER_8 = (
     39382357235489614581723060781553021112529911719440698176882885853963445705823,
 )
 LOW_ORDER = frozenset(n.to_bytes(32, "little") for n in (0, 1, *_ORDER_8, _P - 1, _P, _P + 1))
+
+ATTRIBUTES = ("user", "group", "tag")  # of tunnels, as rules select by them
 
 UNROUTABLE = tuple(
     Prefix.parse(text)
@@ -57,11 +58,6 @@ def check(config: EdgeConfig) -> list[Finding]:
     return findings
 
 
-def is_name(word: str) -> bool:
-    """Whether `word` may name a PoP, vnet or tunnel: it becomes a metric label and a file name."""
-    return NAME.match(word) is not None
-
-
 def _name(path: Path, name: str) -> Iterator[Finding]:
     if not is_name(name):
         yield Finding(path, f"{name!r} is not a name", f"use {NAME_RULE}")
@@ -74,6 +70,7 @@ def _listen(config: EdgeConfig) -> Iterator[Finding]:
             yield Finding(
                 ("listen", key), f"{address[0]!r} is not an IP address", "listen on one such as 127.0.0.1"
             )
+    yield from _families(config)
     if config.endpoint:
         outer, key = address_bytes(config.endpoint.rpartition(":")[0].strip("[]")), "endpoint"
     else:
@@ -91,19 +88,57 @@ def _listen(config: EdgeConfig) -> Iterator[Finding]:
                 )
 
 
+def _families(config: EdgeConfig) -> Iterator[Finding]:
+    """One socket serves all peers: what it cannot send to, and who cannot reach it."""
+    own = address_bytes(config.listen[0])
+    if own is None:
+        return
+    dual = len(own) == 16 and not any(own)  # on `::` Linux takes IPv4 as well, as ::ffff:a.b.c.d
+    listener = f"IPv{4 if len(own) == 4 else 6} ({config.listen[0]})"
+    dialled = address_bytes(config.endpoint.rpartition(":")[0].strip("[]"))
+    if dialled is not None and len(dialled) != len(own) and not dual:
+        yield Finding(
+            ("endpoint",),
+            f"{config.endpoint} is of another family than `listen.wireguard`, {listener}: no peer would arrive",
+            "give both of one family",
+        )
+    for tunnel in config.tunnels.values():
+        peer = address_bytes(tunnel.endpoint[0]) if tunnel.endpoint else None
+        if tunnel.endpoint and peer is not None and len(peer) != len(own):
+            host, port = tunnel.endpoint
+            yield Finding(
+                ("tunnels", tunnel.name, "endpoint"),
+                f"{host} is of another family than `listen.wireguard`, {listener}: it cannot be sent to",
+                f'write "[::ffff:{host}]:{port}"'
+                if dual
+                else "give the peer's other address, or leave it out",
+            )
+
+
 def _keys(config: EdgeConfig) -> Iterator[Finding]:
     own = public_key(config.private_key)
     seen: dict[bytes, TunnelConfig] = {}
     for tunnel in config.tunnels.values():
         path: Path = ("tunnels", tunnel.name, "public_key")
         key = tunnel.public_key
-        if key == own:
+        if tunnel.preshared_key is not None and len(tunnel.preshared_key) != KEY_SIZE:
+            yield Finding((*path[:-1], "preshared_key_file"), "a preshared key has 32 bytes", "`wg genpsk`")
+        if len(key) != KEY_SIZE:
+            yield Finding(path, "a public key has 32 bytes", "write what `wg pubkey` prints")
+        elif key == own:
             yield Finding(
                 path, "this is the PoP's own public key", "write the peer's: `wg pubkey < its private key`"
             )
         elif key[:31] + bytes([key[31] & 0x7F]) in LOW_ORDER:
             yield Finding(
                 path, "a low-order point, with which no secret can be agreed", "generate a new key pair"
+            )
+        elif int.from_bytes(key, "little") >= _P:
+            # RFC 7748 section 5 would accept it, but keys are hashed as bytes: no handshake could succeed.
+            yield Finding(
+                path,
+                "not the canonical encoding of a public key: no peer can have it",
+                "write the key as `wg pubkey < its private key` prints it",
             )
         elif (other := seen.setdefault(key, tunnel)) is not tunnel:
             yield Finding(
@@ -146,6 +181,9 @@ def _policy(vnet: VnetConfig, config: EdgeConfig) -> Iterator[Finding]:
         "client": {tunnel.name for tunnel in tunnels if tunnel.kind is Kind.CLIENT},
         "site": {tunnel.site for tunnel in tunnels if tunnel.site},
     }
+    # Rules may come before the first guest. A name that another network has is no slip: rules are shared.
+    everywhere = {word: set(_attributes(config.tunnels.values(), word)) for word in ATTRIBUTES}
+    here = {word: set(_attributes(tunnels, word)) for word in ATTRIBUTES}
     seen: set[str] = set()
     for index, rule in enumerate(vnet.policy):
         if rule.id in seen:
@@ -163,6 +201,19 @@ def _policy(vnet: VnetConfig, config: EdgeConfig) -> Iterator[Finding]:
                             f"vnet {vnet.name} has no {word} {name!r}",
                             did_you_mean(name, names),
                         )
+            for word in ATTRIBUTES:
+                for name in _selected(selector, word):
+                    if name not in everywhere[word] and (meant := likely_meant(name, here[word])):
+                        yield Finding(
+                            (*path, index, side, word),
+                            f"nobody in vnet {vnet.name} has the {word} {name!r}",
+                            f"did you mean {meant!r}? If not, enrol the first {name!r} before its rule",
+                        )
+
+
+def _attributes(tunnels: Iterable[TunnelConfig], word: str) -> Iterator[str]:
+    for tunnel in tunnels:
+        yield from {"user": (tunnel.user,), "group": tunnel.groups, "tag": tunnel.tags}[word]
 
 
 def _selected(selector: object, word: str) -> Iterable[str]:

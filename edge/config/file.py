@@ -5,29 +5,34 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from edge.config.rules import RuleFile
 from edge.config.types import DEFAULT_HOOK_BUDGET, DEFAULT_MTU, DEFAULT_POOL, Kind
-from edge.document import Duration, HostPort, IPAddress, Prefix, PublicKey
+from edge.document import Duration, HostPort, IPAddress, Prefix, PublicKey, written
 
 
 class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """A mapping with fixed keys."""
+    """A mapping with fixed keys.
+
+    A key without a value, as in ``preshared_key_file:``, is refused: a slip must not mean "none". Only where a PoP
+    does something by default that one may not want, null turns it off.
+    """
 
 
 class ListenFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
     wireguard: HostPort
-    metrics: HostPort | None = None
+    metrics: HostPort | None = None  # null: no metrics
 
 
 class VnetFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    pool: Prefix = DEFAULT_POOL
-    pool6: Prefix | None = None
+    pool: Prefix = written(DEFAULT_POOL)
+    pool6: Prefix | UnsetType = UNSET
     mtu: Annotated[int, msgspec.Meta(ge=576, le=65455)] = DEFAULT_MTU
     default: Literal["allow", "block", "reject"] = "block"
     policy: tuple[RuleFile, ...] = ()
     hooks: tuple[str, ...] = ()
-    hook_budget: Duration = Duration(DEFAULT_HOOK_BUDGET)
+    hook_budget: Duration = written(Duration(DEFAULT_HOOK_BUDGET))
     nested_routes: bool = False
 
 
@@ -35,15 +40,15 @@ class TunnelFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True)
     kind: Kind
     vnet: str
     public_key: PublicKey
-    preshared_key_file: str | None = None
+    preshared_key_file: str | UnsetType = UNSET
     addresses: tuple[IPAddress, ...] = ()
     routes: tuple[Prefix, ...] = ()
-    site: str | None = None
-    user: str | None = None
+    site: str | UnsetType = UNSET
+    user: str | UnsetType = UNSET
     groups: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
-    keepalive: Duration | None = None
-    endpoint: HostPort | None = None
+    keepalive: Duration | UnsetType = UNSET
+    endpoint: HostPort | UnsetType = UNSET
     default_route: bool = False
 
 
@@ -51,8 +56,8 @@ class EdgeFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
     name: str
     listen: ListenFile
-    endpoint: HostPort | None = None
+    endpoint: HostPort | UnsetType = UNSET
     private_key_file: str
-    state: str | None = None
+    state: str | UnsetType = UNSET  # without it, in memory
     vnets: dict[str, VnetFile]
     tunnels: dict[str, TunnelFile] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from edge.document import key_bytes
+
+KEY_TEXT = re.compile(r"[A-Za-z0-9+/]{40,}=*")
 
 
 class BadKeyFile(Exception):
@@ -21,6 +24,11 @@ class BadKeyFile(Exception):
         self.fix = fix
 
 
+def looks_like_key(text: str) -> bool:
+    """Whether `text` may hold a key, however mangled: cut short, broken into lines, or with something around it."""
+    return KEY_TEXT.search("".join(text.split())) is not None
+
+
 def read_key(path: Path) -> bytes:
     """The 32 bytes of the key in `path`. BadKeyFile if others may read or write it, or it holds no key."""
     try:
@@ -30,6 +38,8 @@ def read_key(path: Path) -> bytes:
         raise BadKeyFile(
             f"key file {path}: {error.strerror}", "`wg genkey` writes one; check the path"
         ) from error
+    except ValueError as error:  # a NUL, which YAML can write as "\0"
+        raise BadKeyFile("not the name of a file", "name the file that holds the key") from error
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

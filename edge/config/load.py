@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from os.path import lexists
 from pathlib import Path as FilePath
+
+from msgspec import UNSET
 
 from edge.config.checks import check
 from edge.config.file import EdgeFile, TunnelFile, VnetFile
 from edge.config.hooks import BadHook, find_hook
-from edge.config.keys import BadKeyFile, read_key
+from edge.config.keys import BadKeyFile, looks_like_key, read_key
 from edge.config.rules import rule
 from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
-from edge.document import Document, Path, key_bytes
+from edge.document import Document, Path
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding.policy import Action
 
@@ -91,14 +94,16 @@ class _Loading:
         return found
 
     def _key(self, path: Path, name: str) -> bytes | None:
-        if key_bytes(name) is not None:
-            self.problem(
-                path, "this is a key, not the name of a file", "put it into a file, chmod 600, and name that"
-            )
-            return None
         folder = self.path.parent
         if len(path) > 1 and path[1] in self.own:
             folder /= TUNNELS_FOLDER
+        if looks_like_key(name) and not lexists(folder / name):  # not repeated: it may be a secret
+            self.problem(
+                path,
+                "this looks like a key, not the name of a file",
+                "put the key into a file, chmod 600, and name that",
+            )
+            return None
         try:
             return read_key(folder / name)
         except BadKeyFile as error:
@@ -122,7 +127,7 @@ class _Loading:
         return VnetConfig(
             name=name,
             pool=file.pool,
-            pool6=file.pool6,
+            pool6=file.pool6 or None,
             mtu=file.mtu,
             default=Action(file.default),
             policy=tuple(rule(text) for text in file.policy),
@@ -133,7 +138,7 @@ class _Loading:
 
     def _tunnel(self, name: str, file: TunnelFile) -> TunnelConfig:
         preshared_key = None
-        if file.preshared_key_file is not None:
+        if file.preshared_key_file is not UNSET:
             preshared_key = self._key(("tunnels", name, "preshared_key_file"), file.preshared_key_file)
         return TunnelConfig(
             name=name,
@@ -143,11 +148,11 @@ class _Loading:
             preshared_key=preshared_key,
             addresses=tuple(map(bytes, file.addresses)),
             routes=file.routes,
-            site=(name if file.kind is Kind.CONNECTOR else "") if file.site is None else file.site,
+            site=(name if file.kind is Kind.CONNECTOR else "") if file.site is UNSET else file.site,
             user=file.user or "",
             groups=file.groups,
             tags=file.tags,
-            keepalive=None if file.keepalive is None else float(file.keepalive),
-            endpoint=None if file.endpoint is None else file.endpoint.address,
+            keepalive=None if file.keepalive is UNSET else float(file.keepalive),
+            endpoint=None if file.endpoint is UNSET else file.endpoint.address,
             default_route=file.default_route,
         )

@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from edge.document import Prefixes, Words, did_you_mean
 from edge.proto.forwarding.policy import Action, Rule, Selector
+from edge.proto.ip.icmp.messages import ERRORS
 
 PROTOCOLS: Mapping[str, int] = {
     "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
@@ -28,6 +29,13 @@ ICMP_TYPES: Mapping[str, tuple[tuple[int, int], ...]] = {  # (protocol, type) in
     "timestamp-request": ((1, 13),),
     "timestamp-reply": ((1, 14),),
 }
+
+
+def _is_error(protocol: int, kind: int) -> bool:
+    return kind in ERRORS if protocol == PROTOCOLS["icmp"] else kind < 128  # RFC 4443 section 2.1
+
+
+DECIDED = [word for word, entries in ICMP_TYPES.items() if not all(_is_error(*entry) for entry in entries)]
 
 
 def _items(value: object) -> list[object]:
@@ -126,11 +134,14 @@ class PortRanges(tuple[tuple[int, int], ...]):
 
 
 class IcmpTypes(tuple[tuple[int, int], ...]):
-    """``echo-request``, a type number, or a list of such, as (protocol, type) of both families."""
+    """``echo-request``, a type number, or a list of such, as (protocol, type) of both families.
+
+    Error messages never reach the policy: they follow the flow whose packet they quote.
+    """
 
     __slots__ = ()
     SCHEMA: ClassVar[Mapping[str, Any]] = _one_or_many(
-        {"anyOf": [{"enum": list(ICMP_TYPES)}, {"type": "integer", "minimum": 0, "maximum": 255}]}
+        {"anyOf": [{"enum": DECIDED}, {"type": "integer", "minimum": 0, "maximum": 255}]}
     )
 
     @classmethod
@@ -139,11 +150,20 @@ class IcmpTypes(tuple[tuple[int, int], ...]):
 
     @staticmethod
     def _entries(item: object) -> tuple[tuple[int, int], ...]:
+        entries: tuple[tuple[int, int], ...]
         if isinstance(item, int) and not isinstance(item, bool) and 0 <= item <= 255:
-            return ((PROTOCOLS["icmp"], item), (PROTOCOLS["icmpv6"], item))
-        if isinstance(item, str) and item in ICMP_TYPES:
-            return ICMP_TYPES[item]
-        raise ValueError(f"unknown ICMP type {item!r}; {did_you_mean(str(item), ICMP_TYPES)}")
+            entries = ((PROTOCOLS["icmp"], item), (PROTOCOLS["icmpv6"], item))
+        elif isinstance(item, str) and item in ICMP_TYPES:
+            entries = ICMP_TYPES[item]
+        else:
+            raise ValueError(f"unknown ICMP type {item!r}; {did_you_mean(str(item), DECIDED)}")
+        decided = tuple(entry for entry in entries if not _is_error(*entry))
+        if not decided:
+            raise ValueError(
+                f"{item!r} is an ICMP error, on which no rule decides: errors pass where the flow passes "
+                "whose packet they quote; delete it"
+            )
+        return decided
 
 
 class SelectorFile(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -220,7 +240,9 @@ class RuleFile(
                     f"none of `ports` is of protocol {_name(protocol)}; write {_name(protocol)}/..."
                 )
             if self.icmp and all(which != protocol for which, _ in self.icmp):
-                raise ValueError(f"none of the types in `icmp` exists in protocol {_name(protocol)}")
+                raise ValueError(
+                    f"none of the types in `icmp` exists in protocol {_name(protocol)}, errors aside"
+                )
         for _, first, last in self.ports or ():
             if not any((which, first, last) in (self.ports or ()) for which in self.protocol):
                 raise ValueError(f"port {first} is of a protocol that `protocol` leaves out")

@@ -1,6 +1,6 @@
 """Strict documents: YAML text to typed structs, with every mistake named by file, line, column and fix."""
 
-from edge.document.decode import Document, load, schema
+from edge.document.decode import Document, load, schema, written
 from edge.document.diagnose import did_you_mean
 from edge.document.parse import MAX_BYTES, MAX_NODES, Path
 from edge.document.scalars import (
@@ -36,4 +36,5 @@ __all__ = [
     "key_bytes",
     "load",
     "schema",
+    "written",
 ]

@@ -89,6 +89,11 @@ def load(source: FilePath | str, kind: type[T], file: str | None = None) -> T:
     return document.decode(kind)
 
 
+def written(value: object) -> Any:
+    """A field's default of a type that JSON has no word for: msgspec would try to write it into the schema."""
+    return msgspec.field(default_factory=lambda: value)
+
+
 def schema(kind: type) -> dict[str, Any]:
     """JSON Schema of `kind`, for editors."""
     return msgspec.json.schema(kind, schema_hook=scalar_schema)

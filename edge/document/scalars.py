@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self, cast
 
 
+NO_VALUE = "no value; write one, or leave the key out"
+
+
 class Duration(float):
     """Seconds, written with a unit: ``20ms``, ``2s``, ``1.5m``, ``1h``; a bare ``0`` needs none."""
 
@@ -168,6 +171,8 @@ class Words(tuple[str, ...]):
         if not words:
             raise ValueError("an empty list; leave the key out, or name something")
         for word in words:
+            if word is None:
+                raise ValueError(NO_VALUE)
             if not isinstance(word, str):
                 raise ValueError(
                     f'{word!r} is not text; write a word, quoted if need be ("{word}"), or a list of them'
@@ -214,6 +219,8 @@ class Scalar(Protocol):
 
 def decode_scalar(kind: type, value: object) -> object:
     """What msgspec asks for a type that it does not know."""
+    if value is None:
+        raise ValueError(NO_VALUE)
     return cast("type[Scalar]", kind).parse(value)
 
 

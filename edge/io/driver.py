@@ -6,8 +6,8 @@ import trio
 
 from edge.io.udp import Read, UdpPort
 
-BUSY_TURNS = 8  # turns with traffic in a row before the other tasks of the process get theirs
-LINGERING_TURNS = 32  # the same for a process whose main job this port is
+BUSY_TIME = 0.002  # seconds of traffic in a row before the other tasks of the process get their turn
+LINGERING_TIME = 0.01  # the same for a process whose main job this port is
 
 
 class Driver:
@@ -21,10 +21,10 @@ class Driver:
     def __init__(self, port: UdpPort, *, linger: float = 0.0) -> None:
         self.port = port
         self._linger = linger
-        self._turns = LINGERING_TURNS if linger else BUSY_TURNS
+        self._patience = LINGERING_TIME if linger else BUSY_TIME
         self._scope: trio.CancelScope | None = None
         self._woken = False
-        self._busy = 0
+        self._busy_since = 0.0  # when the other tasks last had their turn, while there is traffic; else 0
 
     def wake(self) -> None:
         """End the present or the next wait at once: somebody gave the core something to do."""
@@ -35,27 +35,27 @@ class Driver:
     async def wait(self, deadline: float) -> list[Read]:
         """Bring datagrams; empty when `deadline` (trio time) has passed or after ``wake``.
 
-        A checkpoint, but while traffic keeps coming only every few turns. When it is cancelled, nothing is lost that
+        A checkpoint, but while traffic keeps coming only now and then. When it is cancelled, nothing is lost that
         was read.
         """
-        if self._busy >= self._turns:
-            self._busy = 1
+        now = trio.current_time()
+        if self._busy_since and now >= self._busy_since + self._patience:
+            self._busy_since = now
             await trio.lowlevel.checkpoint()
         reads = self.port.receive()
-        if not reads and self._busy and self._linger and not self._woken:
-            now = trio.current_time()
-            if now + self._linger <= deadline and self.port.poll(self._linger):
-                reads = self.port.receive()
-        if reads:
-            self._busy += 1
-            return reads
-        if self._woken or deadline <= trio.current_time():
-            await trio.lowlevel.checkpoint()
-        else:
-            with trio.CancelScope(deadline=deadline) as self._scope:
-                await self.port.wait_readable()
-            self._scope = None
-        self._woken = False
-        reads = self.port.receive()
-        self._busy = 1 if reads else 0
+        lingers = self._linger and self._busy_since and not self._woken and now + self._linger <= deadline
+        if not reads and lingers and self.port.poll(self._linger):
+            reads = self.port.receive()
+        if not reads:
+            if self._woken or deadline <= now:
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.CancelScope(deadline=deadline) as self._scope:
+                    await self.port.wait_readable()
+                self._scope = None
+            self._woken = False
+            self._busy_since = 0.0
+            reads = self.port.receive()
+        if reads and not self._busy_since:
+            self._busy_since = trio.current_time()
         return reads

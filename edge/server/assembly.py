@@ -62,6 +62,12 @@ def apply(
     """
     old = pop.config.tunnels if pop.attachments else {}
     policies = {name: build_policy(vnet, timer) for name, vnet in config.vnets.items()}
+    for tunnel in config.tunnels.values():
+        if tunnel.public_key not in pop.device.tunnels:
+            pop.device.check_peer(tunnel.public_key, tunnel.preshared_key)
+    # From here on nothing can fail.
+    for link in pop.device.tunnels.values():
+        pop.device.drop_staged(link)  # what waits for a handshake was decided under the old configuration
     for name, tunnel in old.items():
         new = config.tunnels.get(name)
         if new != tunnel or config.vnets[tunnel.vnet].mtu != pop.config.vnets[tunnel.vnet].mtu:
@@ -122,11 +128,13 @@ def _attach(pop: Pop, vnet: VnetConfig, tunnel: TunnelConfig, known: dict[bytes,
             endpoint=(state.endpoint if state is not None and state.endpoint else tunnel.endpoint),
             persistent_keepalive=tunnel.keepalive,
             timestamp=(state.timestamp if state is not None and state.timestamp else b""),
+            mtu=vnet.mtu,
         )
-    elif False and tunnel.endpoint is not None:
+    elif link.endpoint is None and tunnel.endpoint is not None:
         link.endpoint = tunnel.endpoint  # configured only now, and the peer was never heard of
         fresh = True
     link.name = tunnel.name
+    link.mtu = vnet.mtu
     link.set_persistent_keepalive(tunnel.keepalive)
     link.owner = attachment
     attachment.link = link
@@ -140,10 +148,7 @@ def _detach(pop: Pop, tunnel: TunnelConfig, *, keep_peer: bool) -> None:
     vnet = attachment.vnet
     vnet.detach(attachment)
     link = attachment.link
-    if keep_peer:
-        # The waiting packets were decided under the old configuration.
-        pop.device.drop_staged(link)
-    else:
+    if not keep_peer:
         pop.device.remove_peer(tunnel.public_key)
     pop.departed[vnet.name] += link.staged_dropped
     link.staged_dropped = 0

@@ -27,7 +27,7 @@ class Exporter:
     """Serves what `snapshot` gives, read at the moment of the scrape."""
 
     def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
-        self._registry = registry(snapshot)
+        self._snapshot = snapshot
         self._open = 0
 
     async def run(
@@ -79,8 +79,13 @@ class Exporter:
         elif request.target.partition(b"?")[0] != PATH:
             await self._answer(stream, connection, 404, b"the metrics are at /metrics\n", head=head)
         else:
-            body = exposition(self._registry)
+            body = await self._page()
             await self._answer(stream, connection, 200, body, CONTENT_TYPE, head=head)
+
+    async def _page(self) -> bytes:
+        """The snapshot is of one instant; writing it out takes long with many tunnels, and that a thread can do."""
+        now = self._snapshot()
+        return await trio.to_thread.run_sync(lambda: exposition(registry(lambda: now)))
 
     @staticmethod
     async def _answer(

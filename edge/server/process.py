@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ from edge.state import MemoryStore, SqliteStore, StateStore
 DRAIN = 0.1  # seconds in which datagrams that are on their way to us may still arrive and leave
 
 LINGER = 0.001  # the process is there for this port: metrics and signals can wait a millisecond
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 log: FilteringBoundLogger = structlog.get_logger("poplab")
 
@@ -42,7 +45,7 @@ def serve(path: Path, *, verbose: bool = False) -> None:
 
 async def _run(relay: Relay, path: Path) -> None:
     # Signals first: a stop that comes during the start is a stop as well.
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(*SIGNALS) as signals:
         async with trio.open_nursery() as nursery:
             address = await nursery.start(relay.run)
             config = relay.config
@@ -62,7 +65,11 @@ async def _run(relay: Relay, path: Path) -> None:
                     _reload(relay, path)
                     continue
                 log.info("draining", signal=signal.Signals(number).name)
-                await trio.sleep(DRAIN)
+                # Who presses Ctrl-C again gets the same clean stop: no more signals from here to the end of the process.
+                signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+                with trio.move_on_after(DRAIN):
+                    async for _ in signals:
+                        pass
                 nursery.cancel_scope.cancel()
                 break
     snapshot = relay.snapshot()
@@ -113,6 +120,20 @@ def configure_log(*, verbose: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("debug" if verbose else "info"),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _StderrLogger(),
         cache_logger_on_first_use=False,
     )
+
+
+class _StderrLogger(structlog.PrintLogger):
+    """A full disk or a closed pipe behind stderr costs the line, not the PoP."""
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg

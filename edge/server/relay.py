@@ -82,6 +82,7 @@ class Relay:
         self._generation = 1
         self._reloads_ok = self._reloads_failed = 0
         self._save_failed = False
+        self._moved: dict[bytes, Tunnel] = {}  # whose endpoint is not saved yet
 
     @property
     def public_key(self) -> bytes:
@@ -169,7 +170,7 @@ class Relay:
             if isinstance(event, TimestampAdvanced):
                 changed[tunnel.remote.public] = tunnel
             elif isinstance(event, EndpointChanged):
-                changed[tunnel.remote.public] = tunnel
+                self._moved[tunnel.remote.public] = tunnel
                 self._log.debug("endpoint", tunnel=tunnel.name, endpoint=tunnel.endpoint, before=event.before)
             elif isinstance(event, HandshakeCompleted):
                 self._handshake_seconds.observe(event.seconds)
@@ -208,9 +209,8 @@ class Relay:
         known = [tunnel for tunnel in tunnels if tunnel.endpoint is not None]
         for start in range(0, len(known), GREETINGS):
             for tunnel in known[start : start + GREETINGS]:
-                if (
-                    self._pop.device.tunnels.get(tunnel.remote.public) is tunnel
-                ):  # no reload removed it meanwhile
+                # Unless a reload has removed it meanwhile.
+                if self._pop.device.tunnels.get(tunnel.remote.public) is tunnel:
                     self._pop.device.initiate(tunnel, trio.current_time())
             self._driver.wake()
             await trio.sleep(GREETING_PACE)
@@ -222,6 +222,9 @@ class Relay:
             now = trio.current_time()
             for vnet in self._pop.vnets.values():
                 vnet.expire(now)
+            if self._moved:
+                moved, self._moved = self._moved, {}
+                self._save(moved.values())
 
     # -- for others --
 

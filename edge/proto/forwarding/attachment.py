@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edge.proto.forwarding.flows import Direction
     from edge.proto.forwarding.vnet import VirtualNetwork
 
-CACHE_LIMIT = 65536  # header shapes; a tunnel that shows more starts over with an empty cache
+CACHE_LIMIT = 4096  # header shapes; a tunnel that shows more starts over with an empty cache
 ICMP_RATE = 100.0  # errors per second to one tunnel (RFC 1812 4.3.2.8, RFC 4443 2.4 f)
 ICMP_BURST = 20.0
 
@@ -58,3 +58,9 @@ class Attachment:
 
     def __repr__(self) -> str:
         return f"<Attachment {self.name} in {self.vnet.name}>"
+
+    def forget_dead(self) -> None:
+        """Let go of shapes whose flow is gone."""
+        self.cache = {
+            shape: direction for shape, direction in self.cache.items() if direction.egress is not None
+        }

@@ -19,7 +19,10 @@ FlowKey: TypeAlias = tuple[int, bytes, int, bytes, int]
 """(protocol, source, source port, destination, destination port); for ICMP echo both ports are the identifier."""
 
 UNDECIDED = Verdict(action=Action.BLOCK, rule="undecided", reason=None)
-SWEEP_INTERVAL = 10.0
+TCP = 6
+SWEEP_INTERVAL = 1.0
+SWEEP_SHARE = 32  # of the table per sweep: a full table must not hold up the data path
+SWEEP_LEAST = 512
 IDLE_TIMEOUT = {
     6: 7440.0,
     17: 180.0,
@@ -32,12 +35,15 @@ OTHER_TIMEOUT = 180.0
 class Direction:
     """One direction of a flow: what the data path looks up. ``egress`` is None where the packet dies."""
 
-    __slots__ = ("bytes", "egress", "flow", "generation", "mtu", "packets")
+    __slots__ = ("bytes", "egress", "flow", "generation", "minimum", "mtu", "packets")
 
     def __init__(self, flow: FlowEntry) -> None:
         self.flow = flow
         self.egress: Attachment | None = None
         self.mtu = 0
+        self.minimum = (
+            40 if flow.key[0] == TCP else 28
+        )  # shortest IPv4 packet that has the whole upper header
         self.generation = -1
         self.packets = 0
         self.bytes = 0
@@ -89,6 +95,7 @@ class FlowTable:
         self._by_initiator: dict[str, dict[FlowKey, FlowEntry]] = {}
         self._count = 0
         self._sweep_at = 0.0
+        self._unswept: list[FlowEntry] = []
 
     def __len__(self) -> int:
         return self._count
@@ -103,14 +110,15 @@ class FlowTable:
     def add(self, entry: FlowEntry) -> bool:
         """Insert, under the reverse key too if replies belong to it. False if there is no room.
 
-        A tunnel at its own cap pays with its own oldest flow, so that it cannot push out anybody else's.
+        No tunnel may have more than is still free: then it pays with its own oldest flow, so that it can neither
+        push out anybody else's nor fill the table alone.
         """
         name = entry.initiator.name
         mine = self._by_initiator.setdefault(name, {})
-        if len(mine) >= self.per_tunnel or (self._count >= self.limit and mine):
+        if len(mine) >= min(self.per_tunnel, self.limit - self._count):
+            if not mine:
+                return False
             self.remove(next(iter(mine.values())))
-        elif self._count >= self.limit:
-            return False
         stale = self._directions.get(entry.key)
         if stale is not None:
             self.remove(stale.flow)
@@ -142,18 +150,24 @@ class FlowTable:
             self.remove(entry)
         self._by_initiator.pop(name, None)
 
-    def expire(self, now: float) -> None:
-        """Drop idle flows; looks at most once per SWEEP_INTERVAL, so that the data path keeps no time per packet."""
+    def expire(self, now: float) -> bool:
+        """Drop idle flows, a share of the table per SWEEP_INTERVAL; True if there were any.
+
+        The data path keeps no time per packet: an entry is idle whose counters stand still between two looks.
+        """
         if now < self._sweep_at:
-            return
+            return False
         self._sweep_at = now + SWEEP_INTERVAL
-        idle = []
-        for entry in self.entries():
+        if not self._unswept:
+            self._unswept = list(self.entries())
+        share = max(SWEEP_LEAST, self._count // SWEEP_SHARE)
+        due, self._unswept = self._unswept[-share:], self._unswept[:-share]
+        before = self._count
+        for entry in due:
             packets = entry.forward.packets + entry.reverse.packets
             if packets != entry.seen_packets:
                 entry.seen_packets = packets
                 entry.last_seen = now
             elif now - entry.last_seen >= IDLE_TIMEOUT.get(entry.key[0], OTHER_TIMEOUT):
-                idle.append(entry)
-        for entry in idle:
-            self.remove(entry)
+                self.remove(entry)
+        return self._count != before

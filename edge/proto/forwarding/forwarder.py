@@ -44,6 +44,8 @@ from edge.proto.ip import (
 )
 from edge.proto.types import BadPacket, DropReason
 
+ECHO_REQUEST, V6_ECHO_REQUEST = 8, 128
+
 # version+IHL+TOS, total length, identification, fragment bits + TTL + protocol, checksum, both addresses, both ports
 _unpack4 = Struct(">HHHIHQI").unpack_from
 # version+class+flow label, payload length + next header + hop limit, addresses, both ports
@@ -76,7 +78,7 @@ class Forwarder:
         for ingress, packets in runs:
             generation = ingress.vnet.generation
             cache = ingress.cache
-            octets_in = octets = count = mtu = 0
+            octets_in = octets = count = mtu = minimum = 0
             last: Direction | None = (
                 None  # packets come in trains of one flow: its counters are kept here meanwhile
             )
@@ -99,14 +101,14 @@ class Forwarder:
                         octets_in += octets
                         count = octets = 0
                     last = direction
-                    mtu = direction.mtu
+                    mtu, minimum = direction.mtu, direction.minimum
                     egress = direction.egress
                 size = len(packet)
                 if (
                     word0 >> 8 != 0x45
                     or (word0 + total + ident + bits + check + addresses) % 65535
                     or total > mtu
-                    or total < 28
+                    or total < minimum
                     or total > size
                 ):
                     octets_in += self._forward_other(ingress, packet, now)
@@ -160,7 +162,7 @@ class Forwarder:
             or direction.generation != ingress.vnet.generation
             or (egress := direction.egress) is None
             or total > direction.mtu
-            or total < 48
+            or total < direction.minimum + 20
             or total > len(packet)
         ):
             self._slow(ingress, packet, now)
@@ -180,7 +182,7 @@ class Forwarder:
             header = parse_untrusted(packet)
             del packet[header.total_length :]
             check_addresses(header)
-            if vnet.fib.lookup(header.source) is not ingress:
+            if vnet.fib.lookup(header.source) is not ingress or header.source in vnet.gateways:
                 raise BadPacket(DropReason.SPOOFED_SOURCE)
             if header.is_fragment:
                 self._fragment(ingress, packet, header, now)
@@ -192,7 +194,7 @@ class Forwarder:
     def _decide(self, ingress: Attachment, packet: bytearray, header: Header, now: float) -> None:
         """An unfragmented packet with a true source."""
         vnet = ingress.vnet
-        if header.destination in (vnet.gateway4, vnet.gateway6):
+        if header.destination in vnet.gateways:
             self._local(ingress, packet, header, now)
         if header.ttl <= 1:
             if own := self._own(vnet, header):
@@ -342,7 +344,7 @@ class Forwarder:
                 if own := self._own(vnet, header):
                     self._answer(ingress, time_exceeded(packet, header, own), now)
                 raise BadPacket(DropReason.TTL_EXCEEDED)
-            if header.destination in (vnet.gateway4, vnet.gateway6):
+            if header.destination in vnet.gateways:
                 raise BadPacket(DropReason.LOCAL)
             if is_error(header) or is_forbidden(header):
                 raise BadPacket(DropReason.ICMP_FORBIDDEN)
@@ -393,6 +395,8 @@ class Forwarder:
         egress = vnet.fib.lookup(header.destination)
         if egress is None:
             raise BadPacket(DropReason.NO_ROUTE)
+        if len(packet) > egress.mtu:
+            raise BadPacket(DropReason.TOO_BIG)  # and no error about an error
         decrement_ttl(packet)
         self._emit(egress, packet)
 
@@ -414,7 +418,7 @@ class Forwarder:
 
 
 def flow_key(packet: bytearray, header: Header) -> FlowKey:
-    """The conversation that a packet belongs to; an ICMP echo and its reply are one (RFC 5508)."""
+    """The conversation that a packet belongs to."""
     if header.protocol in (ICMP, ICMPV6):
         return _icmp_key(header, echo_identifier(packet, header))
     return header.protocol, header.source, header.source_port, header.destination, header.destination_port
@@ -428,6 +432,14 @@ def _quoted_key(packet: bytearray, header: Header, quoted: Header) -> FlowKey:
 
 
 def _icmp_key(header: Header, identifier: int | None) -> FlowKey:
-    """Other ICMP types are a conversation each, beyond the range of identifiers."""
-    port = identifier if identifier is not None else 0x10000 + header.icmp_type
-    return header.protocol, header.source, port, header.destination, port
+    """A ping and its answers are one conversation (RFC 5508 3.1), which only requests of its own side continue.
+
+    The identifier stands where a client's port would: the answer's key is the request's reversed, while a request
+    from the other side is another flow. Every other type is a conversation of its own, beyond the identifiers.
+    """
+    if identifier is None:
+        port = 0x10000 + header.icmp_type
+        return header.protocol, header.source, port, header.destination, port
+    if header.icmp_type in (ECHO_REQUEST, V6_ECHO_REQUEST):
+        return header.protocol, header.source, identifier, header.destination, 0x10000
+    return header.protocol, header.source, 0x10000, header.destination, identifier

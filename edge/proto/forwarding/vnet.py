@@ -50,6 +50,10 @@ class VirtualNetwork:
         return f"<VirtualNetwork {self.name} routes={len(self.fib)} flows={len(self.flows)}>"
 
     @property
+    def gateways(self) -> tuple[bytes | None, bytes | None]:
+        return self.gateway4, self.gateway6
+
+    @property
     def packets_in(self) -> int:
         """Packets that came out of tunnels."""
         return self._total("packets_in")
@@ -69,7 +73,9 @@ class VirtualNetwork:
 
     def _total(self, counter: str) -> int:
         # Kept by tunnel only: the data path counts each packet once.
-        return self._departed[counter] + sum(int(getattr(each, counter)) for each in self.attachments.values())
+        return self._departed[counter] + sum(
+            int(getattr(each, counter)) for each in self.attachments.values()
+        )
 
     @property
     def packets_held(self) -> int:
@@ -107,7 +113,9 @@ class VirtualNetwork:
 
     def expire(self, now: float) -> None:
         """Let go of idle flows and of fragments whose datagram never became whole."""
-        self.flows.expire(now)
+        if self.flows.expire(now):
+            for attachment in self.attachments.values():
+                attachment.forget_dead()
         self.count_dead(self.fragments.expire(now))
 
     def count_dead(self, dead: Iterable[DeadFragment]) -> None:

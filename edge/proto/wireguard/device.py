@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -54,6 +54,10 @@ from edge.proto.wireguard.tunnel import Session, Tunnel
 
 PADDING = [bytes(n) for n in range(16)]  # plaintext is padded to 16 bytes, so that lengths say less
 HANDSHAKES_PER_TURN = 8  # then the data path gets the processor back
+MAC_CHECKS_PER_TURN = 1024  # of handshake messages; a flood beyond that is not even hashed
+COOKIES_PER_TURN = 64  # a cookie reply costs as much as forwarding several packets
+TIMERS_PER_TURN = 64  # tunnels looked at; the rest stays due
+BAD_ANSWERS = 8  # that may come to one handshake message of ours: its index is no secret to the peer
 UNDER_LOAD_BACKLOG = 64  # this many initiations waiting at once: from now on, cookies
 UNDER_LOAD_TIME = 1.0  # and stay suspicious this long after the backlog is gone
 HANDSHAKE_BACKLOG_LIMIT = 1024  # 148 bytes each
@@ -116,7 +120,10 @@ class Device:
         self._events: list[Event] = []
         self._heap: list[tuple[float, int, Tunnel]] = []
         self._sequence = 0
-        self._backlog: deque[tuple[bytes, Address]] = deque()
+        self._removed = 0
+        self._backlog: deque[tuple[int, bytes, Address]] = deque()
+        self._mac_checks = 0  # in this turn, as the next
+        self._cookies_this_turn = 0
         self._under_load_until = -NEVER
         self._cookies = CookieChecker(identity.public, rng=rng, now=now)
         self._source_rate = SourceRateLimit()
@@ -133,9 +140,13 @@ class Device:
         endpoint: Address | None = None,
         persistent_keepalive: float | None = None,
         timestamp: bytes = b"",
+        mtu: int = 1420,
         owner: Any = None,
     ) -> Tunnel:
-        """Add a peer by its 32-byte public key. ValueError if the key is unusable, ours, or already here."""
+        """Add a peer by its 32-byte public key. ValueError if the key is unusable, ours, or already here.
+
+        Padding never makes a packet longer than `mtu`.
+        """
         if public in self.tunnels:
             raise ValueError("this public key is already a peer")
         if public == self.identity.public:
@@ -147,10 +158,15 @@ class Device:
             endpoint=endpoint,
             persistent_keepalive=persistent_keepalive,
             timestamp=timestamp,
+            mtu=mtu,
             owner=owner,
         )
         self.tunnels[public] = tunnel
         return tunnel
+
+    def check_peer(self, public: bytes, psk: bytes | None) -> None:
+        """ValueError if no peer can have these keys; nothing changes."""
+        RemoteStatic(public, psk, self.identity)
 
     def remove_peer(self, public: bytes) -> int:
         """Forget a peer and its keys at once; returns how many staged packets died with it."""
@@ -159,6 +175,12 @@ class Device:
         tunnel.timers.clear()
         tunnel.armed_at = NEVER
         self._forget_pending(tunnel)
+        self._removed += 1
+        if self._removed > 64 or len(self._heap) < 1024:
+            # Keys of a removed peer must not wait in the heap for a deadline that no longer matters.
+            self._heap = [entry for entry in self._heap if entry[0] == entry[2].armed_at]
+            heapify(self._heap)
+            self._removed = 0
         return self.drop_staged(tunnel)
 
     def under_load(self, now: float) -> bool:
@@ -182,6 +204,7 @@ class Device:
         sessions = self._sessions
         drops = self.drops
         datagrams = 0
+        self._mac_checks = self._cookies_this_turn = 0
         for data, segment, source in reads:
             length = len(data)
             start = 0
@@ -256,13 +279,16 @@ class Device:
         encrypt = session.encrypt
         index = session.remote_index
         counter = session.counter
+        mtu = tunnel.mtu
         octets = 0
         datagrams = []
         for packet in packets:
             length = len(packet)
             octets += length
             if length & 15:
-                packet += PADDING[-length & 15]
+                packet += PADDING[
+                    -length & 15 if length + 15 <= mtu else min(-length & 15, max(0, mtu - length))
+                ]
             datagrams.append(
                 _pack_header(TYPE_TRANSPORT, index, counter) + encrypt(_pack_nonce(counter), packet, None)
             )
@@ -303,7 +329,9 @@ class Device:
         if self._backlog:
             self._answer_backlog(now)
         heap = self._heap
-        while heap and heap[0][0] <= now:
+        for _ in range(TIMERS_PER_TURN):
+            if not heap or heap[0][0] > now:
+                break
             at, _, tunnel = heappop(heap)
             if at == tunnel.armed_at:
                 tunnel.armed_at = NEVER
@@ -404,6 +432,7 @@ class Device:
             body, tunnel.remote.mac1_key, tunnel.cookie if fresh and tunnel.cookie else None
         )
         tunnel.sent_mac1 = message[-32:-16]
+        tunnel.bad_answers = 0
         return message
 
     def _give_up(self, tunnel: Tunnel, now: float) -> None:
@@ -470,10 +499,8 @@ class Device:
     def _handle_control(self, kind: int, message: bytes, source: Address, now: float) -> None:
         size = len(message)
         try:
-            if kind == TYPE_INITIATION and size == INITIATION_SIZE:
-                self._enqueue_initiation(message, source, now)
-            elif kind == TYPE_RESPONSE and size == RESPONSE_SIZE:
-                self._handle_response(message, source, now)
+            if (kind, size) in ((TYPE_INITIATION, INITIATION_SIZE), (TYPE_RESPONSE, RESPONSE_SIZE)):
+                self._enqueue(kind, message, source, now)
             elif kind == TYPE_COOKIE_REPLY and size == COOKIE_REPLY_SIZE:
                 self._handle_cookie_reply(message, now)
             else:
@@ -481,8 +508,11 @@ class Device:
         except BadPacket as bad:
             self.drops[bad.reason] += 1
 
-    def _enqueue_initiation(self, message: bytes, source: Address, now: float) -> None:
+    def _enqueue(self, kind: int, message: bytes, source: Address, now: float) -> None:
         """Cheap checks first: mac1, then under load a cookie; a Diffie-Hellman only from the backlog."""
+        self._mac_checks += 1
+        if self._mac_checks > MAC_CHECKS_PER_TURN:
+            raise BadPacket(DropReason.HANDSHAKE_RATE)
         if not check_mac1(message, self.identity.mac1_key):
             raise BadPacket(DropReason.BAD_MAC1)
         if len(self._backlog) >= UNDER_LOAD_BACKLOG:
@@ -491,11 +521,14 @@ class Device:
             self._demand_cookie(message, source, now)
         if len(self._backlog) >= HANDSHAKE_BACKLOG_LIMIT:
             raise BadPacket(DropReason.HANDSHAKE_QUEUE_FULL)
-        self._backlog.append((message, source))
+        self._backlog.append((kind, message, source))
 
     def _demand_cookie(self, message: bytes, source: Address, now: float) -> None:
         """Under load: only a source that proved its address, and not too often (whitepaper 5.3, 5.4.7)."""
         if not self._cookies.check_mac2(message, source, now):
+            self._cookies_this_turn += 1
+            if self._cookies_this_turn > COOKIES_PER_TURN:
+                raise BadPacket(DropReason.HANDSHAKE_RATE)
             self._outbox.append((source, [self._cookies.create_reply(message, source, now)]))
             self.cookies_sent += 1
             raise BadPacket(DropReason.COOKIE_SENT)
@@ -505,9 +538,12 @@ class Device:
     def _answer_backlog(self, now: float) -> None:
         backlog = self._backlog
         for _ in range(min(HANDSHAKES_PER_TURN, len(backlog))):
-            message, source = backlog.popleft()
+            kind, message, source = backlog.popleft()
             try:
-                self._handle_initiation(message, source, now)
+                if kind == TYPE_INITIATION:
+                    self._handle_initiation(message, source, now)
+                else:
+                    self._handle_response(message, source, now)
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
 
@@ -518,6 +554,10 @@ class Device:
             raise BadPacket(DropReason.HANDSHAKE_REPLAYED)
         if now < tunnel.last_initiation_in + INITIATION_SPACING:
             raise BadPacket(DropReason.HANDSHAKE_RATE)
+        if tunnel.pending is not None and self.identity.public > tunnel.remote.public:
+            # Both began at once. Two sessions, each end sending under its own, would lose packets at every later
+            # rekey: the end with the greater key gives way, and the other's handshake is the one.
+            self._forget_pending(tunnel)
         tunnel.last_initiation_in = now
         tunnel.timestamp = initiation.timestamp
         self._events.append(TimestampAdvanced(tunnel))
@@ -536,15 +576,17 @@ class Device:
         return tunnel.remote if tunnel is not None else None
 
     def _handle_response(self, message: bytes, source: Address, now: float) -> None:
-        if not check_mac1(message, self.identity.mac1_key):
-            raise BadPacket(DropReason.BAD_MAC1)
-        if now < self._under_load_until:
-            self._demand_cookie(message, source, now)
         (receiver,) = _unpack_index(message, 8)
         tunnel = self._pending.get(receiver)
         if tunnel is None or tunnel.pending is None:
             raise BadPacket(DropReason.HANDSHAKE_FAILED)
-        keys = noise.consume_response(self.identity, tunnel.pending, message)
+        try:
+            keys = noise.consume_response(self.identity, tunnel.pending, message)
+        except BadPacket:
+            tunnel.bad_answers += 1
+            if tunnel.bad_answers >= BAD_ANSWERS:
+                self._forget_pending(tunnel)  # the next initiation has an index of its own
+            raise
         (remote_index,) = _unpack_index(message, 4)
         del self._pending[receiver]
         tunnel.pending = None
@@ -554,9 +596,7 @@ class Device:
         self._retire(tunnel.install(session))
         if source != tunnel.endpoint:
             self._move(tunnel, source)
-        tunnel.timers.retransmit_at = NEVER
         tunnel.timers.silence_at = NEVER
-        tunnel.attempts = 0
         self._completed(tunnel, session, now)
         # The responder may not send before it has heard the new key: say something at once.
         if tunnel.staged:
@@ -573,7 +613,13 @@ class Device:
             tunnel = session.tunnel if session is not None else None
         if tunnel is None or not tunnel.sent_mac1:
             raise BadPacket(DropReason.BAD_COOKIE)
-        tunnel.cookie = open_cookie_reply_untrusted(message, tunnel.remote.cookie_key, tunnel.sent_mac1)
+        try:
+            tunnel.cookie = open_cookie_reply_untrusted(message, tunnel.remote.cookie_key, tunnel.sent_mac1)
+        except BadPacket:
+            tunnel.bad_answers += 1
+            if tunnel.bad_answers >= BAD_ANSWERS:
+                tunnel.sent_mac1 = b""
+            raise
         tunnel.cookie_at = now
         tunnel.sent_mac1 = b""  # one reply per message: a replayed one must not keep an old cookie fresh
 
@@ -582,6 +628,10 @@ class Device:
     def _completed(self, tunnel: Tunnel, session: Session, now: float) -> None:
         tunnel.handshakes += 1
         tunnel.last_handshake = now
+        # Whoever began it: what we may have begun ourselves meanwhile is no longer wanted.
+        tunnel.timers.retransmit_at = NEVER
+        tunnel.attempts = 0
+        self._forget_pending(tunnel)
         self._events.append(HandshakeCompleted(tunnel, session.initiator, now - session.started_at))
 
     def _retire(self, dead: list[Session]) -> None:

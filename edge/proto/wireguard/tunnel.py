@@ -73,6 +73,7 @@ class Tunnel:
     __slots__ = (
         "armed_at",
         "attempts",
+        "bad_answers",
         "bytes_in",
         "bytes_out",
         "cookie",
@@ -84,6 +85,7 @@ class Tunnel:
         "last_handshake",
         "last_initiation_in",
         "last_initiation_out",
+        "mtu",
         "name",
         "next",
         "owner",
@@ -110,6 +112,7 @@ class Tunnel:
         endpoint: Address | None,
         persistent_keepalive: float | None,
         timestamp: bytes,
+        mtu: int,
         owner: Any,
     ) -> None:
         self.name = name
@@ -117,6 +120,7 @@ class Tunnel:
         self.endpoint = endpoint
         self.set_persistent_keepalive(persistent_keepalive)
         self.timestamp = timestamp  # greatest TAI64N accepted from the peer
+        self.mtu = mtu
         self.owner = owner
         self.timers = Timers()
         self.armed_at = NEVER  # earliest deadline that the device has in its heap for us
@@ -131,6 +135,7 @@ class Tunnel:
         self.cookie = b""
         self.cookie_at = -NEVER
         self.attempts = 0
+        self.bad_answers = 0  # to our last handshake message, that did not open
         self.started_at = 0.0
         self.last_initiation_out = -NEVER
         self.last_initiation_in = -NEVER

@@ -387,7 +387,9 @@ async def test_a_recorded_initiation_stays_a_replay_over_a_restart() -> None:
             for count in (1, 2):
                 mallory.sendto(initiation, second.relay.address)
                 await until(
-                    lambda count=count: second.snapshot.datagram_drops == {DropReason.HANDSHAKE_REPLAYED: count}
+                    lambda count=count: (
+                        second.snapshot.datagram_drops == {DropReason.HANDSHAKE_REPLAYED: count}
+                    )
                 )
             with pytest.raises(BlockingIOError):
                 mallory.recv(2048)
@@ -563,7 +565,10 @@ def test_a_pop_that_does_not_run_has_an_empty_snapshot() -> None:
 
 async def test_a_stop_forwards_what_has_arrived() -> None:
     async with running(alice_and_bob) as lab:
-        with by_hand("alice", lab.relay.address, ALICE) as alice, by_hand("bob", lab.relay.address, BOB) as bob:
+        with (
+            by_hand("alice", lab.relay.address, ALICE) as alice,
+            by_hand("bob", lab.relay.address, BOB) as bob,
+        ):
             await alice.up()
             await bob.up()
             await until(lambda: all(t.up for t in lab.snapshot.tunnels))

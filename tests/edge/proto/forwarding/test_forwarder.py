@@ -442,3 +442,76 @@ def test_random_and_mutated_packets_never_raise_and_always_balance() -> None:
     lab.vnet.expire(lab.now)
     lab.check_accounting()
     assert lab.vnet.packets_held == 0
+
+
+def test_a_flow_evicted_within_a_batch_does_no_harm() -> None:
+    lab = Lab()
+    lab.vnet.flows.per_tunnel = 4
+    for port in range(4):
+        lab.send("a", udp(sport=1000 + port))
+    lab.send("a", udp(sport=1000), udp(sport=2000), udp(sport=1000))
+    lab.check_accounting()
+    assert len(lab.vnet.flows) == 4
+
+
+def test_tunnels_together_do_not_leave_another_without_flows() -> None:
+    lab = Lab({name: [f"10.0.{n}.0/24"] for n, name in enumerate("abcdef", 1)})
+    lab.vnet.flows.limit = 64
+    for n, name in enumerate("abcde", 1):
+        for port in range(1, 200):
+            lab.send(name, udp(f"10.0.{n}.5", "10.0.6.6", sport=port))
+    assert len(lab.vnet.flows) < 64
+    assert "a" in lab.send("f", udp("10.0.6.6", "10.0.1.9", sport=7))
+
+
+def test_shapes_of_dead_flows_are_forgotten() -> None:
+    lab = Lab()
+    for port in range(1, 500):
+        lab.send("a", udp(sport=port))
+    assert len(lab.vnet.attachments["a"].cache) == 499
+    for _ in range(800):
+        lab.now += 1
+        lab.vnet.expire(lab.now)
+    assert len(lab.vnet.flows) == 0
+    assert not lab.vnet.attachments["a"].cache
+
+
+def test_one_side_of_a_ping_does_not_open_the_other() -> None:
+    """The rule lets a ping b; b may answer, not ping with the same identifier; nor does an answer open requests."""
+    lab = Lab()
+    lab.actions = {"b": Action.BLOCK}
+    lab.send("a", build_icmp_echo(ip(A), ip(B), ident=5, sequence=1, payload=b""))
+    assert "a" in lab.send("b", build_icmp_echo(ip(B), ip(A), ident=5, sequence=1, payload=b"", reply=True))
+    assert lab.send("b", build_icmp_echo(ip(B), ip(A), ident=5, sequence=1, payload=b"")) == {}
+
+
+def test_the_gateway_is_nobodys_source_even_behind_a_default_route() -> None:
+    lab = Lab({"a": ["0.0.0.0/0"], "b": ["10.0.2.0/24"]})
+    assert lab.send("a", udp("10.255.0.1", B)) == {}
+    assert lab.drops == {DropReason.SPOOFED_SOURCE: 1}
+
+
+def test_a_forwarded_error_respects_the_mtu() -> None:
+    lab = Lab(mtu=1280)
+    packet = udp(payload=b"x" * 1200)
+    lab.send("a", bytearray(packet))
+    error = bytearray(time_exceeded(packet, parse_untrusted(packet), ip("10.0.2.1")) or b"")
+    error += bytes(1300 - len(error))
+    error[2:4] = len(error).to_bytes(2, "big")
+    error[10:12] = error[22:24] = b"\0\0"
+    error[10:12] = checksum(error[:20]).to_bytes(2, "big")
+    error[22:24] = checksum(error[20:]).to_bytes(2, "big")
+    assert lab.send("b", error) == {}
+    assert lab.drops == {DropReason.TOO_BIG: 1}
+
+
+def test_a_known_flow_does_not_smuggle_a_cut_tcp_header() -> None:
+    lab = Lab()
+    segment = build_tcp(ip(A), ip(B), 1, 2, sequence=1, flags=0x10)
+    lab.send("a", bytearray(segment))
+    cut = segment[:30]
+    cut[2:4] = (30).to_bytes(2, "big")
+    cut[10:12] = b"\0\0"
+    cut[10:12] = checksum(cut[:20]).to_bytes(2, "big")
+    assert lab.send("a", cut) == {}
+    lab.check_accounting()
