@@ -9,7 +9,6 @@ import socket
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self, cast
 
-
 NO_VALUE = "no value; write one, or leave the key out"
 
 

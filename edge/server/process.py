@@ -65,7 +65,7 @@ async def _run(relay: Relay, path: Path) -> None:
                     _reload(relay, path)
                     continue
                 log.info("draining", signal=signal.Signals(number).name)
-                # Who presses Ctrl-C again gets the same clean stop: no more signals from here to the end of the process.
+                # Who presses Ctrl-C again gets the same clean stop: no more signals from here on.
                 signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
                 with trio.move_on_after(DRAIN):
                     async for _ in signals:
