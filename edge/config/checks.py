@@ -24,8 +24,6 @@ _ORDER_8 = (
 )
 LOW_ORDER = frozenset(n.to_bytes(32, "little") for n in (0, 1, *_ORDER_8, _P - 1, _P, _P + 1))
 
-ATTRIBUTES = ("user", "group", "tag")  # of tunnels, as rules select by them
-
 UNROUTABLE = tuple(
     Prefix.parse(text)
     for text in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
@@ -44,14 +42,15 @@ class Finding(NamedTuple):
 def check(config: EdgeConfig) -> list[Finding]:
     """Everything that is wrong with `config`, in no particular order."""
     findings = [*_listen(config), *_keys(config)]
-    for vnet in config.vnets.values():
-        findings += _vnet(vnet)
-        findings += _policy(vnet, config)
-    for tunnel in config.tunnels.values():
-        findings += _tunnel(tunnel, config)
     by_vnet: dict[str, list[TunnelConfig]] = {}
     for tunnel in config.tunnels.values():
         by_vnet.setdefault(tunnel.vnet, []).append(tunnel)
+    everywhere = _attributes(config.tunnels.values())
+    for vnet in config.vnets.values():
+        findings += _vnet(vnet)
+        findings += _policy(vnet, by_vnet.get(vnet.name, []), everywhere)
+    for tunnel in config.tunnels.values():
+        findings += _tunnel(tunnel, config)
     for name, tunnels in by_vnet.items():
         if name in config.vnets:
             findings += _overlaps(config.vnets[name], tunnels)
@@ -173,17 +172,16 @@ def _vnet(vnet: VnetConfig) -> Iterator[Finding]:
         )
 
 
-def _policy(vnet: VnetConfig, config: EdgeConfig) -> Iterator[Finding]:
+def _policy(
+    vnet: VnetConfig, tunnels: list[TunnelConfig], everywhere: dict[str, set[str]]
+) -> Iterator[Finding]:
     path: Path = ("vnets", vnet.name, "policy")
-    tunnels = [tunnel for tunnel in config.tunnels.values() if tunnel.vnet == vnet.name]
     known = {
         "tunnel": {tunnel.name for tunnel in tunnels},
         "client": {tunnel.name for tunnel in tunnels if tunnel.kind is Kind.CLIENT},
         "site": {tunnel.site for tunnel in tunnels if tunnel.site},
     }
-    # Rules may come before the first guest. A name that another network has is no slip: rules are shared.
-    everywhere = {word: set(_attributes(config.tunnels.values(), word)) for word in ATTRIBUTES}
-    here = {word: set(_attributes(tunnels, word)) for word in ATTRIBUTES}
+    here = _attributes(tunnels)
     seen: set[str] = set()
     for index, rule in enumerate(vnet.policy):
         if rule.id in seen:
@@ -201,9 +199,10 @@ def _policy(vnet: VnetConfig, config: EdgeConfig) -> Iterator[Finding]:
                             f"vnet {vnet.name} has no {word} {name!r}",
                             did_you_mean(name, names),
                         )
-            for word in ATTRIBUTES:
+            # A rule may come before the first guest. A name of another network is no slip: rules are shared.
+            for word, names in here.items():
                 for name in _selected(selector, word):
-                    if name not in everywhere[word] and (meant := likely_meant(name, here[word])):
+                    if name not in everywhere[word] and (meant := likely_meant(name, names)):
                         yield Finding(
                             (*path, index, side, word),
                             f"nobody in vnet {vnet.name} has the {word} {name!r}",
@@ -211,9 +210,14 @@ def _policy(vnet: VnetConfig, config: EdgeConfig) -> Iterator[Finding]:
                         )
 
 
-def _attributes(tunnels: Iterable[TunnelConfig], word: str) -> Iterator[str]:
+def _attributes(tunnels: Iterable[TunnelConfig]) -> dict[str, set[str]]:
+    """What people call their peers, as rules select by it; unlike names, shared and made up freely."""
+    found: dict[str, set[str]] = {"user": set(), "group": set(), "tag": set()}
     for tunnel in tunnels:
-        yield from {"user": (tunnel.user,), "group": tunnel.groups, "tag": tunnel.tags}[word]
+        found["user"].add(tunnel.user)
+        found["group"].update(tunnel.groups)
+        found["tag"].update(tunnel.tags)
+    return found
 
 
 def _selected(selector: object, word: str) -> Iterable[str]:

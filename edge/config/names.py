@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 NAME_RULE = "letters, digits, dot, dash and underscore, at most 63, starting with a letter or digit"
@@ -22,16 +22,14 @@ def likely_meant(word: str, known: Iterable[str]) -> str | None:
 
     Names come in series, such as floor1 and floor2, sales-eu and sales-us: only letters within one part slip.
     """
-    return max((other for other in known if _close(word, other)), key=lambda o: _ratio(word, o), default=None)
+    folded = {other.casefold(): other for other in sorted(known)}
+    near = get_close_matches(word.casefold(), folded, n=10, cutoff=CLOSE)
+    return next((folded[other] for other in near if _same_parts(word.casefold(), other)), None)
 
 
-def _close(one: str, other: str) -> bool:
-    parts, others = PART.findall(one.casefold()), PART.findall(other.casefold())
+def _same_parts(one: str, other: str) -> bool:
+    parts, others = PART.findall(one), PART.findall(other)
     return len(parts) == len(others) > 0 and all(
-        a == b or (a.isalpha() and b.isalpha() and _ratio(a, b) >= CLOSE)
+        a == b or (a.isalpha() and b.isalpha() and SequenceMatcher(None, a, b).ratio() >= CLOSE)
         for a, b in zip(parts, others, strict=True)
     )
-
-
-def _ratio(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other).ratio()

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, Union, get_ar
 import msgspec
 
 from edge.document.parse import Path
-from edge.document.scalars import NO_VALUE, decode_scalar
+from edge.document.scalars import decode_scalar
 
 _SEQUENCES = (list, tuple, set, frozenset, Sequence)
 _MAPPINGS = (dict, Mapping)
@@ -125,7 +125,9 @@ def _value(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
     try:
         msgspec.convert(data, kind, dec_hook=decode_scalar)
     except msgspec.ValidationError as error:
-        if (choices := _choices(kind)) and isinstance(data, (str, int)):
+        if data is None and path:
+            yield Mismatch(path, "no value", "write one, or leave the key out")
+        elif (choices := _choices(kind)) and isinstance(data, (str, int)):
             yield Mismatch(path, f"{data!r} is not one of the choices", did_you_mean(str(data), choices))
         else:
             message = re.sub(r" - at `[^`]*`$", "", str(error))
@@ -143,11 +145,6 @@ def _plain_words(message: str, data: Any) -> tuple[str, str]:
     """msgspec's message in the words of a YAML file, and the fix if it is known."""
     if expected := re.fullmatch(r"Expected `(.+)`, got `(.+)`", message):
         wanted, got = expected.groups()
-        if data is None:
-            return (
-                f"expected {_names(wanted)}, but there is {NO_VALUE.partition('; ')[0]}",
-                NO_VALUE.partition("; ")[2],
-            )
         if wanted == "bool" and isinstance(data, str) and data.lower() in _AMBIGUOUS_BOOLS:
             return f"{data!r} is text, not a boolean", f"write {_AMBIGUOUS_BOOLS[data.lower()]}"
         if wanted == "str" and isinstance(data, (int, float)):

@@ -9,8 +9,6 @@ import socket
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, Self, cast
 
-NO_VALUE = "no value; write one, or leave the key out"
-
 
 class Duration(float):
     """Seconds, written with a unit: ``20ms``, ``2s``, ``1.5m``, ``1h``; a bare ``0`` needs none."""
@@ -171,7 +169,7 @@ class Words(tuple[str, ...]):
             raise ValueError("an empty list; leave the key out, or name something")
         for word in words:
             if word is None:
-                raise ValueError(NO_VALUE)
+                raise ValueError("no value; write a word, or leave the key out")
             if not isinstance(word, str):
                 raise ValueError(
                     f'{word!r} is not text; write a word, quoted if need be ("{word}"), or a list of them'
@@ -218,8 +216,6 @@ class Scalar(Protocol):
 
 def decode_scalar(kind: type, value: object) -> object:
     """What msgspec asks for a type that it does not know."""
-    if value is None:
-        raise ValueError(NO_VALUE)
     return cast("type[Scalar]", kind).parse(value)
 
 

@@ -28,47 +28,47 @@ class DropReason(StrEnum):
     BAD_COOKIE = "bad_cookie"  # a cookie reply that does not answer a message of ours
     COOKIE_SENT = "cookie_sent"  # under load and without a valid mac2: answered with a cookie reply
     HANDSHAKE_RATE = "handshake_rate"  # a source or a peer starts handshakes faster than allowed
-    HANDSHAKE_QUEUE_FULL = "handshake_queue_full"
+    HANDSHAKE_QUEUE_FULL = "handshake_queue_full"  # more handshakes wait than we keep
     HANDSHAKE_FAILED = "handshake_failed"  # does not decrypt, or answers nothing that we asked
     HANDSHAKE_REPLAYED = "handshake_replayed"  # TAI64N not newer than the greatest seen
     LOW_ORDER_POINT = "low_order_point"  # X25519 result is all zero
-    UNKNOWN_PEER = "unknown_peer"
+    UNKNOWN_PEER = "unknown_peer"  # a right handshake by a key that is not configured
     UNKNOWN_SESSION = "unknown_session"  # receiver index is not ours (any more)
     SESSION_EXPIRED = "session_expired"  # older than REJECT_AFTER_TIME or past REJECT_AFTER_MESSAGES
-    DECRYPT_FAILED = "decrypt_failed"
+    DECRYPT_FAILED = "decrypt_failed"  # forged, or damaged on the way
     REPLAYED = "replayed"  # counter seen before or behind the window
 
     # Inner packets: what they are.
-    BAD_VERSION = "bad_version"
-    BAD_LENGTH = "bad_length"
-    BAD_HEADER = "bad_header"
-    BAD_CHECKSUM = "bad_checksum"
+    BAD_VERSION = "bad_version"  # neither IPv4 nor IPv6
+    BAD_LENGTH = "bad_length"  # shorter than its headers say
+    BAD_HEADER = "bad_header"  # a field has a value that it must not have
+    BAD_CHECKSUM = "bad_checksum"  # of the IPv4 header
     SOURCE_ROUTE = "source_route"  # IPv4 LSRR/SSRR (RFC 7126), IPv6 routing header (RFC 5095)
     HEADER_CHAIN = "header_chain"  # IPv6 extension headers: too many, unknown or incomplete (RFC 7112)
     BOGON = "bogon"  # an address that must not be on this wire
-    MULTICAST = "multicast"
+    MULTICAST = "multicast"  # or broadcast: not forwarded
     SPOOFED_SOURCE = "spoofed_source"  # the source does not belong to the tunnel
-    TTL_EXCEEDED = "ttl_exceeded"
+    TTL_EXCEEDED = "ttl_exceeded"  # its last hop was ours; the sender is told
     FRAGMENT_TINY = "fragment_tiny"  # RFC 1858
     FRAGMENT_OVERLAP = "fragment_overlap"  # RFC 5722
     FRAGMENT_ORPHAN = "fragment_orphan"  # its first fragment never came
-    FRAGMENT_LIMIT = "fragment_limit"
+    FRAGMENT_LIMIT = "fragment_limit"  # more fragments wait than we keep
     ICMP_FORBIDDEN = "icmp_forbidden"  # redirect, router and neighbour messages
     ICMP_UNSOLICITED = "icmp_unsolicited"  # an error about no live flow of this virtual network
     TOO_BIG = "too_big"  # larger than the egress MTU and not to be fragmented
 
     # Inner packets: where they go.
-    NO_ROUTE = "no_route"
+    NO_ROUTE = "no_route"  # no tunnel of this virtual network has the destination
     HAIRPIN = "hairpin"  # the route leads back into the tunnel that it came from
-    POLICY_BLOCKED = "policy_blocked"
+    POLICY_BLOCKED = "policy_blocked"  # a rule, a hook or the default said so
     POLICY_REJECTED = "policy_rejected"  # blocked, and the sender was told
-    HOOK_FAILED = "hook_failed"
-    HOOK_OVERRUN = "hook_overrun"
-    FLOW_LIMIT = "flow_limit"
+    HOOK_FAILED = "hook_failed"  # it raised, which denies
+    HOOK_OVERRUN = "hook_overrun"  # it took longer than its budget, which denies
+    FLOW_LIMIT = "flow_limit"  # more flows than one tunnel or the virtual network may have
     TUNNEL_DOWN = "tunnel_down"  # the egress tunnel has no session and never got one in time
-    QUEUE_FULL = "queue_full"
+    QUEUE_FULL = "queue_full"  # the system or a host takes no more now
     LOCAL = "local"  # addressed to the PoP itself
-    OTHER = "other"
+    OTHER = "other"  # none of these, such as an error of the system on sending
 
     @classmethod
     def of(cls, word: str) -> DropReason:

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.document import MAX_BYTES, Document, Duration, HostPort, IPAddress, Prefix, PublicKey, load, schema
+from edge.document import (
+    MAX_BYTES,
+    Document,
+    Duration,
+    HostPort,
+    IPAddress,
+    Prefix,
+    PublicKey,
+    Words,
+    load,
+    schema,
+    written,
+)
 from edge.errors import ConfigError, Problem
 
 
@@ -304,3 +316,20 @@ def test_schema_is_for_editors() -> None:
 def test_any_text_is_data_or_problems(text: str) -> None:
     with suppress(ConfigError):
         Document(text, "f.yaml")
+
+
+def test_no_value_is_named_as_such() -> None:
+    for kind in (Words, Prefix, Duration, HostPort, IPAddress, PublicKey):
+        (problem,) = problems("a:\n", msgspec.defstruct("Holder", [("a", kind)]))
+        assert (problem.message, problem.fix) == ("no value", "write one, or leave the key out")
+    for value in (None, [None], ["x", None]):
+        with pytest.raises(ValueError, match="no value"):
+            Words.parse(value)
+    (problem,) = problems("version: 1\nnumbers:\n")
+    assert (problem.line, problem.column, problem.message) == (2, 9, "no value")
+
+
+def test_a_written_default_stays_out_of_the_schema() -> None:
+    holder = msgspec.defstruct("Holder", [("a", Duration, written(Duration(2.0)))])
+    assert load("{}", holder).a == 2.0  # type: ignore[attr-defined]
+    assert "default" not in schema(holder)["$defs"]["Holder"]["properties"]["a"]
