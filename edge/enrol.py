@@ -124,7 +124,7 @@ def add_client(
     with _alone(config_path):
         config = load(config_path)
         network = _vnet(config, vnet)
-        tunnel = _new_tunnel(config, network, name, Kind.CLIENT, psk)
+        tunnel = _new_tunnel(config, network, name, Kind.CLIENT, psk, user=user or name, tags=tuple(tags))
         extra: dict[str, object] = {"user": user or name, "tags": list(tags)}
         return _enrol(config_path, config, network, tunnel, extra, keepalive, endpoint)
 
@@ -148,7 +148,7 @@ def add_connector(
         except ValueError as error:
             raise Refused(str(error)) from error
         default_route = any(prefix.length == 0 for prefix in prefixes)
-        tunnel = _new_tunnel(config, network, name, Kind.CONNECTOR, psk, prefixes, default_route)
+        tunnel = _new_tunnel(config, network, name, Kind.CONNECTOR, psk, prefixes, default_route, site=name)
         return _enrol(config_path, config, network, tunnel, {"site": name}, keepalive, endpoint)
 
 
@@ -168,6 +168,10 @@ def _new_tunnel(
     psk: bool,
     routes: tuple[Prefix, ...] = (),
     default_route: bool = False,
+    *,
+    site: str = "",
+    user: str = "",
+    tags: tuple[str, ...] = (),
 ) -> _New:
     if name in config.tunnels:
         raise Refused(
@@ -182,6 +186,9 @@ def _new_tunnel(
         preshared_key=os.urandom(32) if psk else None,
         addresses=_free_addresses(config, vnet),
         routes=routes,
+        site=site,
+        user=user,
+        tags=tags,
         default_route=default_route,
     )
     return _New(tunnel, private_key)

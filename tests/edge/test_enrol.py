@@ -298,3 +298,13 @@ def test_a_pipe_gets_the_file_and_nothing_else(config: Path) -> None:
     }  # fmt: skip
     assert all(line.startswith(("[", "#")) or " = " in line or not line for line in ran.stdout.splitlines())
     assert section(ran.stdout)["PrivateKey"] not in ran.stderr
+
+
+def test_a_tag_that_is_likely_a_slip_is_refused_before_it_spoils_the_configuration(config: Path) -> None:
+    text = config.read_text().replace(
+        "- {id: everyone, action: allow}", "- {id: guests, from: {tag: guest}, action: block}"
+    )
+    config.write_text(text)
+    result = run("--config", config, "add-client", "mallory", "--tag", "guests")
+    assert result.exit_code == 2
+    load(config)

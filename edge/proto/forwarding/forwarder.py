@@ -82,7 +82,9 @@ class Forwarder:
             last: Direction | None = (
                 None  # packets come in trains of one flow: its counters are kept here meanwhile
             )
+            last_bits = last_addresses = last_ports = -1
             egress = ingress
+            append = egress.pending.append
             for packet in packets:
                 try:
                     word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
@@ -90,8 +92,8 @@ class Forwarder:
                     octets_in += len(packet)
                     self._slow(ingress, packet, now)
                     continue
-                direction = cache.get((bits, addresses, ports))
-                if direction is None or direction is not last:
+                if ports != last_ports or addresses != last_addresses or bits != last_bits:
+                    direction = cache.get((bits, addresses, ports))
                     if direction is None or direction.generation != generation or direction.egress is None:
                         octets_in += self._forward_other(ingress, packet, now)
                         continue
@@ -101,6 +103,7 @@ class Forwarder:
                         octets_in += octets
                         count = octets = 0
                     last = direction
+                    last_bits, last_addresses, last_ports = bits, addresses, ports
                     mtu, minimum = direction.mtu, direction.minimum
                     egress = direction.egress
                 size = len(packet)
@@ -126,12 +129,13 @@ class Forwarder:
                     packet[11] = check & 0xFF
                 if total != size:
                     del packet[total:]
+                if not count:
+                    if not egress.pending:
+                        self._touched.append(egress)
+                    append = egress.pending.append
+                append(packet)
                 octets += total
                 count += 1
-                pending = egress.pending
-                if not pending:
-                    self._touched.append(egress)
-                pending.append(packet)
             if last is not None:
                 last.packets += count
                 last.bytes += octets

@@ -3,6 +3,9 @@
 Roles are symmetric: the PoP adds ten thousand peers without endpoint, a client adds one with an endpoint. What a
 stranger can send is answered by a counted drop; nothing here raises on network input.
 
+One module because the data path, the handshake and the timers change the same tunnel state between two lines, and a
+call more per packet is what a split would cost.
+
 Call order: ``open`` and ``seal`` as data comes, ``handle_timeout`` when ``poll_timeout`` is due, and after each of
 them ``poll_transmit`` and ``poll_events``.
 """
@@ -29,8 +32,9 @@ from edge.proto.wireguard.cookie import (
 from edge.proto.wireguard.messages import (
     COOKIE_REPLY_SIZE,
     INITIATION_SIZE,
-    MIN_TRANSPORT_SIZE,
     RESPONSE_SIZE,
+    TAG_SIZE,
+    TRANSPORT_HEADER_SIZE,
     TYPE_COOKIE_REPLY,
     TYPE_INITIATION,
     TYPE_RESPONSE,
@@ -207,42 +211,36 @@ class Device:
         self._mac_checks = self._cookies_this_turn = 0
         for data, segment, source in reads:
             length = len(data)
-            start = 0
             session: Session | None = None
+            own_index = -1
             packets: list[bytearray] = []
-            octets = 0
-            while start < length:
-                end = start + segment
-                if end > length:
-                    end = length
-                size = end - start
+            for start in range(0, length, segment or 1):
                 datagrams += 1
-                if size < MIN_TRANSPORT_SIZE:
+                body = data[start + TRANSPORT_HEADER_SIZE : start + segment]
+                if len(body) < TAG_SIZE:
                     drops[DropReason.MALFORMED] += 1
-                    start = end
                     continue
                 kind, index, counter = _unpack_header(data, start)
-                if kind != TYPE_TRANSPORT:
-                    self._handle_control(kind, bytes(data[start:end]), source, now)
-                    start = end
-                    continue
-                found = sessions.get(index)
-                if found is None:
-                    drops[DropReason.UNKNOWN_SESSION] += 1
-                    start = end
-                    continue
-                if now >= found.expires_at or counter >= REJECT_AFTER_MESSAGES:
+                if index != own_index or kind != TYPE_TRANSPORT:
+                    if kind != TYPE_TRANSPORT:
+                        self._handle_control(kind, bytes(data[start : start + segment]), source, now)
+                        continue
+                    found = sessions.get(index)
+                    if found is None or now >= found.expires_at:
+                        drops[DropReason.SESSION_EXPIRED if found else DropReason.UNKNOWN_SESSION] += 1
+                        continue
+                else:
+                    assert session is not None
+                    found = session
+                if counter >= REJECT_AFTER_MESSAGES:
                     drops[DropReason.SESSION_EXPIRED] += 1
-                    start = end
                     continue
-                packet = bytearray(size - MIN_TRANSPORT_SIZE)
+                packet = bytearray(len(body) - TAG_SIZE)
                 try:
-                    found.decrypt_into(_pack_nonce(counter), data[start + 16 : end], None, packet)
+                    found.decrypt_into(_pack_nonce(counter), body, None, packet)
                 except InvalidTag:
                     drops[DropReason.DECRYPT_FAILED] += 1
-                    start = end
                     continue
-                start = end
                 window = found.window
                 if counter == window.next:  # in order: what accept() would do
                     window.next = counter + 1
@@ -251,17 +249,16 @@ class Device:
                     continue
                 if found is not session:
                     if session is not None:
-                        self._received(session, source, len(packets), octets, now)
+                        self._received(session, source, packets, now)
                         if packets:
                             runs.append((session.tunnel, packets))
                             packets = []
-                        octets = 0
                     session = found
+                    own_index = index
                 if packet:
-                    octets += size - MIN_TRANSPORT_SIZE
                     packets.append(packet)
             if session is not None:
-                self._received(session, source, len(packets), octets, now)
+                self._received(session, source, packets, now)
                 if packets:
                     runs.append((session.tunnel, packets))
         self.datagrams_in += datagrams
@@ -443,8 +440,8 @@ class Device:
 
     # -- receiving what is not data --
 
-    def _received(self, session: Session, source: Address, packets: int, octets: int, now: float) -> None:
-        """Account authenticated messages of one session: `packets` of them were not keepalives."""
+    def _received(self, session: Session, source: Address, packets: list[bytearray], now: float) -> None:
+        """Account authenticated messages of one session: `packets` and perhaps keepalives."""
         tunnel = session.tunnel
         if session is tunnel.next:
             self._retire(tunnel.confirm())
@@ -457,8 +454,8 @@ class Device:
         timers = tunnel.timers
         timers.silence_at = NEVER
         if packets:
-            tunnel.packets_in += packets
-            tunnel.bytes_in += octets
+            tunnel.packets_in += len(packets)
+            tunnel.bytes_in += sum(map(len, packets))
             if timers.keepalive_at == NEVER:
                 timers.keepalive_at = now + KEEPALIVE_TIMEOUT
                 if timers.keepalive_at < tunnel.armed_at:
