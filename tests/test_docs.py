@@ -1,0 +1,87 @@
+"""What the documentation says is run."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from edge.metrics import Snapshot, families
+from edge.proto.forwarding import Action, Flow, Party, Verdict
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+
+def test_the_readmes_commands_work_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "library").symlink_to(ROOT / "scenarios" / "library")
+    commands = [line[2:] for block in blocks("README.md", "console") for line in block.splitlines()]
+    assert len(commands) >= 8
+    scenarios = [c for c in commands if c.startswith("poplab run")]
+    with ThreadPoolExecutor(
+        1
+    ) as pool:  # the others go on meanwhile; calls beside calls would disturb their sound
+        running = pool.map(lambda c: (c, run(c, tmp_path)), scenarios)
+        done = [(c, run(c, tmp_path)) for c in commands if c not in scenarios]
+        done += running
+    assert [(c, r.stdout + r.stderr) for c, r in done if r.returncode] == []
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"junit.xml", "results.json"}
+    assert "PrivateKey" in (tmp_path / "alice.conf").read_text()
+
+
+def test_the_example_scenario_passes(tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text(blocks("docs/scenarios.md", "yaml")[0])
+    result = run("poplab run first.yaml", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_readmes_policy_is_one(tmp_path: Path) -> None:
+    run(
+        "poplab edge init pop && poplab edge --config pop/edge.yaml add-connector hq --route 10.0.50.0/24",
+        tmp_path,
+    )
+    config = tmp_path / "pop" / "edge.yaml"
+    (policy,) = blocks("README.md", "yaml")
+    rules = "\n".join("    " + line for line in policy.splitlines())
+    text = re.sub(
+        r"    policy:.*?(?=\n\S|\n\n)", lambda _: rules, config.read_text(), count=1, flags=re.DOTALL
+    )
+    config.write_text(text)
+    result = run("poplab edge check --config pop/edge.yaml", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr + text
+
+
+def test_the_example_hook_does_what_it_says() -> None:
+    names: dict[str, object] = {}
+    exec(blocks("docs/edge.md", "python")[0], names)  # our own page
+    hook = names["no_telnet"]
+    for port, verdict in ((23, Verdict(Action.REJECT)), (22, None)):
+        flow = Flow("acme", 6, bytes(4), bytes(4), 1, port, -1, -1, Party("a"), Party("b"))
+        assert hook(flow) == verdict  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("family", [f.name for f in families(Snapshot())])
+def test_every_metric_is_in_the_page(family: str) -> None:
+    assert f"`{family}`" in (ROOT / "docs" / "edge.md").read_text()
