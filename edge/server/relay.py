@@ -222,7 +222,8 @@ class Relay:
             now = trio.current_time()
             for vnet in self._pop.vnets.values():
                 vnet.expire(now)
-            if self._moved:
+            assert self._clock is not None
+            if self._moved or self._clock.greatest > self._store.clock:
                 moved, self._moved = self._moved, {}
                 self._save(moved.values())
 
