@@ -1,7 +1,7 @@
 """WireGuard, both roles, sans-IO. Start with ``device.Device``; comments name the whitepaper's sections."""
 
-from edge.proto.wireguard.device import (
-    Device,
+from edge.proto.wireguard.device import Device
+from edge.proto.wireguard.events import (
     EndpointChanged,
     Event,
     HandshakeCompleted,

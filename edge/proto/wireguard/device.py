@@ -3,31 +3,30 @@
 Roles are symmetric: the PoP adds ten thousand peers without endpoint, a client adds one with an endpoint. What a
 stranger can send is answered by a counted drop; nothing here raises on network input.
 
-One module because the data path, the handshake and the timers change the same tunnel state between two lines, and a
-call more per packet is what a split would cost.
-
 Call order: ``open`` and ``seal`` as data comes, ``handle_timeout`` when ``poll_timeout`` is due, and after each of
 them ``poll_transmit`` and ``poll_events``.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from heapq import heapify, heappop, heappush
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 
 from edge.proto.types import NEVER, Address, BadPacket, Deadline, DropReason
 from edge.proto.wireguard import noise
-from edge.proto.wireguard.cookie import (
-    CookieChecker,
-    SourceRateLimit,
-    append_macs,
-    check_mac1,
-    open_cookie_reply_untrusted,
+from edge.proto.wireguard.admission import Admission
+from edge.proto.wireguard.agenda import Agenda
+from edge.proto.wireguard.cookie import append_macs, open_cookie_reply_untrusted
+from edge.proto.wireguard.events import (
+    EndpointChanged,
+    Event,
+    HandshakeCompleted,
+    HandshakeGivenUp,
+    TimestampAdvanced,
 )
 from edge.proto.wireguard.messages import (
     COOKIE_REPLY_SIZE,
@@ -58,50 +57,14 @@ from edge.proto.wireguard.tunnel import Session, Tunnel
 
 PADDING = [bytes(n) for n in range(16)]  # plaintext is padded to 16 bytes, so that lengths say less
 HANDSHAKES_PER_TURN = 8  # then the data path gets the processor back
-MAC_CHECKS_PER_TURN = 1024  # of handshake messages; a flood beyond that is not even hashed
-COOKIES_PER_TURN = 64  # a cookie reply costs as much as forwarding several packets
 TIMERS_PER_TURN = 64  # tunnels looked at; the rest stays due
 BAD_ANSWERS = 8  # that may come to one handshake message of ours: its index is no secret to the peer
-UNDER_LOAD_BACKLOG = 64  # this many initiations waiting at once: from now on, cookies
-UNDER_LOAD_TIME = 1.0  # and stay suspicious this long after the backlog is gone
-HANDSHAKE_BACKLOG_LIMIT = 1024  # 148 bytes each
 STAGED_TOTAL_LIMIT = 8192  # packets that wait for handshakes in the whole device
 
 _unpack_header = Struct("<IIQ").unpack_from
 _pack_header = Struct("<IIQ").pack
 _pack_nonce = Struct("<4xQ").pack
 _unpack_index = Struct("<I").unpack_from
-
-
-class HandshakeCompleted(NamedTuple):
-    """A session is usable in both directions; `seconds` since the first message of its handshake."""
-
-    tunnel: Tunnel
-    initiator: bool
-    seconds: float
-
-
-class HandshakeGivenUp(NamedTuple):
-    """REKEY_ATTEMPT_TIME passed without an answer; `dropped` staged packets died with it."""
-
-    tunnel: Tunnel
-    dropped: int
-
-
-class EndpointChanged(NamedTuple):
-    """The peer roamed: an authenticated message came from a new outer address."""
-
-    tunnel: Tunnel
-    before: Address | None
-
-
-class TimestampAdvanced(NamedTuple):
-    """A newer initiation was accepted: what must survive a crash, else that initiation replays."""
-
-    tunnel: Tunnel
-
-
-Event = HandshakeCompleted | HandshakeGivenUp | EndpointChanged | TimestampAdvanced
 
 
 class Device:
@@ -122,15 +85,8 @@ class Device:
         self._pending: dict[int, Tunnel] = {}
         self._outbox: list[tuple[Address, list[bytes]]] = []
         self._events: list[Event] = []
-        self._heap: list[tuple[float, int, Tunnel]] = []
-        self._sequence = 0
-        self._removed = 0
-        self._backlog: deque[tuple[int, bytes, Address]] = deque()
-        self._mac_checks = 0  # in this turn, as the next
-        self._cookies_this_turn = 0
-        self._under_load_until = -NEVER
-        self._cookies = CookieChecker(identity.public, rng=rng, now=now)
-        self._source_rate = SourceRateLimit()
+        self._agenda = Agenda()
+        self._admission = Admission(identity, rng=rng, now=now)
         self._staged = 0
 
     # -- peers --
@@ -177,18 +133,17 @@ class Device:
         tunnel = self.tunnels.pop(public)
         self._erase(tunnel)
         tunnel.timers.clear()
-        tunnel.armed_at = NEVER
+        self._agenda.forget(tunnel)
         self._forget_pending(tunnel)
-        self._removed += 1
-        if self._removed > 64 or len(self._heap) < 1024:
-            # Keys of a removed peer must not wait in the heap for a deadline that no longer matters.
-            self._heap = [entry for entry in self._heap if entry[0] == entry[2].armed_at]
-            heapify(self._heap)
-            self._removed = 0
         return self.drop_staged(tunnel)
 
     def under_load(self, now: float) -> bool:
-        return now < self._under_load_until
+        """Whether handshakes cost a cookie now."""
+        return self._admission.under_load(now)
+
+    def demand_cookies(self, until: float) -> None:
+        """Be under load until then: an operator that expects a flood, or a test."""
+        self._admission.demand_cookies(until)
 
     @property
     def staged(self) -> int:
@@ -208,7 +163,7 @@ class Device:
         sessions = self._sessions
         drops = self.drops
         datagrams = 0
-        self._mac_checks = self._cookies_this_turn = 0
+        self._admission.new_turn()
         for data, segment, source in reads:
             length = len(data)
             session: Session | None = None
@@ -262,7 +217,7 @@ class Device:
                 if packets:
                     runs.append((session.tunnel, packets))
         self.datagrams_in += datagrams
-        if self._backlog:
+        if self._admission:
             self._answer_backlog(now)
         return runs
 
@@ -311,29 +266,20 @@ class Device:
 
     def poll_timeout(self) -> Deadline:
         """When to call ``handle_timeout``; its ``at`` is NEVER if nothing is due."""
-        if self._backlog:
+        if self._admission:
             return Deadline(-NEVER, "handshakes-waiting")
-        heap = self._heap
-        while heap and heap[0][0] != heap[0][2].armed_at:
-            heappop(heap)  # superseded by an earlier deadline of the same tunnel
-        if not heap:
-            return Deadline(NEVER, "idle")
-        at, _, tunnel = heap[0]
-        return Deadline(at, tunnel.timers.deadline().why)
+        return self._agenda.earliest()
 
     def handle_timeout(self, now: float) -> None:
         """Do all that is due. Calling early is harmless."""
-        if self._backlog:
+        if self._admission:
             self._answer_backlog(now)
-        heap = self._heap
         for _ in range(TIMERS_PER_TURN):
-            if not heap or heap[0][0] > now:
+            tunnel = self._agenda.due(now)
+            if tunnel is None:
                 break
-            at, _, tunnel = heappop(heap)
-            if at == tunnel.armed_at:
-                tunnel.armed_at = NEVER
-                self._handle_timers(tunnel, now)
-                self._arm(tunnel)
+            self._handle_timers(tunnel, now)
+            self._agenda.arm(tunnel)
 
     def initiate(self, tunnel: Tunnel, now: float) -> None:
         """Start a handshake now, if the peer's address is known and none was started within REKEY_TIMEOUT."""
@@ -342,14 +288,7 @@ class Device:
                 # So that a peer that is away now is tried again after this handshake was given up.
                 tunnel.timers.persistent_at = now + tunnel.persistent_keepalive
             self._initiate(tunnel, now)
-            self._arm(tunnel)
-
-    def _arm(self, tunnel: Tunnel) -> None:
-        at = tunnel.timers.earliest()
-        if at < tunnel.armed_at:
-            tunnel.armed_at = at
-            self._sequence += 1
-            heappush(self._heap, (at, self._sequence, tunnel))
+            self._agenda.arm(tunnel)
 
     def _handle_timers(self, tunnel: Tunnel, now: float) -> None:
         timers = tunnel.timers
@@ -421,7 +360,7 @@ class Device:
         message = self._with_macs(tunnel, body, now)
         self._outbox.append((tunnel.endpoint, [message]))
         tunnel.timers.retransmit_at = now + REKEY_TIMEOUT + self._jitter()
-        self._arm(tunnel)
+        self._agenda.arm(tunnel)
 
     def _with_macs(self, tunnel: Tunnel, body: bytes, now: float) -> bytes:
         fresh = now < tunnel.cookie_at + COOKIE_SECRET_TIME
@@ -459,7 +398,7 @@ class Device:
             if timers.keepalive_at == NEVER:
                 timers.keepalive_at = now + KEEPALIVE_TIMEOUT
                 if timers.keepalive_at < tunnel.armed_at:
-                    self._arm(tunnel)
+                    self._agenda.arm(tunnel)
             else:
                 timers.another_keepalive = True
         if tunnel.persistent_keepalive:
@@ -476,7 +415,7 @@ class Device:
         if data and timers.silence_at == NEVER:
             timers.silence_at = now + SILENCE_TIMEOUT
             if timers.silence_at < tunnel.armed_at:
-                self._arm(tunnel)
+                self._agenda.arm(tunnel)
         if tunnel.persistent_keepalive:
             self._postpone_persistent(tunnel, now)
         if now >= session.rekey_at or session.counter >= REKEY_AFTER_MESSAGES:
@@ -486,7 +425,7 @@ class Device:
         assert tunnel.persistent_keepalive is not None
         tunnel.timers.persistent_at = now + tunnel.persistent_keepalive
         if tunnel.timers.persistent_at < tunnel.armed_at:
-            self._arm(tunnel)
+            self._agenda.arm(tunnel)
 
     def _move(self, tunnel: Tunnel, source: Address) -> None:
         """Follow a peer that roamed. Only ever called after authentication (whitepaper 2.1)."""
@@ -497,7 +436,11 @@ class Device:
         size = len(message)
         try:
             if (kind, size) in ((TYPE_INITIATION, INITIATION_SIZE), (TYPE_RESPONSE, RESPONSE_SIZE)):
-                self._enqueue(kind, message, source, now)
+                reply = self._admission.admit(kind, message, source, now)
+                if reply is not None:
+                    self._outbox.append((source, [reply]))
+                    self.cookies_sent += 1
+                    raise BadPacket(DropReason.COOKIE_SENT)
             elif kind == TYPE_COOKIE_REPLY and size == COOKIE_REPLY_SIZE:
                 self._handle_cookie_reply(message, now)
             else:
@@ -505,37 +448,9 @@ class Device:
         except BadPacket as bad:
             self.drops[bad.reason] += 1
 
-    def _enqueue(self, kind: int, message: bytes, source: Address, now: float) -> None:
-        """Cheap checks first: mac1, then under load a cookie; a Diffie-Hellman only from the backlog."""
-        self._mac_checks += 1
-        if self._mac_checks > MAC_CHECKS_PER_TURN:
-            raise BadPacket(DropReason.HANDSHAKE_RATE)
-        if not check_mac1(message, self.identity.mac1_key):
-            raise BadPacket(DropReason.BAD_MAC1)
-        if len(self._backlog) >= UNDER_LOAD_BACKLOG:
-            self._under_load_until = now + UNDER_LOAD_TIME
-        if now < self._under_load_until:
-            self._demand_cookie(message, source, now)
-        if len(self._backlog) >= HANDSHAKE_BACKLOG_LIMIT:
-            raise BadPacket(DropReason.HANDSHAKE_QUEUE_FULL)
-        self._backlog.append((kind, message, source))
-
-    def _demand_cookie(self, message: bytes, source: Address, now: float) -> None:
-        """Under load: only a source that proved its address, and not too often (whitepaper 5.3, 5.4.7)."""
-        if not self._cookies.check_mac2(message, source, now):
-            self._cookies_this_turn += 1
-            if self._cookies_this_turn > COOKIES_PER_TURN:
-                raise BadPacket(DropReason.HANDSHAKE_RATE)
-            self._outbox.append((source, [self._cookies.create_reply(message, source, now)]))
-            self.cookies_sent += 1
-            raise BadPacket(DropReason.COOKIE_SENT)
-        if not self._source_rate.allow(source[0], now):
-            raise BadPacket(DropReason.HANDSHAKE_RATE)
-
     def _answer_backlog(self, now: float) -> None:
-        backlog = self._backlog
-        for _ in range(min(HANDSHAKES_PER_TURN, len(backlog))):
-            kind, message, source = backlog.popleft()
+        for _ in range(min(HANDSHAKES_PER_TURN, len(self._admission))):
+            kind, message, source = self._admission.take()
             try:
                 if kind == TYPE_INITIATION:
                     self._handle_initiation(message, source, now)
@@ -566,7 +481,7 @@ class Device:
         if source != tunnel.endpoint:
             self._move(tunnel, source)
         self._outbox.append((source, [self._with_macs(tunnel, body, now)]))
-        self._arm(tunnel)
+        self._agenda.arm(tunnel)
 
     def _lookup(self, public: bytes) -> RemoteStatic | None:
         tunnel = self.tunnels.get(public)
@@ -600,7 +515,7 @@ class Device:
             self._flush(tunnel, now)
         else:
             self._send_keepalive(tunnel, now)
-        self._arm(tunnel)
+        self._agenda.arm(tunnel)
 
     def _handle_cookie_reply(self, message: bytes, now: float) -> None:
         (receiver,) = _unpack_index(message, 4)
@@ -653,7 +568,7 @@ class Device:
         self._staged += len(tunnel.staged) - before
         if tunnel.pending is None or now >= tunnel.last_initiation_out + REKEY_TIMEOUT:
             self._initiate(tunnel, now)
-        self._arm(tunnel)
+        self._agenda.arm(tunnel)
 
     def _flush(self, tunnel: Tunnel, now: float) -> None:
         packets = list(tunnel.staged)

@@ -417,7 +417,7 @@ def test_under_load_a_cookie_is_asked_for_and_the_peer_gives_it() -> None:
     pair.drive(0.5)
     assert pair.to_b.cookie
     # Keep it under load until the peer tries again with its cookie.
-    pair.b._under_load_until = 60.0
+    pair.b.demand_cookies(60.0)
     pair.drive(8.0)
     assert pair.to_b.is_up(pair.now)
 
@@ -560,7 +560,7 @@ def test_padding_does_not_exceed_the_mtu() -> None:
 def test_a_cookie_demanded_for_a_response_is_accepted() -> None:
     """The initiator is under load: our response has to come again with its cookie, after its next initiation."""
     pair = Pair()
-    pair.a._under_load_until = 60.0
+    pair.a.demand_cookies(60.0)
     pair.initiate("a")
     pair.drive(20)
     assert pair.to_a.cookie
