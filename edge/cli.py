@@ -109,7 +109,7 @@ def add_client(
     """Enrol a device called NAME and print its wg-quick file."""
     path = _config(context, config)
     with _reserved(out) as stream:
-        _deliver(path, enrol.add_client(path, name, user=user, tags=tags, **options), qr, stream)
+        _deliver(path, enrol.add_client(path, name, user=user, tags=tags, **options), qr, stream, out)
 
 
 @edge.command("add-connector")
@@ -131,7 +131,7 @@ def add_connector(
     """Enrol the router of a site called NAME and print its wg-quick file."""
     path = _config(context, config)
     with _reserved(out) as stream:
-        _deliver(path, enrol.add_connector(path, name, routes=routes, **options), qr, stream)
+        _deliver(path, enrol.add_connector(path, name, routes=routes, **options), qr, stream, out)
 
 
 @edge.command()
@@ -169,16 +169,18 @@ def _reserved(out: Path | None) -> Iterator[TextIO | None]:
             raise
 
 
-def _deliver(config: Path, enrolled: enrol.Enrolled, qr: bool, out: TextIO | None) -> None:
+def _deliver(
+    config: Path, enrolled: enrol.Enrolled, qr: bool, stream: TextIO | None, out: Path | None
+) -> None:
     """Only the wg-quick text on stdout, so that it can be piped; everything else on stderr."""
-    if out is None:
+    if stream is None:
         click.echo(enrolled.wg_quick, nl=False)
     else:
-        out.write(enrolled.wg_quick)
+        stream.write(enrolled.wg_quick)
     if qr:
         screen = sys.stdout if sys.stdout.isatty() else sys.stderr
         segno.make(enrolled.wg_quick, error="l", micro=False).terminal(out=screen, compact=True)
-    where = "the text above" if out is None else out.name
+    where = "the text above" if out is None else out
     _hint(f"added {enrolled.file}; {where} is the only place of the private key: it is not shown again")
     if enrolled.state is not None and (process := holder(enrolled.state)):
         _hint(f"next: kill -HUP {process}   loads it into the running PoP")

@@ -248,6 +248,7 @@ def test_command_writes_a_private_file_and_never_over_another(config: Path, tmp_
     result = run("--config", config, "add-client", "alice", "--out", out)
     assert result.exit_code == 0
     assert result.stdout == ""
+    assert f"{out} is the only place of the private key" in result.stderr
     assert mode(out) == 0o600
     assert section(out.read_text())["Address"] == "100.96.0.2/32"
     again = run("--config", config, "add-client", "bob", "--out", out)
