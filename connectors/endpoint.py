@@ -1,4 +1,4 @@
-"""The far end of one tunnel: a WireGuard device with a single peer, the PoP, on a UDP port of its own.
+"""The far end of one tunnel on a UDP port of its own.
 
 One task drives everything behind the tunnel too: datagrams, timers and the hosts' own deadlines share its loop.
 """
@@ -8,31 +8,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import trio
 
-from connectors.proto import PacketSide
+from connectors.proto import EndpointStatistics, PacketSide, TunnelEnd
 from edge.io.driver import Driver
 from edge.io.udp import Read, UdpPort
-from edge.proto.ip import packet_length
 from edge.proto.types import Address
-from edge.proto.wireguard import Device, HandshakeCompleted, Identity, TimestampClock, Tunnel
 
 DRAIN_TURNS = 1024  # when stopping: what the socket holds, but no endless flood
 
-
-@dataclass(frozen=True, slots=True)
-class EndpointStatistics:
-    """What went through, in inner packets and bytes (padding included), and how the handshakes went."""
-
-    packets_in: int
-    bytes_in: int
-    packets_out: int
-    bytes_out: int
-    handshakes: int
-    last_handshake_seconds: float | None
-    datagrams_dropped: int
+NOTHING_YET = EndpointStatistics(0, 0, 0, 0, 0, None, 0)
 
 
 class Endpoint:
@@ -65,9 +51,8 @@ class Endpoint:
         self._bind = bind or (("::1", 0) if ":" in pop[0] else ("127.0.0.1", 0))
         self._rng = rng
         self._driver: Driver | None = None
-        self._device: Device | None = None
+        self._end: TunnelEnd | None = None
         self._up = trio.Event()
-        self._last_handshake_seconds: float | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} up={self.up}>"
@@ -92,19 +77,7 @@ class Endpoint:
             self._driver.wake()
 
     def statistics(self) -> EndpointStatistics:
-        device = self._device
-        if device is None:
-            return EndpointStatistics(0, 0, 0, 0, 0, None, 0)
-        (tunnel,) = device.tunnels.values()
-        return EndpointStatistics(
-            packets_in=tunnel.packets_in,
-            bytes_in=tunnel.bytes_in,
-            packets_out=tunnel.packets_out,
-            bytes_out=tunnel.bytes_out,
-            handshakes=tunnel.handshakes,
-            last_handshake_seconds=self._last_handshake_seconds,
-            datagrams_dropped=device.drops.total(),
-        )
+        return NOTHING_YET if self._end is None else self._end.statistics()
 
     async def run(self, *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; started once the port is bound. The tunnel comes up on its own.
@@ -116,32 +89,28 @@ class Endpoint:
             self._up = trio.Event()
         try:
             now = trio.current_time()
-            device = Device(
-                Identity.from_bytes(self._private_key),
-                rng=self._rng,
-                clock=TimestampClock(time.time() - now),
-                now=now,
-            )
-            tunnel = device.add_peer(
-                "pop",
+            end = TunnelEnd(
+                self._private_key,
                 self._pop_public,
+                self.pop,
+                self.side,
+                now=now,
+                epoch=time.time() - now,
+                rng=self._rng,
                 psk=self._psk,
-                endpoint=self.pop,
-                persistent_keepalive=self._keepalive,
+                keepalive=self._keepalive,
             )
             driver = Driver(port)
-            self._device, self._driver = device, driver
-            device.initiate(tunnel, now)
-            port.send(device.poll_transmit())
+            self._end, self._driver = end, driver
+            port.send(end.poll_transmit())
             task_status.started(self)
             try:
                 while True:
-                    reads = await driver.wait(min(device.poll_timeout().at, self.side.poll_timeout()))
-                    self._turn(device, tunnel, port, reads)
+                    self._turn(end, port, await driver.wait(end.poll_timeout()))
             except trio.Cancelled:
                 for _ in range(DRAIN_TURNS):
                     reads = port.receive()
-                    self._turn(device, tunnel, port, reads)
+                    self._turn(end, port, reads)
                     if not reads:
                         break
                 raise
@@ -149,21 +118,8 @@ class Endpoint:
             self._driver = None
             port.close()
 
-    def _turn(self, device: Device, tunnel: Tunnel, port: UdpPort, reads: list[Read]) -> None:
-        """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
-        now = trio.current_time()
-        side = self.side
-        for _, packets in device.open(reads, now):
-            for packet in packets:
-                del packet[packet_length(packet) :]  # what the tunnel padded
-            side.handle_packets(packets, now)
-        device.handle_timeout(now)
-        side.handle_timeout(now)
-        out = side.poll_packets()
-        if out:
-            device.seal(tunnel, out, now)
-        port.send(device.poll_transmit())
-        for event in device.poll_events():
-            if isinstance(event, HandshakeCompleted):
-                self._last_handshake_seconds = event.seconds
-                self._up.set()
+    def _turn(self, end: TunnelEnd, port: UdpPort, reads: list[Read]) -> None:
+        end.turn(reads, trio.current_time())
+        port.send(end.poll_transmit())
+        if end.has_been_up and not self._up.is_set():
+            self._up.set()

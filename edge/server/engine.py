@@ -1,0 +1,264 @@
+"""The PoP without IO: reads and time in, datagrams and a snapshot out.
+
+The relay drives it with a socket and the real clock, a simulated network with an event heap and a clock of its own;
+both run the same four verbs over the same cores. Call order: ``turn`` when something came or is due, then
+``poll_transmit``, then sleep until ``poll_timeout``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from edge.config import EdgeConfig
+from edge.document import HostPort
+from edge.errors import PoplabError
+from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
+from edge.proto.forwarding import Attachment, Forwarder
+from edge.proto.types import Address
+from edge.proto.wireguard import (
+    Device,
+    EndpointChanged,
+    Event,
+    HandshakeCompleted,
+    HandshakeGivenUp,
+    Identity,
+    TimestampAdvanced,
+    TimestampClock,
+    Tunnel,
+)
+from edge.server import assembly
+from edge.state import PeerState, StateStore
+
+HOUSEKEEPING = 1.0  # seconds between looks at idle flows and old fragments
+GREETING_PACE = 0.02  # after a restart: this long between two handfuls of initiations
+GREETINGS = 16
+
+SILENT: FilteringBoundLogger = structlog.wrap_logger(
+    structlog.ReturnLogger(), wrapper_class=structlog.make_filtering_bound_logger("critical")
+)
+"""For a PoP inside another program, such as a scenario: what it has to say is in its snapshot."""
+
+
+class Engine:
+    """`config` must be valid; peers that `store` knows are greeted first.
+
+    `now` is monotonic seconds and `epoch` what to add for Unix time. `rng(n)` gives secret random bytes; `timer`
+    measures the budget of hooks and the latency of a turn. `public_key` is the PoP's own.
+    """
+
+    def __init__(
+        self,
+        config: EdgeConfig,
+        store: StateStore,
+        *,
+        now: float,
+        epoch: float,
+        rng: Callable[[int], bytes],
+        timer: Callable[[], float],
+        log: FilteringBoundLogger = SILENT,
+    ) -> None:
+        identity = Identity.from_bytes(config.private_key)
+        self.public_key = identity.public
+        self.config = config
+        self.generation = 1
+        self._store = store
+        self._timer = timer
+        self._log = log
+        self._started_at = epoch + now
+        self._clock = TimestampClock(epoch, greatest=_sent_before(store))
+        self.pop = assembly.Pop(Device(identity, rng=rng, clock=self._clock, now=now), config)
+        self._forwarder = Forwarder()
+        self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
+        self._forward_seconds = Histogram(FORWARD_BOUNDS)
+        self._save_failed = False
+        self._moved: dict[bytes, Tunnel] = {}  # whose endpoint is not saved yet
+        self._housekeeping_at = now + HOUSEKEEPING
+        self._greeting_at = now
+        fresh = assembly.apply(self.pop, config, store.load(), timer)
+        links = [self.pop.device.tunnels[tunnel.public_key] for tunnel in fresh]
+        # Peers of an earlier run notice a restart only after 15 s of silence: speak first.
+        self._to_greet = deque(link for link in links if link.endpoint is not None)
+
+    # -- the four verbs --
+
+    def turn(
+        self, reads: Sequence[tuple[memoryview, int, Address]], now: float
+    ) -> list[tuple[Attachment, list[bytearray]]]:
+        """One pass over what was read, and all that is due; returns what was forwarded, by egress, before it is sealed.
+
+        Lists that were returned hold sealed packets by then: read lengths and headers, nothing else.
+        """
+        started = self._timer()
+        device = self.pop.device
+        forwarder = self._forwarder
+        forwarder.forward([(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)], now)
+        device.handle_timeout(now)
+        if now >= self._housekeeping_at or self._to_greet:
+            self._periodic(now)
+        forwarded = 0
+        runs = forwarder.take()
+        for attachment, packets in runs:
+            device.seal(attachment.link, packets, now)
+            forwarded += len(packets)
+        self._handle_events(device.poll_events())
+        if forwarded:
+            self._forward_seconds.observe(self._timer() - started, forwarded)
+        return runs
+
+    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
+        """Datagrams to send, grouped by destination; what must survive a crash is kept by then."""
+        return self.pop.device.poll_transmit()
+
+    def poll_timeout(self) -> float:
+        """When ``turn`` is wanted next though nothing came."""
+        at = min(self.pop.device.poll_timeout().at, self._housekeeping_at)
+        return min(at, self._greeting_at) if self._to_greet else at
+
+    # -- events --
+
+    def _handle_events(self, events: list[Event]) -> None:
+        """Runs before the turn's datagrams leave: what a response reveals must already be on disk."""
+        if not events:
+            return
+        changed: dict[bytes, Tunnel] = {}
+        for event in events:
+            tunnel = event.tunnel
+            if isinstance(event, TimestampAdvanced):
+                changed[tunnel.remote.public] = tunnel
+            elif isinstance(event, EndpointChanged):
+                self._moved[tunnel.remote.public] = tunnel
+                self._log.debug("endpoint", tunnel=tunnel.name, endpoint=tunnel.endpoint, before=event.before)
+            elif isinstance(event, HandshakeCompleted):
+                self._handshake_seconds.observe(event.seconds)
+                self._log.debug(
+                    "handshake", tunnel=tunnel.name, initiator=event.initiator, seconds=event.seconds
+                )
+            elif isinstance(event, HandshakeGivenUp):
+                self._log.info(
+                    "handshake-given-up", tunnel=tunnel.name, endpoint=tunnel.endpoint, dropped=event.dropped
+                )
+        if changed:
+            self._save(changed.values())
+
+    def _save(self, tunnels: Iterable[Tunnel]) -> None:
+        try:
+            self._store.save(
+                [PeerState(t.remote.public, t.endpoint, t.timestamp or None) for t in tunnels],
+                clock=self._clock.greatest or None,
+            )
+        except PoplabError as error:
+            # A full disk must not stop forwarding; said once, not per handshake.
+            if not self._save_failed:
+                self._log.error(
+                    "state-not-saved", error=str(error), fix="make room; the next handshake tries again"
+                )
+            self._save_failed = True
+        else:
+            self._save_failed = False
+
+    def _periodic(self, now: float) -> None:
+        if self._to_greet and now >= self._greeting_at:
+            self._greeting_at = now + GREETING_PACE
+            self._greet(now)
+        if now < self._housekeeping_at:
+            return
+        self._housekeeping_at = now + HOUSEKEEPING
+        for vnet in self.pop.vnets.values():
+            vnet.expire(now)
+        if self._moved or self._clock.greatest > self._store.clock:
+            moved, self._moved = self._moved, {}
+            self._save(moved.values())
+
+    def _greet(self, now: float) -> None:
+        device = self.pop.device
+        for _ in range(min(GREETINGS, len(self._to_greet))):
+            link = self._to_greet.popleft()
+            if device.tunnels.get(link.remote.public) is link:  # else a reload has removed it meanwhile
+                device.initiate(link, now)
+
+    def save(self) -> None:
+        """Keep everything worth keeping: before a stop."""
+        self._save(self.pop.device.tunnels.values())
+
+    # -- for others --
+
+    def reload(self, config: EdgeConfig, now: float) -> None:
+        """Change to `config` between two turns: tunnels that keep their keys keep their sessions.
+
+        ConfigError or Refused if it cannot be; then nothing has changed.
+        """
+        assembly.refuse_if_wrong(config)
+        assembly.refuse_restart_only(self.config, config)
+        gone = {t.public_key for t in self.config.tunnels.values()} - {
+            t.public_key for t in config.tunnels.values()
+        }
+        fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
+        self.config = config
+        self.generation += 1
+        for tunnel in fresh:
+            self.pop.device.initiate(self.pop.device.tunnels[tunnel.public_key], now)
+        try:
+            self._store.forget(gone)
+        except PoplabError as error:
+            # The configuration is in force already; a record too many does no harm.
+            self._log.error("state-not-saved", error=str(error), fix="make room; the next reload tries again")
+
+    def snapshot(self, now: float) -> Snapshot:
+        """Everything counted, at one instant. Cheap enough for every scrape; never called per packet."""
+        pop = self.pop
+        return Snapshot(
+            vnets=tuple(self._vnet_snapshot(name) for name in pop.vnets),
+            tunnels=tuple(self._tunnel_snapshot(name, now) for name in pop.attachments),
+            datagrams_in=pop.device.datagrams_in,
+            datagrams_out=pop.device.datagrams_out,
+            datagram_drops=dict(pop.device.drops),
+            handshake_seconds=self._handshake_seconds.snapshot(),
+            forward_seconds=self._forward_seconds.snapshot(),
+            started_at=self._started_at,
+            generation=self.generation,
+        )
+
+    def _vnet_snapshot(self, name: str) -> VnetSnapshot:
+        vnet = self.pop.vnets[name]
+        waiting, died_waiting = self.pop.staged(name)
+        drops, held = assembly.drops_of(self.pop, name)
+        return VnetSnapshot(
+            name=name,
+            packets_in=vnet.packets_in,
+            bytes_in=vnet.bytes_in,
+            packets_generated=vnet.packets_generated,
+            packets_out=vnet.packets_out - waiting - died_waiting,
+            bytes_out=vnet.bytes_out,
+            packets_held=held,
+            drops=drops,
+            flows=len(vnet.flows),
+            flow_limit=vnet.flows.limit,
+            rule_hits=dict(vnet.policy.hits),
+        )
+
+    def _tunnel_snapshot(self, name: str, now: float) -> TunnelSnapshot:
+        attachment = self.pop.attachments[name]
+        link: Tunnel = attachment.link
+        return TunnelSnapshot(
+            name=name,
+            vnet=attachment.vnet.name,
+            kind=attachment.party.kind,
+            up=link.is_up(now),
+            handshakes=link.handshakes,
+            handshakes_initiated=link.handshakes_initiated,
+            last_handshake_age=now - link.last_handshake if link.handshakes else None,
+            packets_rx=attachment.packets_in,
+            bytes_rx=attachment.bytes_in,
+            packets_tx=attachment.packets_out,
+            bytes_tx=attachment.bytes_out,
+            endpoint=str(HostPort(link.endpoint)) if link.endpoint else "",
+        )
+
+
+def _sent_before(store: StateStore) -> bytes:
+    """The greatest timestamp of an earlier run, empty if there was none."""
+    return store.clock if any(store.clock) else b""
