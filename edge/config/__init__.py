@@ -1,14 +1,16 @@
 """The configuration of a PoP: what it may contain, what it means, and what is wrong with it."""
 
+from edge.config.advice import advice
 from edge.config.checks import Finding, check
 from edge.config.file import EdgeFile, TunnelFile, VnetFile
 from edge.config.keys import public_key
-from edge.config.load import TUNNELS_FOLDER, load
-from edge.config.names import NAME_RULE, is_name
+from edge.config.load import CONFIG_NAME, TUNNELS_FOLDER, Reading, load, not_there
+from edge.config.names import NAME_RULE, counted, is_name
 from edge.config.rules import RuleFile, rule
 from edge.config.types import DEFAULT_POOL, EdgeConfig, Kind, TunnelConfig, VnetConfig
 
 __all__ = [
+    "CONFIG_NAME",
     "DEFAULT_POOL",
     "NAME_RULE",
     "TUNNELS_FOLDER",
@@ -16,14 +18,18 @@ __all__ = [
     "EdgeFile",
     "Finding",
     "Kind",
+    "Reading",
     "RuleFile",
     "TunnelConfig",
     "TunnelFile",
     "VnetConfig",
     "VnetFile",
+    "advice",
     "check",
+    "counted",
     "is_name",
     "load",
+    "not_there",
     "public_key",
     "rule",
 ]
