@@ -200,6 +200,22 @@ def check(context: click.Context, config: Path | None) -> None:
     click.echo(f"{path}: good: {', '.join(parts)}")
 
 
+@edge.command()
+@config_option
+@click.pass_context
+def reload(context: click.Context, config: Path | None) -> None:
+    """Have the running PoP read its configuration again, and say what came of it.
+
+    Exit codes: 0 it is in force, 1 the PoP refused it and goes on as before, 2 there is no such PoP or the file
+    cannot be read.
+    """
+    from edge.server import control
+
+    path = _config(context, config)
+    process, text = control.reload(path)
+    click.echo(f"{path}: in force: {text} (process {process})")
+
+
 def _config(context: click.Context, given: Path | None) -> Path:
     """`--config` may stand before or after the command."""
     outer: Path | None = context.find_object(type(DEFAULT_CONFIG))
@@ -254,10 +270,13 @@ def _explain(config: Path, enrolled: enrol.Enrolled, qr: bool, out: Path | None)
     _hint(f"added {enrolled.file}; {where} is the only place of the private key: it is not shown again")
     for advice in enrolled.advice:
         _hint(f"note: {advice}")
+    command = f"poplab edge --config {_quote(config)}"
     if enrolled.state is not None and (process := holder(enrolled.state)):
-        _hint(f"next: kill -HUP {process}   loads it into the running PoP")
+        _hint(f"next: {command} reload   loads it into the running PoP (process {process})")
+    elif enrolled.state is not None:
+        _hint(f"next: {command}   starts the PoP")
     else:
-        _hint(f"next: poplab edge --config {_quote(config)}   or kill -HUP its process, if it runs")
+        _hint(f"next: {command}   starts the PoP; one that runs loads it on kill -HUP")
 
 
 def _hint(text: str) -> None:

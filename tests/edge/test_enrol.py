@@ -267,9 +267,9 @@ def test_command_names_the_process_to_tell(config: Path) -> None:
     finally:
         store.close()
     stopped = run("--config", config, "add-client", "bob")
-    assert "kill -HUP 1" not in stopped.stderr
-    assert f"kill -HUP {os.getpid()}" in running.stderr
-    assert "poplab edge --config" in stopped.stderr
+    assert f"poplab edge --config {config} reload " in running.stderr
+    assert f"(process {os.getpid()})" in running.stderr
+    assert f"poplab edge --config {config} " in stopped.stderr and "reload" not in stopped.stderr
 
 
 def test_command_says_all_mistakes_with_places_and_exits_2(config: Path) -> None:
