@@ -184,7 +184,9 @@ def _quiet_logs() -> None:
 def main() -> None:
     """The console script. A defect of poplab never looks like a failed expectation."""
     try:
-        poplab(prog_name="poplab")
+        poplab(prog_name="poplab", help_option_names=["-h", "--help"])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except Exception:
         traceback.print_exc()
         click.echo(

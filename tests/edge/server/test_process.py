@@ -23,7 +23,7 @@ from edge.server.process import configure_log
 from tests.edge.server.lab import by_hand, key
 
 REPOSITORY = Path(__file__).parents[3]
-POPLAB = (sys.executable, "-c", "from scenarios.cli import main; main()")  # what the console script does
+POPLAB = (sys.executable, "-c", "from scenarios.__main__ import main; main()")  # what the console script does
 PATIENCE = 60.0  # seconds: a process starts slowly where many do
 STATE_FILES = {"state.db", "state.db.lock"}
 
