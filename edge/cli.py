@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -271,7 +271,11 @@ def _explain(config: Path, enrolled: enrol.Enrolled, qr: bool, out: Path | None)
     for advice in enrolled.advice:
         _hint(f"note: {advice}")
     command = f"poplab edge --config {_quote(config)}"
-    if enrolled.state is not None and (process := holder(enrolled.state)):
+    process = None
+    if enrolled.state is not None:
+        with suppress(Refused):  # another user's lock: the tunnel is enrolled all the same
+            process = holder(enrolled.state)
+    if process is not None:
         _hint(f"next: {command} reload   loads it into the running PoP (process {process})")
     elif enrolled.state is not None:
         _hint(f"next: {command}   starts the PoP")

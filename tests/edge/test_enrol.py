@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from edge import enrol
+from edge import cli, enrol
 from edge.cli import edge
 from edge.config import load, public_key
 from edge.errors import PoplabError, Refused
@@ -270,6 +270,17 @@ def test_command_names_the_process_to_tell(config: Path) -> None:
     assert f"poplab edge --config {config} reload " in running.stderr
     assert f"(process {os.getpid()})" in running.stderr
     assert f"poplab edge --config {config} " in stopped.stderr and "reload" not in stopped.stderr
+
+
+def test_a_lock_that_this_user_may_not_read_spoils_no_enrolment(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> int | None:
+        raise Refused("not readable for this user")
+
+    monkeypatch.setattr(cli, "holder", refuse)
+    assert run("--config", config, "add-client", "alice").exit_code == 0
+    assert "alice" in load(config).tunnels
 
 
 def test_command_says_all_mistakes_with_places_and_exits_2(config: Path) -> None:
