@@ -79,7 +79,8 @@ class EdgeGroup(ErrorsInWords):
 
 
 def _as_config(context: click.Context, word: str) -> str:
-    return f"did you mean `{context.command_path} --config {shlex.quote(word)}`?"
+    path = Path(word) / CONFIG_NAME if Path(word).is_dir() else Path(word)
+    return f"did you mean `{context.command_path} --config {_quote(path)}`?"
 
 
 def _is_file(word: str) -> bool:

@@ -415,7 +415,11 @@ def test_a_key_that_nobody_got_is_not_enrolled(config: Path, sink: str) -> None:
 
 
 def test_a_file_in_the_place_of_an_option_is_told_where_it_belongs(config: Path) -> None:
-    for arguments, command in ((["check", config], "edge check"), ([config], "edge")):
+    for arguments, command in (
+        (["check", config], "edge check"),
+        (["check", config.parent], "edge check"),
+        ([config], "edge"),
+    ):
         result = run(*arguments)
         assert result.exit_code == 2
         assert f"did you mean `{command} --config {config}`?" in result.stderr
