@@ -23,7 +23,9 @@ MAX_LENGTH = 500
 
 MAX_DEPTH = 40
 
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "%": 0.01}
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "%": 0.01}
+"""What a number with that unit is multiplied by: times become seconds, per cents become parts of one."""
+
 _TOKENS = re.compile(
     r"""(?P<string>"[^"]*"|'[^']*')|(?<![\w.])(?P<number>\d+(?:\.\d+)?)(?P<unit>(?:us|ms|s|m|h)(?!\w)|%)"""
 )
@@ -104,7 +106,7 @@ def parse(text: str) -> Expression:
 def _plain_number(match: re.Match[str]) -> str:
     if match["string"] is not None:
         return match["string"]
-    return f"{float(match['number']) * _UNITS[match['unit']]!r} "  # "1%and" is two words
+    return f"{float(match['number']) * UNITS[match['unit']]!r} "  # "1%and" is two words
 
 
 def _check(node: ast.AST, paths: list[tuple[str, ...]], depth: int) -> None:
