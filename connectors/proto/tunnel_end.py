@@ -77,6 +77,10 @@ class TunnelEnd:
             if isinstance(event, HandshakeCompleted):
                 self.last_handshake_seconds = event.seconds
 
+    def rekey(self, now: float) -> None:
+        """Start a handshake, at most one per REKEY_TIMEOUT, whatever the age of the present keys."""
+        self.device.initiate(self.tunnel, now)
+
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         """Datagrams for the PoP."""
         return self.device.poll_transmit()

@@ -222,6 +222,16 @@ class Engine:
             generation=self.generation,
         )
 
+    def active(self, site: str) -> str | None:
+        """The tunnel that the packets for a site go to now; None if no tunnel is of that site."""
+        for name, tunnel in self.config.tunnels.items():
+            if tunnel.site == site:
+                attachment = self.pop.attachments[name]
+                prefix = attachment.prefixes[0]
+                active = attachment.vnet.fib.exact(*prefix)
+                return None if active is None else active.name
+        return None
+
     def _vnet_snapshot(self, name: str) -> VnetSnapshot:
         vnet = self.pop.vnets[name]
         waiting, died_waiting = self.pop.staged(name)

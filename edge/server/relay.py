@@ -119,6 +119,10 @@ class Relay:
         self._reloads_ok += 1
         self._driver.wake()
 
+    def active(self, site: str) -> str | None:
+        """As ``Engine.active``."""
+        return None if self._engine is None else self._engine.active(site)
+
     def count_failed_reload(self) -> None:
         """A file that could not even be read or parsed."""
         self._reloads_failed += 1

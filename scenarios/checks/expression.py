@@ -80,6 +80,18 @@ class Expression:
             raise ExpressionError(f"cannot compute {self.text!r}: {error}") from None
         return Outcome(holds, tuple(evaluation.saw.items()))
 
+    def compute(self, names: Mapping[str, Plain]) -> Plain:
+        """The value of the expression; none while a name that it needs has none yet. Raises ExpressionError."""
+        evaluation = _Evaluation(names)
+        try:
+            return evaluation.value(self.tree)
+        except ExpressionError:
+            if None in evaluation.saw.values():
+                return None
+            raise
+        except (ArithmeticError, RecursionError) as error:
+            raise ExpressionError(f"cannot compute {self.text!r}: {error}") from None
+
 
 def parse(text: str) -> Expression:
     """Read `text`; raises ExpressionError for whatever is not in the language."""
