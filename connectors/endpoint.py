@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import trio
 
 from connectors.proto import PacketSide
-from edge.io.driver import Driver
+from edge.io.driver import Driver, Port
 from edge.io.udp import Read, UdpPort
 from edge.proto.ip import packet_length
 from edge.proto.types import Address
@@ -39,7 +39,8 @@ class Endpoint:
     """Connects `side` to the PoP at `pop` whose public key is `pop_public`.
 
     `private_key` and `psk` are 32 bytes and never shown. `keepalive` in seconds keeps NAT mappings and the PoP's
-    idea of our address fresh; it also makes the tunnel come up without waiting for traffic.
+    idea of our address fresh; it also makes the tunnel come up without waiting for traffic. `open_port` is called once
+    per run with the address to bind; a lab puts a simulated path there.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Endpoint:
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
         bind: Address | None = None,
+        open_port: Callable[[Address], Port] = UdpPort.bind,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.name = name
@@ -63,6 +65,7 @@ class Endpoint:
         self._psk = psk
         self._keepalive = keepalive
         self._bind = bind or (("::1", 0) if ":" in pop[0] else ("127.0.0.1", 0))
+        self._open_port = open_port
         self._rng = rng
         self._driver: Driver | None = None
         self._device: Device | None = None
@@ -111,7 +114,7 @@ class Endpoint:
 
         A stop is graceful: what has arrived is still delivered, and what the hosts have to say to it still leaves.
         """
-        port = UdpPort.bind(self._bind)
+        port = self._open_port(self._bind)
         if self._up.is_set():  # an earlier run's
             self._up = trio.Event()
         try:
@@ -149,7 +152,7 @@ class Endpoint:
             self._driver = None
             port.close()
 
-    def _turn(self, device: Device, tunnel: Tunnel, port: UdpPort, reads: list[Read]) -> None:
+    def _turn(self, device: Device, tunnel: Tunnel, port: Port, reads: list[Read]) -> None:
         """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
         now = trio.current_time()
         side = self.side

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
 import trio
 
-from edge.io.udp import Read, UdpPort
+from edge.io.udp import Read
+from edge.proto.types import Address, DropReason
 
 BUSY_TIME = 0.002  # seconds of traffic in a row before the other tasks of the process get their turn
 LINGERING_TIME = 0.01  # the same for a process whose main job this port is
+
+
+class Port(Protocol):
+    """What a driver waits on: a UdpPort, or one at the end of a path that somebody simulates."""
+
+    @property
+    def address(self) -> Address:
+        """Where its datagrams come from."""
+
+    @property
+    def drops(self) -> Counter[DropReason]:
+        """Datagrams that could not be sent."""
+
+    def receive(self) -> list[Read]:
+        """What is there now; empty if nothing is. Never waits; valid until the next call."""
+
+    def send(self, batches: Sequence[tuple[Address, Sequence[bytes]]]) -> None:
+        """Send datagrams grouped by destination. Never waits."""
+
+    async def wait_readable(self) -> None:
+        """Until ``receive`` is worth a call; it may still be empty then."""
+
+    def poll(self, seconds: float) -> bool:
+        """Whether ``receive`` is worth a call within `seconds`. Blocks the thread."""
+
+    def close(self) -> None: ...
 
 
 class Driver:
@@ -18,7 +49,7 @@ class Driver:
     is microseconds away. Meanwhile no other task of the process runs: only for a process that is there for this port.
     """
 
-    def __init__(self, port: UdpPort, *, linger: float = 0.0) -> None:
+    def __init__(self, port: Port, *, linger: float = 0.0) -> None:
         self.port = port
         self._linger = linger
         self._patience = LINGERING_TIME if linger else BUSY_TIME
