@@ -8,6 +8,8 @@ from ipaddress import IPv4Network, IPv6Network
 
 from connectors.endpoint import Endpoint
 from connectors.proto import PacketSide, SiteRouter
+from edge.io.driver import Port
+from edge.io.udp import UdpPort
 from edge.proto.types import Address
 
 
@@ -27,9 +29,19 @@ class Connector(Endpoint):
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
         bind: Address | None = None,
+        open_port: Callable[[Address], Port] = UdpPort.bind,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.router = SiteRouter(lan, routes, address=address)
         super().__init__(
-            name, private_key, pop_public, pop, self.router, psk=psk, keepalive=keepalive, bind=bind, rng=rng
+            name,
+            private_key,
+            pop_public,
+            pop,
+            self.router,
+            psk=psk,
+            keepalive=keepalive,
+            bind=bind,
+            open_port=open_port,
+            rng=rng,
         )

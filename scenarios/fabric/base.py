@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from edge.metrics import Snapshot
@@ -16,13 +15,6 @@ T = TypeVar("T")
 
 EDGE = "edge"
 """The PoP among the machines that faults name."""
-
-
-class Blackhole(StrEnum):
-    """What of a path dies though it looks alive."""
-
-    DATA = "data"  # transport data; handshakes and keepalives pass
-    LARGE = "large"  # datagrams beyond a size, without an ICMP error (RFC 2923)
 
 
 class Network(Protocol):
@@ -84,9 +76,6 @@ class Network(Protocol):
 
     def path(self, tunnel: str) -> LinkPair:
         """Between the far end and the PoP: to be cut, degraded, healed."""
-
-    def blackhole(self, tunnel: str, kind: Blackhole | None, size: int = 0) -> None:
-        """Let part of the traffic of a tunnel vanish; None: no more."""
 
     def roam(self, tunnel: str) -> None:
         """The far end gets another outer address, as a phone that leaves the Wi-Fi."""

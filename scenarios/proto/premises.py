@@ -7,7 +7,7 @@ RFC 9568) that tracks the tunnels: the first in order that works, and it stays s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge.proto.types import NEVER
 from scenarios.proto.host import Host
@@ -34,11 +34,6 @@ class Port:
         self._outgoing: list[bytearray] = []
         self._now = 0.0
 
-    @property
-    def waiting(self) -> bool:
-        """Whether it has something to carry that another port has brought about."""
-        return bool(self._outgoing)
-
     def take(self, packets: list[bytearray]) -> None:
         """Carry `packets` with the next turn."""
         self._outgoing += packets
@@ -55,7 +50,7 @@ class Port:
         self._premises.inside.handle_timeout(now)
 
     def poll_packets(self) -> list[bytearray]:
-        self._premises.collect(self._now)
+        self._premises.collect(self._now, self)
         out, self._outgoing = self._outgoing, []
         if self.zombie:
             self._premises.counters["zombie"] += len(out)
@@ -75,6 +70,8 @@ class Premises:
         self.ports = {name: Port(self, name) for name in names}
         self.counters: Counter[str] = Counter()
         self.gateway: Port | None = None
+        self.on_waiting: Callable[[Port], None] | None = None
+        """Called when a port has got something to carry, and nobody is just about to ask it."""
 
     @property
     def hosts(self) -> list[Host]:
@@ -99,7 +96,7 @@ class Premises:
                 self.gateway = next(iter(alive or running), None)
         return self.gateway
 
-    def collect(self, now: float) -> None:
+    def collect(self, now: float, asking: Port | None = None) -> None:
         """Give what the inside has to say to the gateway; without one it is lost."""
         packets = self.inside.poll_packets()
         if packets:
@@ -108,6 +105,8 @@ class Premises:
                 self.counters["no_gateway"] += len(packets)
             else:
                 gateway.take(packets)
+                if gateway is not asking and self.on_waiting is not None:
+                    self.on_waiting(gateway)
 
     def run(self, now: float) -> None:
         """A turn of the inside by itself: for times when no tunnel is there to drive it."""

@@ -11,7 +11,7 @@ import trio
 
 from scenarios import links
 from scenarios.checks import ExpressionError, Plain, Seconds, parse
-from scenarios.fabric import EDGE, Blackhole
+from scenarios.fabric import EDGE, blackhole
 from scenarios.proto.link_pair import Direction
 from scenarios.report import FaultRecord
 from scenarios.runner.names import names
@@ -95,13 +95,13 @@ class Faulting(Quiet):
                 path = network.path(target)
                 path.heal()
                 path.restore()
-                network.blackhole(target, None)
+                path.swallow = None
                 return "healed"
             case verbs.Degrade():
                 return self._degrade(target, verb)
             case verbs.BlackHole():
-                kind = Blackhole.DATA if verb.over is None else Blackhole.LARGE
-                network.blackhole(target, kind, verb.over or 0)
+                hole = blackhole.data if verb.over is None else blackhole.Larger(verb.over)
+                network.path(target).swallow = hole
                 return "data vanishes" if verb.over is None else f"what is over {verb.over} bytes vanishes"
             case verbs.Roam():
                 network.roam(target)

@@ -17,7 +17,7 @@ from edge.errors import FabricUnavailable
 from edge.metrics import Snapshot
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.base import EDGE, Blackhole
+from scenarios.fabric.base import EDGE
 from scenarios.fabric.sim.clock import VirtualClock, next_deadline, seeded_scheduler
 from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.nodes import EndNode, Node, PopNode
@@ -55,6 +55,7 @@ class SimNetwork:
             node.on_up = self._one_is_up
             self.underlay.ends[end.name] = node
             self.underlay.place(node)
+            end.premises.on_waiting = lambda port: self.underlay.ends[port.name].wake()
         self.underlay.pop.start()
         for node in self.underlay.ends.values():
             node.start()
@@ -188,9 +189,6 @@ class SimNetwork:
 
     def path(self, tunnel: str) -> LinkPair:
         return self.underlay.ends[tunnel].path
-
-    def blackhole(self, tunnel: str, kind: Blackhole | None, size: int = 0) -> None:
-        self.underlay.ends[tunnel].hole = None if kind is None else (kind, size)
 
     def roam(self, tunnel: str) -> None:
         self.underlay.roam(self.underlay.ends[tunnel])

@@ -10,7 +10,6 @@ from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.base import Blackhole
 from scenarios.proto.link_pair import LinkPair
 from scenarios.world import End
 
@@ -156,7 +155,6 @@ class EndNode(Node):
         self.path = path
         self.port = end.premises.ports[end.name]
         self.nat: Nat | None = None
-        self.hole: tuple[Blackhole, int] | None = None
         self.starts = 0
         self.has_been_up = False
         self.on_up: Callable[[], None] | None = None
@@ -185,9 +183,6 @@ class EndNode(Node):
         self._underlay.from_end(self, destination, datagrams)
 
     def _after(self, now: float) -> None:
-        gateway = self.end.premises.gateway
-        if gateway is not None and gateway is not self.port and gateway.waiting:
-            self._underlay.ends[gateway.name].wake()
         if not self.has_been_up and self._core is not None and self._core.has_been_up:
             self.has_been_up = True
             if self.on_up is not None:

@@ -10,17 +10,14 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from edge.proto.types import Address
-from edge.proto.wireguard.messages import TAG_SIZE, TRANSPORT_HEADER_SIZE, TYPE_TRANSPORT
-from scenarios.fabric.base import Blackhole
 from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.nodes import EndNode, PopNode
-from scenarios.proto.link import IPV4_UDP, Link
+from scenarios.proto.link import IPV4_UDP, Link, flip
 from scenarios.proto.premises import Premises
 
 POP_ADDRESS: Address = ("198.18.0.1", 51820)
 FIRST_ADDRESS = int(IPv4Address("198.18.0.2"))
 END_PORT = 51820
-KEEPALIVE_SIZE = TRANSPORT_HEADER_SIZE + TAG_SIZE
 INSIDE_ADDRESS: Address = ("192.168.1.2", 51820)
 """Of everybody who is behind a NAT."""
 
@@ -75,8 +72,8 @@ class Underlay:
         if destination != POP_ADDRESS:
             self.counters["no_such_address"] += len(datagrams)
             return
-        if node.hole is not None:
-            datagrams = self._swallow(node.hole, datagrams)
+        if node.path.swallow is not None:
+            datagrams = list(node.path.passing(datagrams))
         self._carry(node.path.up, datagrams, self._reach_pop, source)
 
     def from_pop(self, destination: Address, datagrams: list[bytes]) -> None:
@@ -84,18 +81,9 @@ class Underlay:
         if node is None:
             self.counters["no_such_address"] += len(datagrams)
             return
-        if node.hole is not None:
-            datagrams = self._swallow(node.hole, datagrams)
+        if node.path.swallow is not None:
+            datagrams = list(node.path.passing(datagrams))
         self._carry(node.path.down, datagrams, self._reach_end, (node, destination))
-
-    def _swallow(self, hole: tuple[Blackhole, int], datagrams: list[bytes]) -> list[bytes]:
-        kind, size = hole
-        if kind is Blackhole.LARGE:
-            passing = [datagram for datagram in datagrams if len(datagram) + IPV4_UDP <= size]
-        else:
-            passing = [d for d in datagrams if d[0] != TYPE_TRANSPORT or len(d) <= KEEPALIVE_SIZE]
-        self.counters["blackhole"] += len(datagrams) - len(passing)
-        return passing
 
     def _carry(self, link: Link, datagrams: list[bytes], arrive: Callable[..., None], place: object) -> None:
         heap = self.heap
@@ -108,7 +96,7 @@ class Underlay:
         when = now
         for datagram in datagrams:
             for at, corrupt in link.carry(len(datagram) + IPV4_UDP, now):
-                body = datagram if corrupt is None else flip(datagram, corrupt - IPV4_UDP * 8)
+                body = datagram if corrupt is None else flip(datagram, corrupt)
                 if together and at != when:
                     heap.at(when, arrive, (place, together))
                     together = []
@@ -145,11 +133,3 @@ class Underlay:
         premises.run(self.heap.now)
         at = premises.inside.poll_timeout()
         self.heap.at(at, self._run_premises, premises)
-
-
-def flip(datagram: bytes, bit: int) -> bytes:
-    """`datagram` with one bit changed; one of its outer headers does no other harm than one of the first byte."""
-    bit = max(0, min(bit, len(datagram) * 8 - 1))
-    changed = bytearray(datagram)
-    changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
