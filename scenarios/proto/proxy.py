@@ -17,7 +17,7 @@ from scenarios.proto.dialog import MAX_FORWARDS
 from scenarios.proto.sip import Request, Response, printable
 from scenarios.proto.sip_uri import NameAddr, Uri, Via
 from scenarios.proto.timer_queue import TimerQueue
-from scenarios.proto.transaction import TIMEOUT, State, Transaction
+from scenarios.proto.transaction import State, Transaction
 from scenarios.proto.transaction_layer import TransactionLayer
 
 TIMER_C = 185.0  # must be larger than 3 minutes (section 16.6 step 11)
@@ -212,8 +212,7 @@ class Proxy:
         if client is not None and client.state is State.PROCEEDING and not forwarding.cancel_sent:
             forwarding.cancel_sent = True
             self._layer.cancel(client, now)
-            # If the 487 never comes, the caller still gets an answer.
-            self._timers.set(forwarding, now + TIMEOUT)
+            self._timers.cancel(forwarding)  # from here the transaction has a limit of its own
 
     # Responses
 
@@ -222,7 +221,9 @@ class Proxy:
             if forwarding.cancelled:
                 self._cancel(forwarding, now)
             return
-        if len(response.vias) < 2:
+        if len(response.vias) < 2:  # not meant for anyone behind us (section 16.7 step 3)
+            if response.status >= 200:
+                self._fail(forwarding, 502, now)
             return
         response.vias.pop(0)
         if response.status < 200:
@@ -260,14 +261,14 @@ class Proxy:
     def handle_timed_out(self, forwarding: Forwarding, transaction: Transaction, now: float) -> None:
         """The next hop said nothing (section 16.9)."""
         if transaction is forwarding.client:
-            self._fail(forwarding, now)
+            self._fail(forwarding, 408, now)
 
-    def _fail(self, forwarding: Forwarding, now: float) -> None:
+    def _fail(self, forwarding: Forwarding, status: int, now: float) -> None:
         self._timers.cancel(forwarding)
         request = forwarding.server.request
-        reply = request.reply(408, tag=self._layer.token())
-        self._note(forwarding, reply, now)
-        self._layer.respond(forwarding.server, reply, now)
+        reply = request.reply(status, tag=self._layer.token())
+        if self._layer.respond(forwarding.server, reply, now):
+            self._note(forwarding, reply, now)
 
     # Time
 
@@ -278,6 +279,6 @@ class Proxy:
         while (forwarding := self._timers.pop_due(now)) is not None:
             client = forwarding.client
             if client is not None and client.state is State.PROCEEDING and not forwarding.cancel_sent:
-                self._cancel(forwarding, now)  # timer C; the 487 or the timer armed here answers the caller
+                self._cancel(forwarding, now)  # timer C; the 487 (or its absence) answers the caller
             else:
-                self._fail(forwarding, now)
+                self._fail(forwarding, 408, now)

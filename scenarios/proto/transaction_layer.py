@@ -151,7 +151,13 @@ class TransactionLayer:
         """Send a CANCEL for a pending INVITE (section 9.1: same Request-URI, top Via, Route, CSeq number)."""
         cancel = _hop_request(transaction.request, "CANCEL")
         cancel.max_forwards = 70
+        self.limit(transaction, now)  # a peer that knows no CANCEL never sends the 487
         return self._start_client(cancel, transaction.peer, now, owner)
+
+    def limit(self, transaction: Transaction, now: float) -> None:
+        """Give a pending INVITE 64*T1 for its final response, then time out: by itself it would stay for ever."""
+        transaction.limit(now)
+        self._perform(transaction, (), None, now)
 
     def _start_client(self, request: Request, peer: Address, now: float, owner: object) -> Transaction:
         kind = Kind.INVITE_CLIENT if request.method == "INVITE" else Kind.CLIENT

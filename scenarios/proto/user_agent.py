@@ -253,7 +253,5 @@ class UserAgent:
             self._client.give_up(call, now, "no answer")
         elif timer == RING:
             self._server.refuse(call, 480, now, state=CallState.FAILED, by="timeout")
-        elif timer == GIVE_UP and call.role is Role.CALLER and call.cancelling:
-            self._table.finish(call, CallState.CANCELLED, now, by=str(call.role), status=408)
         elif timer == GIVE_UP:  # no ACK of our 2xx (section 13.3.1.4)
             self._table.end(call, now, by="timeout", status=408)

@@ -139,6 +139,36 @@ def test_cancelled_before_anything_came_back():
     assert call.state is CallState.CANCELLED
 
 
+@pytest.mark.parametrize("over_the_proxy", [True, False])
+def test_a_cancel_that_nobody_answers_leaves_nothing_behind(over_the_proxy):
+    world, pbx, alice, bob = office()
+    bob.auto_answer_after = None
+    call = alice.call("bob", world.now) if over_the_proxy else pbx.dial("600", "bob", world.now)
+    world.run(1)
+    world.down.add(BOB)
+    call.cancel(world.now)
+    world.run(33)
+    assert (call.state, call.status, call.ended_by) == (CallState.CANCELLED, 408, "caller")
+    world.run(40)
+    assert (pbx.transactions, pbx.proxied) == (0, [])
+
+
+def test_ringing_after_the_cancel_does_not_hold_the_call_open():
+    world, pbx, alice, bob = office()
+    bob.auto_answer_after = None
+    call = alice.call("bob", world.now)
+    world.run(1)
+    world.down.add(BOB)
+    call.cancel(world.now)
+    ringing = world.sip(source=BOB, status=180)[-1].encode()
+    for _ in range(8):
+        world.run(5)
+        pbx.handle_datagram(5060, (BOB, 5060), ringing, world.now)
+    assert call.status == 408
+    world.run(40)
+    assert (pbx.transactions, pbx.proxied) == (0, [])
+
+
 def test_an_answer_that_crosses_the_cancel_is_taken_back():
     world, pbx, alice, bob = office()
     bob.auto_answer_after = 1.0
@@ -320,6 +350,21 @@ def test_a_refused_reinvite_changes_nothing():
     assert mine.state is theirs.state is CallState.CONFIRMED
     assert theirs.remote_media == before
     assert world.said(ALICE, CallChanged)[-1].status == 488
+
+
+def test_a_reinvite_that_was_never_settled_ends_with_its_call():
+    world, pbx, _, bob = office()
+    call = pbx.dial("600", "bob", world.now)
+    world.run(1)
+    assert call.state is CallState.CONFIRMED
+    assert call.reinvite(world.now)
+    (_, _, data), *_ = pbx.poll_transmit()
+    trying = message_untrusted(data).reply(100)
+    pbx.handle_datagram(5060, (BOB, 5060), trying.encode(), world.now)
+    bob.calls[0].hangup(world.now)
+    world.run(64)
+    assert call.state is CallState.ENDED
+    assert pbx.transactions == 0
 
 
 def test_a_reinvite_into_a_dead_dialog_ends_the_call():

@@ -136,6 +136,26 @@ def test_a_preloaded_route_leads_nowhere():
     assert message_untrusted(data).routes == []
 
 
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_a_response_that_is_for_nobody_behind_us_ends_the_request(method):
+    _, pbx, _, _ = office()
+    request = crafted(method=method)
+    assert method in authenticated(pbx, request, 5.0)
+    now = pbx.poll_timeout()
+    pbx.handle_timeout(now)
+    forwarded = message_untrusted(pbx.poll_transmit()[0][2])
+    reply = forwarded.reply(404, tag="t")
+    reply.vias = reply.vias[:1]
+    pbx.handle_datagram(5060, (BOB, 5060), reply.encode(), now)
+    sent = [
+        message_untrusted(data) for _, destination, data in pbx.poll_transmit() if destination == STRANGER
+    ]
+    assert [message.status for message in sent] == [502]
+    while pbx.poll_timeout() < now + 100:
+        pbx.handle_timeout(pbx.poll_timeout())
+    assert (pbx.transactions, pbx.proxied) == (0, [])
+
+
 def test_calls_have_a_cap():
     world, pbx, _, _ = office(max_calls=5)
     for number in range(5):

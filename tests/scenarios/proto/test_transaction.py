@@ -6,7 +6,7 @@ import pytest
 
 from edge.proto.types import NEVER, DropReason
 from scenarios.proto.sip import message_untrusted
-from scenarios.proto.transaction import TABLE, TIMER, TIMERS, Kind, State, Transaction
+from scenarios.proto.transaction import LIMITS, TABLE, TIMER, TIMERS, Kind, State, Transaction
 from scenarios.proto.transaction_layer import RequestIn, ResponseIn, TimedOut, TransactionLayer
 
 US, PEER = ("192.0.2.1", 5060), ("192.0.2.2", 5060)
@@ -86,12 +86,15 @@ def test_the_tables_are_complete():
     for (_, state), steps in TABLE.items():
         assert state is not State.TERMINATED
         assert all(step.state in State for step in steps.values())
-    for (kind, state), letters in TIMERS.items():
+    for (kind, state), letters in [*TIMERS.items(), *LIMITS.items()]:
         assert set(letters) <= set(TIMER)
         for letter in letters:
             assert letter in TABLE[kind, state]
     for (kind, state), steps in TABLE.items():
-        assert {name for name in steps if len(name) == 1} == set(TIMERS.get((kind, state), ""))
+        assert {name for name in steps if len(name) == 1} == {
+            *TIMERS.get((kind, state), ""),
+            *LIMITS.get((kind, state), ""),
+        }
 
 
 def test_invite_is_repeated_with_doubling_intervals_for_32_seconds():
@@ -125,6 +128,21 @@ def test_a_provisional_response_slows_other_requests_and_stops_invite():
     peer.run(300)
     assert peer.times() == [0.0]  # ringing may take as long as it likes
     assert transaction.state is State.PROCEEDING
+
+
+def test_a_cancelled_invite_waits_no_longer_than_a_new_one():
+    peer = Peer()
+    transaction = peer.start()
+    peer.answer(transaction, 180)
+    peer.run(100)
+    peer.layer.cancel(transaction, peer.now)
+    peer.run(131)
+    peer.answer(transaction, 180)  # still nothing final
+    assert transaction.state is State.PROCEEDING
+    peer.events()
+    peer.run(132)
+    assert transaction in [event.transaction for event in peer.events()]
+    assert (peer.layer.open, peer.layer.poll_timeout()) == (0, NEVER)
 
 
 def test_a_failure_is_acknowledged_each_time_and_reported_once():
