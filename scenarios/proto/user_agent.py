@@ -6,7 +6,17 @@ from edge.proto.types import Address
 from scenarios.proto.audio import MediaSource
 from scenarios.proto.call import Call, CallEvent, CallState, MediaFactory, OptionsAnswered, Role
 from scenarios.proto.call_media import CallMedia
-from scenarios.proto.call_table import ALLOW, ANSWER, GIVE_UP, HANGUP, RESEND, RETRY, RING, CallTable
+from scenarios.proto.call_table import (
+    ALLOW,
+    ANSWER,
+    GIVE_UP,
+    HANGUP,
+    MAX_ATTEMPTS,
+    RESEND,
+    RETRY,
+    RING,
+    CallTable,
+)
 from scenarios.proto.dialog import MAX_FORWARDS, dialog_key
 from scenarios.proto.digest import Credentials, Rng
 from scenarios.proto.invite_client import InviteClient
@@ -196,19 +206,23 @@ class UserAgent:
         elif request.method == "INVITE":
             self._client.receive(call, transaction, response, now)
         elif request.method == "BYE" and response.status in (401, 407):
-            self._sign_bye(call, request, response, now)
+            self._sign_bye(call, transaction, response, now)
 
-    def _sign_bye(self, call: Call, request: Request, response: Response, now: float) -> None:
-        credentials, dialog = self._table.credentials, call.signalling.dialog
-        if credentials is not None and dialog is not None and credentials.challenged(request, response):
-            dialog.local_cseq += 1
-            self._table.send(call, request.again(dialog.local_cseq), now)
+    def _sign_bye(self, call: Call, transaction: Transaction, response: Response, now: float) -> None:
+        credentials, request, signalling = self._table.credentials, transaction.request, call.signalling
+        if credentials is None or signalling.bye_attempts >= MAX_ATTEMPTS:
+            return
+        signalling.bye_attempts += 1
+        if credentials.challenged(request, response):
+            again = request.again(request.cseq + 1)
+            credentials.sign(again)
+            self._table.layer.request(again, transaction.peer, now, owner=call)
 
     def _options_answered(self, transaction: Transaction, response: Response, now: float) -> None:
         credentials, request, layer = self._table.credentials, transaction.request, self._table.layer
         if response.status < 200:
             return
-        retry = response.status in (401, 407) and credentials is not None
+        retry = response.status in (401, 407) and request.cseq <= MAX_ATTEMPTS
         if retry and credentials is not None and credentials.challenged(request, response):
             again = request.again(request.cseq + 1)
             credentials.sign(again)

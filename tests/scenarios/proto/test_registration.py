@@ -4,9 +4,11 @@ import itertools
 
 import pytest
 
+from scenarios.proto.call import CallState, OptionsAnswered
 from scenarios.proto.registrar import Registered, Unregistered
 from scenarios.proto.registration import RegistrationChanged, RegistrationState
 from scenarios.proto.sip import message_untrusted
+from scenarios.proto.sip_uri import NameAddr
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
 
 
@@ -177,18 +179,22 @@ def test_no_registration_is_for_ever():
 
 
 class AlwaysStale:
-    """A server that finds every nonce too old."""
+    """A server that finds every nonce too old, in requests of `only` these methods."""
 
-    def __init__(self):
+    def __init__(self, *only):
         self.requests = 0
         self.out = []
+        self.only = only
 
     def wants(self, port):
         return True
 
     def handle_datagram(self, port, source, data, now):
         request = message_untrusted(data)
-        if request.method != "ACK":
+        if self.only and request.method not in self.only:
+            if request.method != "ACK":
+                self.out.append((port, source, self.content(request).encode()))
+        elif request.method != "ACK":
             self.requests += 1
             reply = request.reply(401, tag="t")
             nonce = f"n{self.requests}"
@@ -196,6 +202,13 @@ class AlwaysStale:
                 ("WWW-Authenticate", f'Digest realm="r", nonce="{nonce}", qop="auth", stale=true')
             )
             self.out.append((port, source, reply.encode()))
+
+    def content(self, request):
+        reply = request.reply(200, tag="t")
+        if request.method == "INVITE":
+            reply.contacts = [NameAddr(request.uri)]
+            reply.with_body("application/sdp", request.body)
+        return reply
 
     def poll_transmit(self):
         out, self.out = self.out, []
@@ -223,3 +236,48 @@ def test_a_server_that_is_never_content_is_left_alone():
     world.run(1)
     assert server.requests == 8
     assert call.status == 401
+
+
+def test_requests_inside_and_outside_a_call_are_not_signed_for_ever():
+    world = World()
+    server = world.add(PBX, AlwaysStale("OPTIONS", "BYE"))
+    alice = world.phone("alice", ALICE)
+    alice.options("bob", 0.0)
+    world.run(5)
+    assert server.requests == 4
+    assert [event.status for event in world.said(ALICE, OptionsAnswered)] == [401]
+    call = alice.call("bob", world.now, hold=1.0)
+    world.run(5)
+    assert call.state is CallState.ENDED
+    assert server.requests == 8
+
+
+class NeverLongEnough(AlwaysStale):
+    """A registrar whose minimum is always a second more than what was asked for."""
+
+    def handle_datagram(self, port, source, data, now):
+        self.requests += 1
+        request = message_untrusted(data)
+        reply = request.reply(423, tag="t")
+        reply.set("Min-Expires", str(request.expires + 1))
+        self.out.append((port, source, reply.encode()))
+
+
+def test_a_registrar_that_always_wants_longer_is_left_alone():
+    world = World()
+    server = world.add(PBX, NeverLongEnough())
+    alice = world.phone("alice", ALICE)
+    alice.register(0.0)
+    world.run(0.5)
+    assert server.requests == 4
+    assert alice.registration.poll_timeout() > 1.0  # and tried later
+
+
+def test_a_registration_taken_back_is_never_lengthened():
+    world = World()
+    server = world.add(PBX, NeverLongEnough())
+    alice = world.phone("alice", ALICE)
+    alice.unregister(0.0)
+    world.run(100)
+    assert server.requests == 1
+    assert alice.registration.state is RegistrationState.UNREGISTERED
