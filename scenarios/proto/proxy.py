@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from edge.proto.types import Address
@@ -22,6 +22,7 @@ from scenarios.proto.transaction_layer import TransactionLayer
 
 TIMER_C = 185.0  # must be larger than 3 minutes (section 16.6 step 11)
 MAX_CALLS = 1024
+MAX_FORKS = 16
 MAX_CALL_AGE = 14_400.0  # a call without a BYE is forgotten after this, if its place is needed
 
 
@@ -36,6 +37,10 @@ class ProxiedCall:
     started_at: float
     callee_tag: str = ""
     answered_at: float | None = None
+    answered: set[str] = field(default_factory=set)  # tags of the 2xx: more than one if a callee forks
+
+    def has_dialog(self, tags: set[str]) -> bool:
+        return any(tags == {self.caller_tag, tag} for tag in (self.callee_tag, *self.answered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Proxy:
         tags = {request.from_.tag, request.to.tag}
         for tag in (request.from_.tag, request.to.tag):
             call = self.calls.get((request.call_id, tag))
-            if call is not None and tags == {call.caller_tag, call.callee_tag}:
+            if call is not None and call.has_dialog(tags):
                 return call
         return None
 
@@ -177,11 +182,15 @@ class Proxy:
 
     def _outgoing(self, request: Request, target: Uri, *vias: Via) -> Request:
         forwards = MAX_FORWARDS if request.max_forwards is None else request.max_forwards
+        routes = list(request.routes)
+        if routes and not routes[0].uri.loose_router:
+            # The next hop is a strict router: it goes into the Request-URI, the target to the end (16.6 step 6).
+            target, routes = routes[0].uri, [*routes[1:], NameAddr(target)]
         return replace(
             request,
             uri=replace(target, headers=""),
             vias=[*vias, *request.vias],
-            routes=list(request.routes),
+            routes=routes,
             max_forwards=max(0, forwards - 1),
             # Credentials for us are no business of the next hop.
             extra=[(name, value) for name, value in request.extra if name.lower() != "proxy-authorization"],
@@ -242,16 +251,24 @@ class Proxy:
         if call is None:
             return
         if response.method == "BYE" and (response.status < 300 or response.status in (408, 481)):
-            self._over(call, now, None)
+            call.answered -= {request.from_.tag, request.to.tag}
+            if not call.answered:
+                self._over(call, now, None)
         if response.method != "INVITE" or request.to.tag:
             return
         if response.status >= 300:
             self._over(call, now, response.status)
         elif response.to.tag:
             call.callee_tag = response.to.tag
-            if response.status >= 200 and call.answered_at is None:
-                call.answered_at = now
-                self.events.append(CallAnswered(call.id, call.caller, call.callee, now))
+            if response.status >= 200:
+                self._answered(call, response.to.tag, now)
+
+    def _answered(self, call: ProxiedCall, tag: str, now: float) -> None:
+        if len(call.answered) < MAX_FORKS:
+            call.answered.add(tag)
+        if call.answered_at is None:
+            call.answered_at = now
+            self.events.append(CallAnswered(call.id, call.caller, call.callee, now))
 
     def _over(self, call: ProxiedCall, now: float, status: int | None) -> None:
         if self.calls.get((call.id, call.caller_tag)) is call:

@@ -1,6 +1,7 @@
 """Calls between phones over the PBX, and from the PBX itself: what each side says about them, what is on the wire."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -421,6 +422,47 @@ def test_options():
         world.run(1)
     assert [event.status for event in world.said(ALICE, OptionsAnswered)] == [200, 200, 404]
     assert world.sip(method="OPTIONS", source=BOB, status=200)[0].header("Allow").startswith("INVITE")
+
+
+def test_a_second_answer_of_a_forked_call_is_ended_and_the_first_goes_on():
+    world, pbx, alice, _ = office()
+    call = alice.call("bob", world.now)
+    world.run(1)
+    answer = next(
+        sent.message
+        for sent in world.sent
+        if sent.source[0] == BOB and b"CSeq: 2 INVITE" in sent.data and b"200 OK" in sent.data
+    )
+    fork = replace(answer, to=answer.to.with_param("tag", "fork"))
+    sent_before = len(world.sent)
+    world.send((BOB, 5060), (PBX, 5060), fork.encode())
+    world.run(0.2)
+    reached = [sent.message for sent in world.sent[sent_before:] if sent.destination[0] == BOB]
+    assert [(m.method, m.to.tag) for m in reached] == [("ACK", "fork"), ("BYE", "fork")]
+    # Somebody has to answer that BYE; then the call that was there first can still be changed and ended.
+    world.send((BOB, 5060), (PBX, 5060), reached[1].reply(200).encode())
+    world.run(0.2)
+    assert call.state is CallState.CONFIRMED
+    assert len(pbx.proxied) == 1
+    assert call.hold(world.now)
+    world.run(1)
+    assert call.on_hold
+    call.hangup(world.now)
+    world.run(1)
+    assert world.sip(status=200, destination=ALICE)[-1].method == "BYE"
+    assert pbx.proxied == []
+
+
+def test_calling_oneself_is_no_merged_request():
+    world = World()
+    world.pbx()
+    alice = world.phone("alice", ALICE, max_calls=2)
+    alice.register(0.0)
+    world.run(1)
+    call = alice.call("alice", world.now, hold=1.0)
+    world.run(5)
+    assert call.confirmed_at is not None
+    assert [call.state for call in alice.calls] == [CallState.ENDED] * 2
 
 
 def test_under_loss_calls_succeed_and_nothing_is_left_over():

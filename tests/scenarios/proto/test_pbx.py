@@ -10,7 +10,7 @@ from scenarios.proto.call import CallState
 from scenarios.proto.digest import Credentials
 from scenarios.proto.pbx import Pbx
 from scenarios.proto.sip import Request, message_untrusted
-from scenarios.proto.sip_uri import uri_untrusted, via_untrusted
+from scenarios.proto.sip_uri import name_addr_untrusted, uri_untrusted, via_untrusted
 from scenarios.proto.softphone import media_with
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
 
@@ -124,6 +124,22 @@ def test_next_hops_are_numeric_and_not_ourselves():
     circular = replace(named, uri=uri_untrusted(f"sip:x@{PBX}"))
     assert answers(pbx, circular, world.now) == [404]
     assert answers(pbx, replace(circular, method="ACK"), world.now) == []
+
+
+@pytest.mark.parametrize("method", ["ACK", "INFO"])
+def test_a_strict_router_is_named_in_the_request_uri(method):
+    world, pbx, alice, _ = office()
+    alice.call("bob", world.now)
+    world.run(1)
+    ack = next(m for m in world.sip(method="ACK", destination=PBX) if m.to.tag and m.routes)
+    strict, loose = (name_addr_untrusted(text) for text in ("<sip:192.0.2.7>", "<sip:192.0.2.8;lr>"))
+    request = replace(ack, method=method, cseq=99, vias=crafted().vias, routes=[*ack.routes, strict, loose])
+    pbx.handle_datagram(5060, STRANGER, request.encode(), world.now)
+    ((_, destination, data),) = pbx.poll_transmit()
+    sent = message_untrusted(data)
+    assert destination == ("192.0.2.7", 5060)
+    assert str(sent.uri) == "sip:192.0.2.7"
+    assert [route.uri for route in sent.routes] == [loose.uri, ack.uri]  # RFC 3261 section 16.6 step 6
 
 
 def test_a_preloaded_route_leads_nowhere():
