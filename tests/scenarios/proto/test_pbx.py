@@ -9,7 +9,7 @@ from scenarios.proto.audio import Tone
 from scenarios.proto.call import CallState
 from scenarios.proto.digest import Credentials
 from scenarios.proto.pbx import Pbx
-from scenarios.proto.sip import Request, message_untrusted
+from scenarios.proto.sip import MAX_MESSAGE, Request, message_untrusted
 from scenarios.proto.sip_uri import name_addr_untrusted, uri_untrusted, via_untrusted
 from scenarios.proto.softphone import media_with
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
@@ -374,3 +374,14 @@ def test_one_seed_one_story():
         return [(sent.at, sent.source, sent.data) for sent in world.sent]
 
     assert story() == story()
+
+
+def test_what_is_relayed_fits_into_a_datagram():
+    _, pbx, _, _ = office()
+    request = crafted(method="MESSAGE", body=bytes(MAX_MESSAGE - 1_000))
+    assert authenticated(pbx, request, 5.0) == ["MESSAGE"]
+    pbx.handle_timeout(pbx.poll_timeout())
+    ((_, _, data),) = pbx.poll_transmit()
+    assert MAX_MESSAGE - 1_000 < len(data) <= 65_507
+    assert answers(pbx, replace(request, body=bytes(MAX_MESSAGE)), 5.0) == []
+    assert pbx.dropped == {"bad_length": 1}
