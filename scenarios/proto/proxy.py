@@ -162,7 +162,7 @@ class Proxy:
         peer = self._locate(next_hop) or next_hop.numeric_address
         if peer is None or peer == self._layer.address:
             if request.method != "ACK":
-                self._layer.reply(request, request.reply(404, tag=self._layer.token()))
+                self._layer.reply(request, request.reply(404))
             return
         if request.method == "ACK":
             self._layer.send(self._outgoing(request, uri, self._layer.via()), peer)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TypeAlias
 
 from edge.proto.types import Address, BadPacket, DropReason
@@ -206,7 +207,11 @@ class TransactionLayer:
         return True
 
     def reply(self, request: Request, response: Response) -> None:
-        """Answer without keeping anything (section 8.2.7)."""
+        """Answer without keeping anything: a repeated request gets the same tag again (section 8.2.7)."""
+        if not response.to.tag:
+            same = (*server_key(request), request.from_.tag, request.call_id, str(request.cseq))
+            digest = blake2b("\0".join(same).encode(), digest_size=8)
+            response.to = response.to.with_param("tag", digest.hexdigest())
         self.send(response, reply_address(request.vias[0]))
 
     def cancelled(self, cancel: Request) -> Transaction | None:

@@ -152,7 +152,7 @@ class UserAgent:
 
     def _reply(self, request: Request, status: int) -> None:
         """Answer without a transaction: the same answer again if the request comes again."""
-        reply = request.reply(status, tag=self._table.layer.token())
+        reply = request.reply(status)
         if status in (200, 405):
             reply.set("Allow", ALLOW)
             reply.set("Accept", CONTENT_TYPE)

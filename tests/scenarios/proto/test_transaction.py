@@ -207,6 +207,32 @@ def test_a_failure_without_ack_is_given_up():
     assert [type(event) for event in peer.events()] == [TimedOut]
 
 
+@pytest.mark.parametrize(
+    ("side", "method", "status", "acknowledged", "seconds"),
+    [
+        ("client", "INVITE", 486, False, 32.0),  # D
+        ("client", "INVITE", 200, False, 32.0),  # M
+        ("client", "OPTIONS", 200, False, 5.0),  # K
+        ("server", "INVITE", 486, False, 32.0),  # H
+        ("server", "INVITE", 486, True, 5.0),  # I
+        ("server", "INVITE", 200, False, 32.0),  # L
+        ("server", "OPTIONS", 200, False, 32.0),  # J
+    ],
+)
+def test_how_long_an_ended_transaction_absorbs_what_is_late(side, method, status, acknowledged, seconds):
+    peer = Peer()
+    if side == "client":
+        peer.answer(peer.start(method), status)
+    else:
+        peer.respond(peer.accept(request(method, branch="z9hG4bK1")), status)
+    if acknowledged:
+        peer.receive(request("ACK", branch="z9hG4bK1", to_tag="u"))
+    peer.run(seconds - 0.001)
+    assert peer.layer.open == 1
+    peer.run(seconds)
+    assert (peer.layer.open, peer.layer.poll_timeout()) == (0, NEVER)
+
+
 def test_a_2xx_is_left_to_its_sender_and_absorbs_the_invite():
     peer = Peer()
     transaction = peer.accept(request(branch="z9hG4bK1"))
@@ -268,6 +294,18 @@ def test_a_request_makes_no_state_until_it_is_accepted():
     for number in range(100):
         peer.receive(request(branch=f"z9hG4bK{number}"))
     assert peer.layer.open == 0
+
+
+def test_a_stateless_answer_has_the_same_tag_each_time():
+    peer = Peer()
+    for branch in ("z9hG4bK1", "z9hG4bK1", "z9hG4bK2"):
+        message = request("OPTIONS", branch=branch)
+        peer.receive(message)
+        peer.layer.reply(message, message.reply(401))
+    peer.collect()
+    first, again, other = (message.to.tag for _, message in peer.sent)
+    assert first == again != other
+    assert len(first) == 16
 
 
 def test_the_tables_have_a_cap():
