@@ -10,7 +10,7 @@ from scenarios.proto.call import CallState
 from scenarios.proto.digest import Credentials
 from scenarios.proto.pbx import Pbx
 from scenarios.proto.sip import MAX_MESSAGE, Request, message_untrusted
-from scenarios.proto.sip_uri import name_addr_untrusted, uri_untrusted, via_untrusted
+from scenarios.proto.sip_uri import NameAddr, name_addr_untrusted, uri_untrusted, via_untrusted
 from scenarios.proto.softphone import media_with
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
 
@@ -140,6 +140,21 @@ def test_a_strict_router_is_named_in_the_request_uri(method):
     assert destination == ("192.0.2.7", 5060)
     assert str(sent.uri) == "sip:192.0.2.7"
     assert [route.uri for route in sent.routes] == [loose.uri, ack.uri]  # RFC 3261 section 16.6 step 6
+
+
+def test_a_request_from_a_strict_router_is_for_the_last_route():
+    world, pbx, alice, _ = office()
+    alice.call("bob", world.now)
+    world.run(1)
+    ack = next(m for m in world.sip(method="ACK", destination=PBX) if m.to.tag and m.routes)
+    request = replace(
+        ack, method="INFO", cseq=99, vias=crafted().vias, uri=ack.routes[0].uri, routes=[NameAddr(ack.uri)]
+    )
+    pbx.handle_datagram(5060, STRANGER, request.encode(), world.now)
+    ((_, destination, data),) = pbx.poll_transmit()
+    sent = message_untrusted(data)
+    assert (destination, sent.uri, sent.routes) == ((BOB, 5060), ack.uri, [])  # RFC 3261 section 16.4
+    assert sent.max_forwards == request.max_forwards - 1
 
 
 def test_a_preloaded_route_leads_nowhere():

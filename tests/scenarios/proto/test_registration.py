@@ -1,6 +1,7 @@
 """A phone registers with the PBX: passwords, refresh, expiry, sources."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +9,7 @@ from scenarios.proto.call import CallState, OptionsAnswered
 from scenarios.proto.registrar import Registered, Unregistered
 from scenarios.proto.registration import RegistrationChanged, RegistrationState
 from scenarios.proto.sip import message_untrusted
-from scenarios.proto.sip_uri import NameAddr
+from scenarios.proto.sip_uri import NameAddr, Uri
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
 
 
@@ -281,3 +282,41 @@ def test_a_registration_taken_back_is_never_lengthened():
     world.run(100)
     assert server.requests == 1
     assert alice.registration.state is RegistrationState.UNREGISTERED
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"extra": [("Require", "path")]}, 420),
+        ({"contacts": [], "any_contact": True}, 400),  # "*" goes with Expires: 0 only
+        ({"contacts": [NameAddr(Uri(ALICE)), NameAddr(Uri(BOB))]}, 400),
+    ],
+)
+def test_registrations_that_are_refused(changed, status):
+    world = World()
+    pbx, alice = world.pbx(), world.phone("alice", ALICE)
+    alice.register(0.0)
+    for _ in range(2):  # without and with credentials
+        ((_, _, data),) = alice.poll_transmit()
+        request = message_untrusted(data)
+        request = replace(request, **{**changed, "extra": [*request.extra, *changed.get("extra", [])]})
+        pbx.handle_datagram(5060, (ALICE, 5060), request.encode(), 0.0)
+        ((_, _, answer),) = pbx.poll_transmit()
+        alice.handle_datagram(5060, (PBX, 5060), answer, 0.0)
+    assert message_untrusted(answer).status == status
+    assert pbx.registrations == {}
+
+
+def test_a_phone_that_was_restarted_begins_to_count_anew():
+    world, pbx, alice, _ = office()
+    alice.register(world.now)
+    world.run(1)
+    before = pbx.registrations["alice"]
+    world.seed = 2  # another Call-ID
+    again = world.phone("alice", ALICE)
+    again.register(world.now)
+    world.run(1)
+    after = pbx.registrations["alice"]
+    assert again.registered
+    assert after.call_id != before.call_id
+    assert after.cseq < before.cseq

@@ -6,6 +6,7 @@ import pytest
 
 from edge.proto.types import NEVER, DropReason
 from scenarios.proto.sip import message_untrusted
+from scenarios.proto.sip_uri import name_addr_untrusted
 from scenarios.proto.transaction import LIMITS, TABLE, TIMER, TIMERS, Kind, State, Transaction
 from scenarios.proto.transaction_layer import RequestIn, ResponseIn, TimedOut, TransactionLayer
 
@@ -287,6 +288,21 @@ def test_cancel_goes_the_way_of_its_invite():
     cancel = peer.sent[-1][1]
     assert (cancel.method, cancel.vias, cancel.uri) == ("CANCEL", invite.request.vias, invite.request.uri)
     assert (cancel.cseq, cancel.to.tag) == (1, "")
+
+
+def test_cancel_and_ack_take_the_route_of_their_invite():
+    peer = Peer()
+    message = request()
+    message.vias, message.routes = [], [name_addr_untrusted("<sip:192.0.2.9;lr>")]
+    message.max_forwards = 3
+    invite = peer.layer.request(message, PEER, 0.0)
+    peer.answer(invite, 180)
+    peer.layer.cancel(invite, 0.0)
+    peer.answer(invite, 487)
+    cancel, ack = (message for _, message in peer.sent[-2:])
+    assert [cancel.method, ack.method] == ["CANCEL", "ACK"]
+    assert cancel.routes == ack.routes == message.routes
+    assert cancel.max_forwards == ack.max_forwards == 70
 
 
 def test_a_request_makes_no_state_until_it_is_accepted():
