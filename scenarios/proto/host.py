@@ -34,6 +34,8 @@ from edge.proto.types import NEVER, BadPacket
 from scenarios.proto.ledger import Ledger
 
 _KEPT_ERRORS = 100
+MAX_REMEMBERED = 4096
+"""Sources, ports and flows that a host remembers: whoever may send to it chooses them."""
 
 Endpoint = tuple[str, int]
 """Textual IP and port, as seen on the wire."""
@@ -130,7 +132,8 @@ class Host:
         self.on_event: Callable[[HostEvent], None] | None = None
         self._ledger = ledger
         self._out: list[bytearray] = []
-        self._flows: set[tuple[int, bytes, int, int]] = set()  # sent: protocol, destination, ports
+        # Sent: protocol, destination, ports; the latest last.
+        self._flows: dict[tuple[int, bytes, int, int], None] = {}
         self._ident = 0
         self._now = 0.0
 
@@ -192,9 +195,10 @@ class Host:
         if self._ledger.received(self.vnet, self.name, packet, header, now) is not None:
             self.counters["not_as_sent"] += 1
         source = str(ip_address(header.source))
-        seen = self.seen[source]
-        seen.packets += 1
-        seen.bytes += header.total_length
+        if source in self.seen or len(self.seen) < MAX_REMEMBERED:
+            seen = self.seen[source]
+            seen.packets += 1
+            seen.bytes += header.total_length
         if header.protocol == UDP:
             self._receive_udp(packet, header, source)
         elif header.protocol in (ICMP, ICMPV6):
@@ -204,7 +208,9 @@ class Host:
 
     def _receive_udp(self, packet: bytearray, header: Header, source: str) -> None:
         data = bytes(udp_payload(packet, header))
-        self.port_bytes[source, header.destination_port] += len(data)
+        key = (source, header.destination_port)
+        if key in self.port_bytes or len(self.port_bytes) < MAX_REMEMBERED:
+            self.port_bytes[key] += len(data)
         for app in self.apps:
             if app.wants(header.destination_port):
                 app.handle_datagram(header.destination_port, (source, header.source_port), data, self._now)
@@ -262,7 +268,7 @@ class Host:
         if len(target) != len(self.packed):
             self.counters["no_address_of_family"] += 1
             return
-        self._flows.add((UDP, target, local_port, destination[1]))
+        self._remember((UDP, target, local_port, destination[1]))
         self._ident = self._ident + 1 & 0xFFFF
         self._send(build_udp(self.packed, target, local_port, destination[1], payload, ident=self._ident))
 
@@ -271,12 +277,18 @@ class Host:
         if len(target) != len(self.packed):
             self.counters["no_address_of_family"] += 1
             return
-        self._flows.add((ICMP if len(target) == 4 else ICMPV6, target, 0, 0))
+        self._remember((ICMP if len(target) == 4 else ICMPV6, target, 0, 0))
         self._send(
             build_icmp_echo(
                 self.packed, target, ident=request.ident, sequence=request.sequence, payload=request.payload
             )
         )
+
+    def _remember(self, flow: tuple[int, bytes, int, int]) -> None:
+        self._flows.pop(flow, None)
+        self._flows[flow] = None
+        if len(self._flows) > MAX_REMEMBERED:
+            del self._flows[next(iter(self._flows))]
 
     def _send(self, packet: bytearray) -> None:
         self.counters["sent"] += 1
