@@ -252,7 +252,7 @@ def test_far_jumps_do_not_confuse_the_window(sequences: list[int]) -> None:
 
 def test_streams_are_told_apart_by_source_and_by_run() -> None:
     sink = TrafficSink()
-    for source, stream in ((ALICE, 1), (ALICE, 2), (("100.96.0.13", 40000), 1)):
+    for source, stream in ((ALICE, 1), (ALICE, 2), (("100.96.0.13", 40000), 1), (ALICE, 1)):
         sink.handle_datagram(SINK_PORT, source, datagram(0, stream=stream), 0.0)
     assert len(sink.arrivals) == 3
     assert [arrived.stream for arrived in sink.of(ALICE[0])] == [1, 2]
