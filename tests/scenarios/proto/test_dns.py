@@ -118,6 +118,7 @@ def test_answers_have_a_time_to_live_also_when_there_is_nothing() -> None:
     assert World().look_up("pbx.hq.test").records[0].ttl == 120
     nothing = dns.message.from_wire(ask(server, query(1, Question("nobody.test", "A"))))
     assert nothing.authority[0].ttl == 30
+    assert nothing.authority[0].to_text().startswith("test. 30 IN SOA ns.test. hostmaster.test. ")
     assert nothing.flags & dns.flags.AA
     refused = dns.message.from_wire(ask(server, query(1, Question("example.org", "A"))))
     assert not refused.authority

@@ -139,6 +139,21 @@ def test_what_is_due_at_one_wake_up_goes_out_together() -> None:
     assert source.poll_timeout() == pytest.approx(0.011)
 
 
+def test_a_late_wake_up_neither_sends_in_a_silence_nor_forgets_what_was_due_before_it() -> None:
+    source = TrafficSource(Random(1))
+    source.start(SINK, Profile(10, bursts=Bursts(on=1.0, off=2.0, exponential=False)), 0.0)
+    source.handle_timeout(6.95)
+    assert len(source.poll_transmit()) == 30
+    assert source.poll_timeout() == pytest.approx(7.0)
+
+
+def test_a_late_wake_up_sends_no_more_than_the_number() -> None:
+    source = TrafficSource(Random(1))
+    stream = source.start(SINK, Profile(10), 0.0, count=5)
+    source.handle_timeout(10.0)
+    assert len(source.poll_transmit()) == stream.sent == 5
+
+
 @pytest.mark.parametrize("bursts", [None, Bursts(0.5, 0.5, exponential=False)])
 def test_a_source_that_woke_too_late_says_so_and_goes_on_in_step(bursts: Bursts | None) -> None:
     source = TrafficSource(Random(1))
