@@ -100,7 +100,7 @@ def message_untrusted(data: bytes) -> Message:
             text = data[start:at].decode()
         except UnicodeDecodeError:
             raise BadPacket(DropReason.MALFORMED, "not UTF-8") from None
-        if at > len(data) or start > len(data) or at - start > MAX_TEXT or not text.isprintable():
+        if at > len(data) or at - start > MAX_TEXT or not text.isprintable():
             raise BadPacket(DropReason.MALFORMED, "text")
         texts.append(text)
     kind = Kind(number)
@@ -111,7 +111,7 @@ def message_untrusted(data: bytes) -> Message:
 
 def version_untrusted(text: str) -> int:
     """The number of a policy, from 1; raises BadPacket."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= MAX_VERSION):
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_VERSION):
         raise BadPacket(DropReason.MALFORMED, "version")
     return int(text)
 

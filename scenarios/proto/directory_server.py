@@ -251,8 +251,7 @@ class DirectoryServer:
             return
         self._clients[client] = None
         last = self.deliveries.get(client)
-        current = last is not None and last.version == self.version
-        if self.version and not (current and last and last.state is not DeliveryState.UNREACHABLE):
+        if self.version and (last is None or last.state is DeliveryState.UNREACHABLE):
             self._deliver(client, now)
 
     def _deliver(self, client: str, now: float) -> None:

@@ -275,6 +275,8 @@ def test_a_bind_brings_no_policy_that_is_there_or_on_its_way() -> None:
     world.carry(1.0)
     world.done(agent.bind(2.0), 2.0)
     assert world.server.deliveries[ALICE] is first
+    world.server.push("next", 3.0)
+    assert first.state is DeliveryState.APPLIED  # not superseded: it was there
 
 
 @pytest.mark.parametrize(
@@ -335,11 +337,16 @@ def test_results_belong_to_requests_that_wait() -> None:
     for message in (
         Message(Kind.RESULT, request.ident ^ 1, (Verdict.OK, "")),
         Message(Kind.RESULT, request.ident, ("maybe", "")),
-        Message(Kind.BIND, request.ident, ("a", "b", "c")),
+        Message(Kind.BIND, request.ident, (Verdict.OK, "b", "c")),
     ):
         agent.handle_datagram(AGENT_PORT, SERVER, encode(message), 0.0)
     assert agent.dropped == {"unexpected": 3}
-    assert not agent.bound
+    found = agent.search("printer", 0.0)
+    agent.handle_datagram(
+        AGENT_PORT, SERVER, encode(Message(Kind.RESULT, found.ident, (Verdict.OK, ""))), 0.0
+    )
+    assert found.verdict is Verdict.OK
+    assert not agent.bound  # only a bind binds
     world.done(request, 0.25)
     assert (agent.bound, request.took) == (True, 0.25)
     again = encode(Message(Kind.RESULT, request.ident, (Verdict.REFUSED, "")))
@@ -393,6 +400,7 @@ def test_tables_have_caps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(server.names) == ["a", "b", "c"]
     server.handle_datagram(DIRECTORY_PORT, sources[2], bind, 0.0)  # the oldest session becomes the newest
     server.handle_datagram(DIRECTORY_PORT, sources[0], bind, 0.0)
+    assert server.dropped == {"too_many_clients": 2}  # both are known
     assert [modify(source, "a") for source in sources[2:4]] == [Verdict.OK, Verdict.NOT_BOUND]
 
 
