@@ -56,7 +56,7 @@ def reverse() -> Zone:
 def ask(server: DnsServer, data: bytes, source: tuple[str, int] = ALICE) -> bytes:
     server.handle_datagram(53, source, data, 1.0)
     answers = server.poll_transmit()
-    assert all(answer[:2] == (53, source) for answer in answers)
+    assert all(answer[:2] == (53, source) and answer[2] for answer in answers)
     return answers[0][2] if answers else b""
 
 
@@ -120,6 +120,8 @@ def test_answers_have_a_time_to_live_also_when_there_is_nothing() -> None:
     assert nothing.authority[0].ttl == 30
     assert nothing.authority[0].to_text().startswith("test. 30 IN SOA ns.test. hostmaster.test. ")
     assert nothing.flags & dns.flags.AA
+    there = dns.message.from_wire(ask(server, query(1, Question("pbx.hq.test", "A"))))
+    assert not there.authority
     refused = dns.message.from_wire(ask(server, query(1, Question("example.org", "A"))))
     assert not refused.authority
     assert not refused.flags & dns.flags.AA
