@@ -8,7 +8,7 @@ import statistics
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.checks.expression import ExpressionError
@@ -139,6 +139,7 @@ def test_a_counter_has_a_rate_only_when_time_has_passed() -> None:
     assert evaluate(threshold, metrics, 10.0).holds
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=40), st.integers(1, 99))
 def test_percentiles_are_those_of_the_statistics_module(values: list[float], percent: int) -> None:
     metrics = Metrics(CATALOGUE)
@@ -249,6 +250,7 @@ def test_a_threshold_fits_its_metric(key: str, text: str, message: str, fix: str
         assert fix in info.value.fix
 
 
+@settings(deadline=None)
 @given(st.text(string.printable, max_size=30), st.text("avgp()<>=!0123456789.ms% {}", max_size=20))
 def test_no_other_exception_leaves_the_parser(key: str, text: str) -> None:
     for item in (text, {"expr": text}, {"expr": text, "after": key}, {key: text}):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.proto.types import NEVER, BadPacket
@@ -481,6 +481,7 @@ def test_a_server_does_not_answer_what_servers_say(kind: Kind) -> None:
     assert (server.dropped, server.poll_transmit()) == ({"unexpected": 1}, [])
 
 
+@settings(deadline=None)
 @given(st.sampled_from(Kind), st.lists(st.binary(max_size=12), max_size=4), st.binary(max_size=9))
 def test_nothing_that_arrives_raises(kind: Kind, texts: list[bytes], tail: bytes) -> None:
     data = b"PD\1" + bytes([kind]) + bytes(4) + b"".join(len(t).to_bytes(2) + t for t in texts) + tail

@@ -10,7 +10,7 @@ import dns.message
 import dns.opcode
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.proto.types import NEVER, BadPacket
@@ -332,6 +332,7 @@ ZONE = zone()
 ANSWERS = [ask(DnsServer([ZONE]), seed) for seed in SEEDS]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(SEEDS + ANSWERS), st.data())
 def test_no_datagram_ends_a_server_or_a_resolver(seed: bytes, data: st.DataObject) -> None:
     mutated = bytearray(seed)

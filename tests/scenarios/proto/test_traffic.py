@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.proto.types import NEVER, BadPacket
@@ -62,6 +62,7 @@ def datagram(sequence: int, sent_at: float = 0.0, stream: int = 1) -> bytes:
 # The source
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 40))
 def test_a_constant_rate_is_exact(rate: int, seconds: int) -> None:
     stream, sent = run(Profile(rate), NEVER, duration=seconds / 10, count=200)
@@ -248,6 +249,7 @@ def test_lost_duplicate_reordered_and_stale() -> None:
     assert (seen.lost_of(10), seen.lost_of(5)) == (4, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=100))
 def test_every_arrival_is_counted_once_and_in_the_right_place(sequences: list[int]) -> None:
     seen = arrivals(*((n, 0.0, 0.0) for n in sequences))
@@ -258,6 +260,7 @@ def test_every_arrival_is_counted_once_and_in_the_right_place(sequences: list[in
     assert seen.lost == max(sequences) + 1 - len(set(sequences))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3 * WINDOW), min_size=1, max_size=30))
 def test_far_jumps_do_not_confuse_the_window(sequences: list[int]) -> None:
     seen = arrivals(*((n, 0.0, 0.0) for n in sequences))
@@ -317,6 +320,7 @@ def test_strangers_cannot_fill_the_sink() -> None:
     assert sink.arrivals[*ALICE, 0].received == 2
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_nothing_that_arrives_raises(data: bytes) -> None:
     sink = TrafficSink()
