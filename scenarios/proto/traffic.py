@@ -189,7 +189,7 @@ class TrafficSource:
         rng, until, due = self._rng, stream.until, 0
         most = NEVER if stream.count is None else stream.count - stream.sent
         while due < most:
-            if stream.turns_at <= now and stream.turns_at <= stream.next_at and stream.turns_at < until:
+            if stream.turns_at <= min(now, stream.next_at):
                 stream.turn(rng)
             elif stream.next_at > now or stream.next_at >= until:
                 break

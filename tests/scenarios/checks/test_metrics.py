@@ -6,7 +6,7 @@ import math
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.checks.metrics import Declared, Kind, MetricError, Metrics, Trend, window_tag
@@ -19,6 +19,7 @@ GOOD = Declared("calls.good", Kind.RATE)
 FLOATS = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50)
 
 
+@settings(deadline=None)
 @given(FLOATS)
 def test_a_trend_knows_what_the_statistics_module_knows(values: list[float]) -> None:
     trend = Trend()

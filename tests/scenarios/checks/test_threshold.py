@@ -8,7 +8,7 @@ import statistics
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.checks.expression import ExpressionError
@@ -30,6 +30,7 @@ CATALOGUE = [
     Declared("rtp.loss", Kind.GAUGE, Ratio, ("call", "to")),
     Declared("steps.failed", Kind.COUNTER, float, ()),
     Declared("calls.good", Kind.RATE),
+    Declared("calls.talk", Kind.COUNTER, Seconds),
 ]
 
 
@@ -58,6 +59,7 @@ def measured() -> Metrics:
         ("sip.setup_time", "min >= 1ms", True, 0.001),
         ("sip.setup_time", "max > 100ms", False, 0.1),
         ("sip.setup_time", "p(0) > 0", True, 0.001),
+        ("sip.setup_time", "p(100) < 1s", True, 0.1),
         ("sip.setup_time", "count != 99", True, 100),
         ("sip.setup_time", "p(99.9) < 1m", True, 0.099901),
         ("rtp.mos{call=call}", "avg >= 4.2", True, 4.2),
@@ -92,9 +94,16 @@ def test_a_verdict_reads_well() -> None:
     assert evaluate(parse("rtp.mos{call=other}", "avg > 4"), metrics, 1.0).text == (
         "rtp.mos{call=other}: avg > 4: nothing was measured"
     )
+    assert evaluate(parse("calls.good", "rate < 50%"), metrics, 1.0).text.endswith("saw 75.0 %")
+    metrics.add("sip.setup_time", 2.0)
+    assert evaluate(parse("sip.setup_time", "max < 1s"), metrics, 1.0).text.endswith("saw 2.00 s")
+    metrics.add("calls.talk", 2.5)
+    assert evaluate(parse("calls.talk", "value < 2s"), metrics, 5.0).text.endswith("saw 2.50 s")
+    assert evaluate(parse("calls.talk", "count < 2"), metrics, 5.0).text.endswith("saw 2.5")
+    assert evaluate(parse("calls.talk", "rate < 0.1"), metrics, 5.0).text.endswith("saw 0.5")
     for _ in range(12345):
         metrics.add("steps.failed", 1)
-    assert evaluate(parse("steps.failed", "count < 1"), metrics, 1.0).text.endswith("saw 12345")
+    assert evaluate(parse("steps.failed", "count < 1"), metrics, 9.0).text.endswith("saw 12345")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +128,7 @@ def test_each_of_several_gauges_must_fulfil_it() -> None:
     verdict = evaluate(parse("rtp.loss", "value < 10%"), metrics, 1.0)
     assert (verdict.holds, verdict.saw, verdict.series) == (False, 0.5, (("call", "b"),))
     assert evaluate(parse("rtp.loss", "value < 60%"), metrics, 1.0).holds
+    assert evaluate(parse("rtp.loss{call=b}", "value < 10%"), metrics, 1.0).series == ()
 
 
 def test_a_counter_has_a_rate_only_when_time_has_passed() -> None:
@@ -129,6 +139,7 @@ def test_a_counter_has_a_rate_only_when_time_has_passed() -> None:
     assert evaluate(threshold, metrics, 10.0).holds
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 1000), min_size=2, max_size=40), st.integers(1, 99))
 def test_percentiles_are_those_of_the_statistics_module(values: list[float], percent: int) -> None:
     metrics = Metrics(CATALOGUE)
@@ -198,6 +209,7 @@ def test_keys(text: str, selector: Selector) -> None:
         ("m", {"expr": "avg < 1", "after": "-5s"}, "after is a time", "10s"),
         ("1m", "avg < 1", "cannot read the metric '1m'", "name{tag=value}"),
         ("m{a=b", "avg < 1", "cannot read the metric", "name{tag=value}"),
+        ("m" * 201, "avg < 1", "cannot read the metric", "name{tag=value}"),
         ("m{a}", "avg < 1", "cannot read the tag 'a'", "write tag=value"),
         ("m{}", "avg < 1", "cannot read the tag ''", "write tag=value"),
         ("m{a=b,a=c}", "avg < 1", "'a' is there twice", "one value"),
@@ -238,6 +250,7 @@ def test_a_threshold_fits_its_metric(key: str, text: str, message: str, fix: str
         assert fix in info.value.fix
 
 
+@settings(deadline=None)
 @given(st.text(string.printable, max_size=30), st.text("avgp()<>=!0123456789.ms% {}", max_size=20))
 def test_no_other_exception_leaves_the_parser(key: str, text: str) -> None:
     for item in (text, {"expr": text}, {"expr": text, "after": key}, {key: text}):

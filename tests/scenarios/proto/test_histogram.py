@@ -6,7 +6,7 @@ import math
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.proto.histogram import ERROR, LARGEST, MAX_BUCKETS, SMALLEST, Histogram, average, percentile
@@ -21,6 +21,7 @@ def filled(values: list[float]) -> Histogram:
     return histogram
 
 
+@settings(deadline=None)
 @given(st.lists(NUMBERS, min_size=2, max_size=60))
 def test_exact_percentiles_are_those_of_the_statistics_module(values: list[float]) -> None:
     ordered = sorted(values)
@@ -42,6 +43,7 @@ def test_of_nothing_there_is_no_percentile() -> None:
     assert Histogram().average is None
 
 
+@settings(deadline=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=60), st.floats(0, 100))
 def test_percentiles_of_buckets_are_within_the_stated_error(values: list[float], percent: float) -> None:
     histogram, ordered = filled(values), sorted(values)
@@ -55,6 +57,7 @@ def test_percentiles_of_buckets_are_within_the_stated_error(values: list[float],
     assert (histogram.count, histogram.minimum, histogram.maximum) == (len(values), ordered[0], ordered[-1])
 
 
+@settings(deadline=None)
 @given(st.lists(NUMBERS, max_size=30), st.lists(NUMBERS, max_size=30))
 def test_two_merged_are_one_that_saw_all(left: list[float], right: list[float]) -> None:
     merged, whole = filled(left), filled(left + right)

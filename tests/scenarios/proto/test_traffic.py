@@ -7,7 +7,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.proto.types import NEVER, BadPacket
@@ -62,6 +62,7 @@ def datagram(sequence: int, sent_at: float = 0.0, stream: int = 1) -> bytes:
 # The source
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 40))
 def test_a_constant_rate_is_exact(rate: int, seconds: int) -> None:
     stream, sent = run(Profile(rate), NEVER, duration=seconds / 10, count=200)
@@ -137,6 +138,21 @@ def test_what_is_due_at_one_wake_up_goes_out_together() -> None:
     source.handle_timeout(0.0105)
     assert len(source.poll_transmit()) == 10
     assert source.poll_timeout() == pytest.approx(0.011)
+
+
+def test_a_late_wake_up_neither_sends_in_a_silence_nor_forgets_what_was_due_before_it() -> None:
+    source = TrafficSource(Random(1))
+    source.start(SINK, Profile(10, bursts=Bursts(on=1.0, off=2.0, exponential=False)), 0.0)
+    source.handle_timeout(6.95)
+    assert len(source.poll_transmit()) == 30
+    assert source.poll_timeout() == pytest.approx(7.0)
+
+
+def test_a_late_wake_up_sends_no_more_than_the_number() -> None:
+    source = TrafficSource(Random(1))
+    stream = source.start(SINK, Profile(10), 0.0, count=5)
+    source.handle_timeout(10.0)
+    assert len(source.poll_transmit()) == stream.sent == 5
 
 
 @pytest.mark.parametrize("bursts", [None, Bursts(0.5, 0.5, exponential=False)])
@@ -233,6 +249,7 @@ def test_lost_duplicate_reordered_and_stale() -> None:
     assert (seen.lost_of(10), seen.lost_of(5)) == (4, 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=100))
 def test_every_arrival_is_counted_once_and_in_the_right_place(sequences: list[int]) -> None:
     seen = arrivals(*((n, 0.0, 0.0) for n in sequences))
@@ -243,6 +260,7 @@ def test_every_arrival_is_counted_once_and_in_the_right_place(sequences: list[in
     assert seen.lost == max(sequences) + 1 - len(set(sequences))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 3 * WINDOW), min_size=1, max_size=30))
 def test_far_jumps_do_not_confuse_the_window(sequences: list[int]) -> None:
     seen = arrivals(*((n, 0.0, 0.0) for n in sequences))
@@ -252,7 +270,7 @@ def test_far_jumps_do_not_confuse_the_window(sequences: list[int]) -> None:
 
 def test_streams_are_told_apart_by_source_and_by_run() -> None:
     sink = TrafficSink()
-    for source, stream in ((ALICE, 1), (ALICE, 2), (("100.96.0.13", 40000), 1)):
+    for source, stream in ((ALICE, 1), (ALICE, 2), (("100.96.0.13", 40000), 1), (ALICE, 1)):
         sink.handle_datagram(SINK_PORT, source, datagram(0, stream=stream), 0.0)
     assert len(sink.arrivals) == 3
     assert [arrived.stream for arrived in sink.of(ALICE[0])] == [1, 2]
@@ -302,6 +320,7 @@ def test_strangers_cannot_fill_the_sink() -> None:
     assert sink.arrivals[*ALICE, 0].received == 2
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_nothing_that_arrives_raises(data: bytes) -> None:
     sink = TrafficSink()
