@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import listdir
 from os.path import lexists
 from pathlib import Path as FilePath
 
@@ -84,7 +85,7 @@ class _Loading:
 
     def _read_tunnels(self) -> dict[str, TunnelFile]:
         found = {}
-        for path in sorted((self.path.parent / TUNNELS_FOLDER).glob("[!.]*.yaml")):
+        for path in self._tunnel_files():
             try:
                 document = Document.read(path)
                 found[path.stem] = document.decode(TunnelFile)
@@ -92,6 +93,18 @@ class _Loading:
             except ConfigError as error:
                 self.problems += error.problems
         return found
+
+    def _tunnel_files(self) -> list[FilePath]:
+        folder = self.path.parent / TUNNELS_FOLDER
+        try:
+            names = listdir(folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:  # read as an empty folder, a reload would cut every tunnel off
+            fix = f"a folder that this user can read:  chmod 700 {folder}"
+            self.problems.append(Problem(str(folder), 0, 0, error.strerror or str(error), fix))
+            return []
+        return sorted(folder / name for name in names if name.endswith(".yaml") and not name.startswith("."))
 
     def _key(self, path: Path, name: str) -> bytes | None:
         folder = self.path.parent
