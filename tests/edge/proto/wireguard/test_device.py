@@ -200,6 +200,55 @@ def test_roaming_follows_the_first_authenticated_packet() -> None:
     assert pair.packets["a"][-1].startswith(b"found you")
 
 
+def test_a_first_packet_from_a_new_address_is_a_move_even_if_packets_wait_for_it() -> None:
+    """What the owner is not told of it cannot keep over a restart."""
+    pair = Pair(b_knows_a=True)
+    pair.filter = lambda sender, datagram: datagram[0] != TRANSPORT
+    pair.initiate("a")
+    pair.drive(1)
+    pair.send("b", b"waits for the first word")
+    pair.filter = lambda sender, datagram: True
+    moved = ("198.51.100.7", 7777)
+    pair.move_a(moved)
+    pair.send("a", b"from elsewhere")
+    pair.drive(2)
+    assert pair.to_a.endpoint == moved
+    assert EndpointChanged(pair.to_a, Pair.A) in pair.events["b"]
+    assert pair.packets["a"][0].startswith(b"waits")
+
+
+def test_a_late_packet_of_an_old_session_renews_nothing() -> None:
+    """As in the kernel, where only the current key is looked at; else a held packet buys a handshake."""
+    pair = Pair(latency=0.001)
+    pair.connect()
+    pair.wire.clear()
+    pair.send("b", b"held on the way", b"not held")
+    del pair._in_flight[0]
+    held, _ = pair.on_wire("b", TRANSPORT)
+    pair.drive(REKEY_AFTER_TIME + 30)
+    pair.send("a", b"renews")
+    pair.drive(REJECT_AFTER_TIME - 5)
+    assert pair.to_b.handshakes == 2
+    pair.inject("a", held, Pair.B)
+    pair.drive(pair.now + 1)
+    assert pair.packets["a"][-1] == b"held on the way" + bytes(1)
+    assert pair.to_b.handshakes_initiated == 2
+
+
+def test_an_initiation_of_the_peer_ends_the_silence() -> None:
+    """As in the kernel: it is authenticated, and a session is on its way; a second handshake is not wanted."""
+    pair = Pair(b_knows_a=True)
+    pair.connect()
+    pair.filter = lambda sender, datagram: datagram[0] == INITIATION
+    pair.wire.clear()
+    start = pair.now
+    pair.send("b", b"lost")
+    pair.drive(start + SILENCE_TIMEOUT - 1)
+    pair.initiate("a")
+    pair.drive(start + SILENCE_TIMEOUT + 2)
+    assert pair.on_wire("b", INITIATION) == []
+
+
 def test_the_initiator_rekeys_after_two_minutes_without_losing_a_packet() -> None:
     pair = Pair()
     pair.connect()
