@@ -188,7 +188,11 @@ class Relay:
         assert self._clock is not None
         try:
             self._store.save(
-                [PeerState(t.remote.public, t.endpoint, t.timestamp or None) for t in tunnels],
+                [
+                    # An endpoint that nobody answered from is a line of the configuration, which may be corrected.
+                    PeerState(t.remote.public, t.endpoint if t.was_heard else None, t.timestamp or None)
+                    for t in tunnels
+                ],
                 clock=self._clock.greatest or None,
             )
         except PoplabError as error:
@@ -245,12 +249,17 @@ class Relay:
             t.public_key for t in config.tunnels.values()
         }
         fresh = assembly.apply(self._pop, config, self._store.load(), self._timer)
+        for public in gone:
+            self._moved.pop(public, None)
         self._config = config
         self._generation += 1
         self._reloads_ok += 1
         now = trio.current_time()
+        device = self._pop.device
         for tunnel in fresh:
-            self._pop.device.initiate(self._pop.device.tunnels[tunnel.public_key], now)
+            device.initiate(device.tunnels[tunnel.public_key], now)
+        for link in device.tunnels.values():
+            device.keep_alive(link, now)
         self._driver.wake()
         try:
             self._store.forget(gone)

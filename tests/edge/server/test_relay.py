@@ -23,6 +23,8 @@ from tests.edge.server.lab import (
     PATIENCE,
     POP_KEY,
     Arrival,
+    Hand,
+    Lab,
     Nat,
     by_hand,
     client,
@@ -228,6 +230,33 @@ async def test_a_tunnel_that_changes_keeps_its_session_if_it_keeps_its_keys() ->
         lab.accounted()
 
 
+async def test_a_tunnel_that_is_renamed_keeps_its_session() -> None:
+    async with running(alice_and_bob) as lab:
+        alice, bob = await lab.client("alice", ALICE), await lab.client("bob", BOB)
+        exchanged = [replace(client("alice", ALICE), name="bob"), replace(client("bob", BOB), name="carol")]
+        lab.relay.reload(changed(alice_and_bob, *exchanged))
+        alice.send(BOB, b"hello")
+        await bob.receives(b"hello")
+        assert [(t.name, t.up, t.handshakes) for t in lab.snapshot.tunnels] == [
+            ("bob", True, 1),
+            ("carol", True, 1),
+        ]
+        lab.accounted()
+
+
+async def test_a_keepalive_that_is_configured_later_begins_without_traffic() -> None:
+    async with running(alice_and_bob) as lab:
+        with by_hand("bob", lab.relay.address, BOB) as bob:
+            await bob.up()
+            await until(lambda: lab.snapshot.tunnel("bob").up)
+            before = bob.device.datagrams_in
+            lab.relay.reload(changed(alice_and_bob, client("alice", ALICE), client("bob", BOB, keepalive=1)))
+            with trio.fail_after(PATIENCE):
+                while bob.device.datagrams_in == before:
+                    await bob.port.wait_readable()
+                    bob.receive()
+
+
 async def test_a_tunnel_that_changes_its_key_loses_its_session() -> None:
     async with running(alice_and_bob) as lab:
         await lab.client("alice", ALICE)
@@ -280,11 +309,39 @@ async def test_an_endpoint_that_is_configured_later_is_called() -> None:
                 changed(alice_and_bob, client("alice", ALICE), client("bob", BOB, endpoint=bob.port.address))
             )
             await until(lambda: lab.snapshot.tunnel("bob").handshakes_initiated == 1)
-            with trio.fail_after(PATIENCE):
-                while not lab.snapshot.tunnel("bob").up:
-                    await bob.port.wait_readable()
-                    bob.receive()
-                    await trio.sleep(0.001)
+            await is_called(lab, bob)
+
+
+async def is_called(lab: Lab, bob: Hand) -> None:
+    with trio.fail_after(PATIENCE):
+        while not lab.snapshot.tunnel("bob").up:
+            await bob.port.wait_readable()
+            bob.receive()
+            await trio.sleep(0.001)
+
+
+async def test_an_endpoint_that_is_corrected_is_called() -> None:
+    nobody = changed(alice_and_bob, client("bob", BOB, endpoint=("127.0.0.1", 9)))
+    async with running(nobody) as lab:
+        with by_hand("bob", lab.relay.address, BOB) as bob:
+            lab.relay.reload(changed(nobody, client("bob", BOB, endpoint=bob.port.address)))
+            await is_called(lab, bob)
+
+
+async def test_an_endpoint_that_nobody_answered_from_is_not_remembered() -> None:
+    """Or a wrong one would win over its correction after every restart."""
+    cells = Cells()
+    nobody = changed(alice_and_bob, client("bob", BOB, endpoint=("127.0.0.1", 9)))
+    store = MemoryStore(cells)
+    async with running(nobody, store) as lab:
+        await until(lambda: lab.snapshot.datagrams_out == 1)
+        await lab.stop_pop()
+    store.close()
+    async with running(alice_and_bob) as elsewhere:
+        with by_hand("bob", elsewhere.relay.address, BOB) as bob:
+            right = changed(nobody, client("bob", BOB, endpoint=bob.port.address))
+            async with running(right, MemoryStore(cells)) as lab:
+                await is_called(lab, bob)
 
 
 @pytest.mark.parametrize(
