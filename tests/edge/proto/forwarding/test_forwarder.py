@@ -163,6 +163,83 @@ def test_no_packet_is_accepted_under_an_old_owner_of_a_prefix() -> None:
     assert "b" in lab.send("c", udp())
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_longer_prefix_takes_a_live_conversation_over(family: int) -> None:
+    """P2: attached under a flow, without a detach. Neither end may go on under the old owner."""
+    source, destination, host = (A, B, A + "/32") if family == 4 else (A6, B6, A6 + "/128")
+    lab = Lab()
+    for _ in range(2):
+        assert "b" in lab.send("a", udp(source, destination))
+        assert "a" in lab.send("b", udp(destination, source, 5060, 4000))
+    lab.attach("phone", [host])
+    assert lab.send("a", udp(source, destination)) == {}
+    assert lab.drops == {DropReason.SPOOFED_SOURCE: 1}
+    for _ in range(2):
+        assert set(lab.send("b", udp(destination, source, 5060, 4000))) == {"phone"}
+        assert set(lab.send("phone", udp(source, destination))) == {"b"}
+    assert len(lab.seen) == 2
+    lab.check_accounting()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_ip_options_are_not_taken_for_ports_of_a_known_flow(known: bool) -> None:
+    """P10: where a plain packet has its ports, one with options has those, and the checksum covers them."""
+    lab = Lab()
+    if known:
+        lab.send("a", udp(), udp())
+    plain = udp()
+    smuggled = bytearray(b"\x46" + plain[1:20] + plain[20:24] + build_udp(ip(A), ip(B), 1, 22, b"")[20:])
+    smuggled[2:4] = len(smuggled).to_bytes(2, "big")
+    smuggled[10:12] = b"\0\0"
+    smuggled[10:12] = checksum(smuggled[:20]).to_bytes(2, "big")  # right for the first 20 bytes only
+    assert lab.send("a", smuggled) == {}
+    assert lab.drops == {DropReason.BAD_CHECKSUM: 1}
+
+
+def test_a_packet_with_options_does_not_vouch_for_one_whose_ports_look_like_them() -> None:
+    """P10: four no-operations, and a packet from port 257 to port 257."""
+    lab = Lab()
+    packet = udp()
+    with_options = bytearray(b"\x46" + packet[1:20] + b"\1\1\1\1" + packet[20:])
+    with_options[2:4] = len(with_options).to_bytes(2, "big")
+    with_options[10:12] = b"\0\0"
+    with_options[10:12] = checksum(with_options[:24]).to_bytes(2, "big")
+    assert "b" in lab.send("a", with_options)
+    lab.default = Action.BLOCK
+    assert lab.send("a", udp(sport=257, dport=257)) == {}
+    assert [flow.destination_port for flow in lab.seen] == [5060, 257]
+
+
+def test_extension_headers_are_not_taken_for_the_ports_of_a_known_flow() -> None:
+    """P11: two packets alike in their first 44 bytes, to other ports."""
+    lab = Lab()
+
+    def behind_options(dport: int) -> bytearray:
+        packet = udp(A6, B6, dport=dport)
+        packet[40:40] = b"\x11\0\1\4\0\0\0\0"  # destination options: UDP follows, PadN
+        packet[4:6] = (len(packet) - 40).to_bytes(2, "big")
+        packet[6] = 60
+        return packet
+
+    for _ in range(2):
+        assert "b" in lab.send("a", behind_options(5060))
+    lab.default = Action.BLOCK
+    assert lab.send("a", behind_options(22)) == {}
+    assert [flow.destination_port for flow in lab.seen] == [5060, 22]
+
+
+def test_later_fragments_do_not_outlive_the_decision_on_the_first() -> None:
+    """P7: the policy changes between the two halves of a datagram."""
+    lab = Lab()
+    first, second = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False), 600)
+    assert "b" in lab.send("a", first)
+    lab.default = Action.BLOCK
+    lab.vnet.changed()
+    assert lab.send("a", second) == {}
+    assert lab.drops == {DropReason.FRAGMENT_ORPHAN: 1}
+    lab.check_accounting()
+
+
 def test_a_moved_destination_is_found_again() -> None:
     lab = Lab()
     lab.send("a", udp())

@@ -257,6 +257,11 @@ def test_the_initiator_rekeys_after_two_minutes_without_losing_a_packet() -> Non
         pair.send("b", b"y" * 16)
         pair.drive(pair.now + 1)
     assert pair.to_b.handshakes == pair.to_a.handshakes == 3
+    begun = [at for at, _, datagram in pair.wire if datagram[0] == INITIATION]
+    assert all(
+        REKEY_AFTER_TIME <= gap <= REKEY_AFTER_TIME + 2
+        for gap in (b - a for a, b in itertools.pairwise(begun))
+    )
     assert len(pair.packets["b"]) == len(pair.packets["a"]) == REKEY_AFTER_TIME * 3
     assert not pair.a.drops
     assert not pair.b.drops
@@ -310,6 +315,45 @@ def test_counters_near_their_end_rekey_and_then_refuse() -> None:
     assert pair.a.staged == 1
 
 
+def test_a_counter_past_the_limit_is_not_even_opened() -> None:
+    """W7: made with the real key, which no honest peer uses so often."""
+    pair = Pair()
+    pair.connect()
+    session = pair.to_b.current
+    assert session is not None
+    for counter, reason in (
+        (REJECT_AFTER_MESSAGES, DropReason.SESSION_EXPIRED),
+        (REJECT_AFTER_MESSAGES - 1, None),
+    ):
+        number = counter.to_bytes(8, "little")
+        sealed = session.encrypt(bytes(4) + number, bytes(16), None)
+        header = b"\x04\0\0\0" + session.remote_index.to_bytes(4, "little") + number
+        pair.inject("b", header + sealed, Pair.A)
+        assert pair.b.drops == {DropReason.SESSION_EXPIRED: 1}
+        assert len(pair.packets["b"]) == (reason is None)
+
+
+@pytest.mark.parametrize("why", ["time", "counter"])
+def test_a_keepalive_does_not_use_a_dead_key_either(why: str) -> None:
+    """W7: what a receiver owes within 10 s may fall due when its key is over; then a handshake is sent instead."""
+    pair = Pair(b_knows_a=True)
+    pair.connect()
+    pair.filter = lambda sender, datagram: datagram[0] != INITIATION
+    if why == "time":
+        pair.drive(REJECT_AFTER_TIME - 1)
+    pair.send("a", b"answer this")
+    pair.drive(pair.now + 0.5)
+    session = pair.to_a.current
+    assert session is not None
+    if why == "counter":
+        session.counter = REJECT_AFTER_MESSAGES
+    pair.wire.clear()
+    pair.filter = lambda sender, datagram: sender == "b"
+    pair.drive(pair.now + KEEPALIVE_TIMEOUT + 1)
+    assert pair.on_wire("b", TRANSPORT) == []
+    assert len(pair.on_wire("b", INITIATION)) >= 1
+
+
 def test_keys_are_erased_three_lifetimes_after_the_last_handshake() -> None:
     pair = Pair()
     pair.connect()
@@ -320,6 +364,22 @@ def test_keys_are_erased_three_lifetimes_after_the_last_handshake() -> None:
     pair.drive(ERASE_AFTER_TIME + 2)
     assert pair.to_b.sessions() == pair.to_a.sessions() == []
     assert pair.to_b.pending is None
+
+
+def test_the_ephemeral_of_a_handshake_under_way_is_erased_with_the_keys() -> None:
+    """As in the kernel: what the next attempt makes is younger than what anybody could have taken."""
+    pair = Pair()
+    pair.connect()
+    erased = pair.to_b.timers.erase_at
+    pair.filter = lambda sender, datagram: False
+    pair.drive(erased - 1)
+    pair.initiate("a")
+    assert pair.to_b.pending is not None
+    pair.drive(erased)
+    assert pair.to_b.pending is None
+    pair.filter = lambda sender, datagram: True
+    pair.drive(erased + REKEY_TIMEOUT)
+    assert pair.to_b.is_up(pair.now)
 
 
 def test_a_receiver_with_nothing_to_say_answers_within_the_keepalive_time() -> None:
