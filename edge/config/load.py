@@ -54,7 +54,7 @@ class _Loading:
             vnets={name: self._vnet(name, vnet) for name, vnet in edge.vnets.items()},
             tunnels={name: self._tunnel(name, tunnel) for name, tunnel in files.items()},
             metrics=edge.listen.metrics.address if edge.listen.metrics else None,
-            state=self.path.parent / edge.state if edge.state else None,
+            state=self._state(edge.state) if edge.state is not UNSET else None,
             endpoint=str(edge.endpoint) if edge.endpoint else "",
         )
         for path, message, fix in check(config):
@@ -122,6 +122,12 @@ class _Loading:
         except BadKeyFile as error:
             self.problem(path, error.message, error.fix)
             return None
+
+    def _state(self, name: str) -> FilePath | None:
+        if not name or "\0" in name:
+            self.problem(("state",), f"{name!r} is not the name of a file", "name one, such as state.db")
+            return None
+        return self.path.parent / name
 
     def _vnet(self, name: str, file: VnetFile) -> VnetConfig:
         path: Path = ("vnets", name)

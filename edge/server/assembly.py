@@ -83,7 +83,9 @@ def apply(
     for name, tunnel in config.tunnels.items():
         if name not in pop.attachments:
             was = before.get(tunnel.public_key)
-            if _attach(pop, config.vnets[tunnel.vnet], tunnel, known, was.endpoint if was is not None else None):
+            if _attach(
+                pop, config.vnets[tunnel.vnet], tunnel, known, was.endpoint if was is not None else None
+            ):
                 fresh.append(tunnel)
     pop.config = config
     return fresh

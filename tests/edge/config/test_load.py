@@ -174,3 +174,13 @@ def test_files_beside_those_of_tunnels_are_left_alone(write: Write, tmp_path: Pa
     for name in (".hidden.yaml", "alice.yaml~", "alice.psk"):
         (folder / name).write_text("]")
     assert set(load(write(GOOD)).tunnels) == {"alice"}
+
+
+@pytest.mark.parametrize("name", ["''", r'"a\0b"'])
+def test_a_state_without_a_name_is_no_state_in_memory(write: Write, name: str) -> None:
+    """C9: an empty word must not quietly mean that nothing survives, nor a NUL end in a traceback."""
+    assert ":4:8: " in refusal(write(GOOD.replace("private_key_file", f"state: {name}\nprivate_key_file")))
+
+
+def test_a_number_with_a_point_is_not_a_whole_one(write: Write) -> None:
+    assert "1420.0 is not a whole number" in refusal(write(GOOD.replace("0/24}", "0/24, mtu: 1420.0}")))
