@@ -9,6 +9,7 @@ from pair import Pair, device, key
 from edge.proto.types import NEVER, DropReason
 from edge.proto.wireguard import EndpointChanged, HandshakeCompleted, HandshakeGivenUp, TimestampAdvanced
 from edge.proto.wireguard.timers import (
+    COOKIE_SECRET_TIME,
     ERASE_AFTER_TIME,
     KEEPALIVE_TIMEOUT,
     MAX_ATTEMPTS,
@@ -674,3 +675,77 @@ def test_a_cookie_demanded_for_a_response_is_accepted() -> None:
     pair.drive(20)
     assert pair.to_a.cookie
     assert pair.to_b.is_up(pair.now)
+
+
+def test_no_two_initiations_within_the_rekey_timeout() -> None:
+    """W10: whoever asks for them."""
+    pair = Pair()
+    pair.filter = lambda sender, datagram: False
+    sent: list[float] = []
+    for _ in range(40):
+        before = pair.a.datagrams_out
+        pair.initiate("a")
+        pair.send("a", b"and data waits")
+        sent += [pair.now] * (pair.a.datagrams_out - before)
+        pair.now += 0.25
+    assert sent == [0.0, REKEY_TIMEOUT]
+
+
+def test_data_that_comes_while_a_keepalive_is_due_gets_one_of_its_own() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.wire.clear()
+    start = pair.now
+    pair.send("a", b"first")
+    pair.drive(start + KEEPALIVE_TIMEOUT - 1)
+    pair.send("a", b"second")
+    pair.drive(start + 3 * KEEPALIVE_TIMEOUT)
+    times = [at for at, sender, datagram in pair.wire if sender == "b" and datagram[0] == TRANSPORT]
+    assert [round(at - start) for at in times] == [10, 20]
+
+
+def test_a_response_ends_the_silence() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.filter = lambda sender, datagram: len(datagram) != 48  # all data is lost
+    start = pair.now
+    pair.send("a", b"anybody there?")
+    pair.drive(start + SILENCE_TIMEOUT - 1)
+    pair.initiate("a")
+    pair.wire.clear()
+    pair.drive(start + 2 * SILENCE_TIMEOUT - 2)
+    assert pair.to_b.handshakes == 2
+    assert pair.on_wire("a", INITIATION) == []
+
+
+def test_traffic_postpones_a_persistent_keepalive() -> None:
+    pair = Pair(keepalive=25.0)
+    pair.connect()
+    pair.wire.clear()
+    for _ in range(8):
+        pair.send("a", b"busy")
+        pair.drive(pair.now + 8)
+    assert all(len(datagram) > 32 for datagram in pair.on_wire("a", TRANSPORT))
+    pair.drive(pair.now + 40)
+    assert len(pair.on_wire("a", TRANSPORT)[-1]) == 32
+
+
+@pytest.mark.parametrize(("age", "used"), [(COOKIE_SECRET_TIME - 1, True), (COOKIE_SECRET_TIME, False)])
+def test_an_old_cookie_is_not_shown(age: float, used: bool) -> None:
+    """W3: its giver would no longer know it, and ask again."""
+    pair = Pair()
+    pair.b.demand_cookies(1.0)
+    pair.initiate("a")
+    pair.drive(0.5)
+    assert pair.to_b.cookie
+    got = pair.to_b.cookie_at
+    pair.filter = lambda sender, datagram: False
+    pair.drive(got + age)
+    pair.filter = lambda sender, datagram: True
+    pair.wire.clear()
+    pair.now = (
+        max(pair.now, pair.to_b.last_initiation_out + REKEY_TIMEOUT) if used else pair.now + REKEY_TIMEOUT
+    )
+    pair.initiate("a")
+    (message,) = pair.on_wire("a", INITIATION)
+    assert any(message[-16:]) is used
