@@ -67,7 +67,7 @@ class SqliteStore:
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._read(self._connection)
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:  # damage changes types, too
             if isinstance(error, sqlite3.OperationalError) and _primary_code(error) in UNREACHABLE:
                 raise _unusable(self._path, str(error)) from error
             raise _damaged(self._path, str(error)) from error

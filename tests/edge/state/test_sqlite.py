@@ -86,6 +86,7 @@ def test_a_flipped_bit_is_refused_or_harmless(path: Path) -> None:
         "UPDATE peer SET port = port + 1",
         "DELETE FROM peer WHERE public_key = x'" + "05" * 32 + "'",
         "UPDATE header SET clock = x'000000000000000000000000'",
+        "UPDATE header SET clock = CAST(clock AS TEXT)",
         "UPDATE header SET peers = 3",
         "DELETE FROM header",
         "DROP TABLE peer",

@@ -8,6 +8,7 @@ from pair import Pair, device, key
 
 from edge.proto.types import NEVER, DropReason
 from edge.proto.wireguard import EndpointChanged, HandshakeCompleted, HandshakeGivenUp, TimestampAdvanced
+from edge.proto.wireguard.device import STAGED_TOTAL_LIMIT
 from edge.proto.wireguard.timers import (
     COOKIE_SECRET_TIME,
     ERASE_AFTER_TIME,
@@ -749,3 +750,28 @@ def test_an_old_cookie_is_not_shown(age: float, used: bool) -> None:
     pair.initiate("a")
     (message,) = pair.on_wire("a", INITIATION)
     assert any(message[-16:]) is used
+
+
+def test_a_replayed_cookie_reply_does_not_keep_an_old_cookie_fresh() -> None:
+    pair = Pair()
+    pair.b.demand_cookies(60.0)
+    pair.initiate("a")
+    pair.drive(0.5)
+    (reply,) = pair.on_wire("b", COOKIE_REPLY)
+    got = pair.to_b.cookie_at
+    pair.now += 1
+    pair.inject("a", reply, Pair.B)
+    assert pair.a.drops == {DropReason.BAD_COOKIE: 1}
+    assert pair.to_b.cookie_at == got
+
+
+def test_packets_that_wait_are_capped_over_all_tunnels() -> None:
+    dev = device("pop")
+    tunnels = [
+        dev.add_peer(f"peer {n}", device(f"peer {n}").identity.public, endpoint=("192.0.2.1", 1 + n))
+        for n in range(70)
+    ]
+    for tunnel in tunnels:
+        dev.seal(tunnel, [bytearray(20) for _ in range(128)], 0.0)
+    assert dev.staged == STAGED_TOTAL_LIMIT == sum(len(tunnel.staged) for tunnel in tunnels)
+    assert dev.staged + sum(tunnel.staged_dropped for tunnel in tunnels) == 70 * 128
