@@ -106,10 +106,12 @@ def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
 def _set_vnet(pop: Pop, config: VnetConfig, policy: Policy) -> None:
     vnet = pop.vnets.get(config.name)
     if vnet is None:
-        pop.vnets[config.name] = VirtualNetwork(
+        vnet = pop.vnets[config.name] = VirtualNetwork(
             config.name, policy, gateway4=config.gateway4, gateway6=config.gateway6
         )
+        vnet.set_pools(config.pools)
         return
+    vnet.set_pools(config.pools)
     vnet.gateway4, vnet.gateway6 = config.gateway4, config.gateway6
     policy.hits.update(vnet.policy.hits)  # counters go on
     vnet.set_policy(policy)

@@ -562,6 +562,21 @@ def test_one_side_of_a_ping_does_not_open_the_other() -> None:
     assert lab.send("b", build_icmp_echo(ip(B), ip(A), ident=5, sequence=1, payload=b"")) == {}
 
 
+def test_an_address_of_the_pool_that_nobody_has_is_not_behind_a_default_route() -> None:
+    """P1, P2: no site speaks for a client that left, nor hears what is for it."""
+    lab = Lab({"exit": ["0.0.0.0/0", "::/0"], "phone": ["100.96.0.7/32", "fd00:96::7/128"]})
+    lab.vnet.set_pools([(ip("100.96.0.0"), 24), (ip("fd00:96::"), 64)])
+    for phone, free, far in (("100.96.0.7", "100.96.0.9", "203.0.113.5"), ("fd00:96::7", "fd00:96::9", B6)):
+        assert "exit" in lab.send("phone", udp(phone, far))
+        assert "phone" in lab.send("exit", udp(far, phone, 5060, 4000))
+        assert lab.send("exit", udp(free, phone)) == {}
+        assert set(lab.send("phone", udp(phone, free))) == {"phone"}  # told that there is no route
+    assert lab.drops == {DropReason.SPOOFED_SOURCE: 2, DropReason.NO_ROUTE: 2}
+    lab.vnet.set_pools([(ip("100.97.0.0"), 24)])
+    assert set(lab.send("phone", udp("100.96.0.7", "100.96.0.9"))) == {"exit"}
+    lab.check_accounting()
+
+
 def test_the_gateway_is_nobodys_source_even_behind_a_default_route() -> None:
     lab = Lab({"a": ["0.0.0.0/0"], "b": ["10.0.2.0/24"]})
     assert lab.send("a", udp("10.255.0.1", B)) == {}
