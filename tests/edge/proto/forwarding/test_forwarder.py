@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from edge.proto.forwarding import Action, Attachment, Flow, Forwarder, Party, Policy, VirtualNetwork
+from edge.proto.forwarding.attachment import CACHE_LIMIT
 from edge.proto.ip import (
     build_icmp_echo,
     build_tcp,
@@ -111,9 +112,12 @@ def test_padding_of_the_tunnel_is_cut_on_both_paths() -> None:
 def test_every_checksum_survives_the_ttl_update() -> None:
     """RFC 1624: all 65,536 values of the identification reach every checksum."""
     lab = Lab()
-    packets = [udp(ident=n) for n in range(0, 65536, 7)]
-    for packet in lab.send("a", *packets)["b"]:
-        assert checksum(packet[:20]) == 0
+    first = int.from_bytes(udp(ident=0)[10:12], "big")
+    edges = [(first - wanted) % 0xFFFF for wanted in (0xFDFF, 0xFE00, 0xFEFF, 0xFF00, 0xFFFE, 0)]
+    idents = [*edges, *range(0, 65536, 7)]
+    lab.send("a", udp())
+    out = lab.send("a", *[udp(ident=n) for n in idents])["b"]
+    assert [bytes(packet) for packet in out] == [bytes(udp(ident=n, ttl=63)) for n in idents]
 
 
 def test_answers_need_no_rule_of_their_own_but_belong_to_the_flow() -> None:
@@ -607,3 +611,70 @@ def test_a_known_flow_does_not_smuggle_a_cut_tcp_header() -> None:
     cut[10:12] = checksum(cut[:20]).to_bytes(2, "big")
     assert lab.send("a", cut) == {}
     lab.check_accounting()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_known_flow_does_not_vouch_for_the_next_packet(family: int) -> None:
+    """P20, P21: checksum, length and size are each packet's own."""
+    lab = Lab(mtu=1280)
+    source, destination = (A, B) if family == 4 else (A6, B6)
+    for _ in range(2):
+        assert "b" in lab.send("a", udp(source, destination))
+    packet = udp(source, destination)
+    assert lab.send("a", packet[:-1]) == {}
+    assert lab.drops == {DropReason.BAD_LENGTH: 1}
+    (told,) = lab.send("a", udp(source, destination, payload=bytes(1300)))["a"]
+    assert parse_untrusted(told).icmp_type == (3 if family == 4 else 2)
+    assert lab.drops == {DropReason.BAD_LENGTH: 1, DropReason.TOO_BIG: 1}
+    if family == 4:
+        packet[5] ^= 1  # identification
+        assert lab.send("a", packet) == {}
+        assert lab.drops[DropReason.BAD_CHECKSUM] == 1
+    assert "b" in lab.send("a", udp(source, destination))
+    lab.check_accounting()
+
+
+def test_an_error_about_a_flow_that_is_no_longer_allowed_does_not_pass() -> None:
+    """P15: the flow is decided afresh on its next packet, and until then it vouches for nothing."""
+    lab = Lab()
+    packet = lab.send("a", udp())["b"][0]
+    header = parse_untrusted(packet)
+    lab.default = Action.BLOCK
+    lab.vnet.changed()
+    assert lab.send("b", time_exceeded(packet, header, ip(B))) == {}
+    assert lab.drops == {DropReason.ICMP_UNSOLICITED: 1}
+
+
+def test_forbidden_messages_do_not_pass_in_fragments() -> None:
+    """P16: a redirect of two pieces is a redirect."""
+    lab = Lab()
+    whole = build_icmp_echo(ip(A), ip(B), ident=1, sequence=1, payload=bytes(1000))
+    whole[6:8] = b"\0\0"  # may be fragmented
+    whole[10:12] = b"\0\0"
+    whole[10:12] = checksum(whole[:20]).to_bytes(2, "big")
+    whole[20] = 5
+    first, second = fragment_ipv4(whole, 600)
+    assert lab.send("a", first, second) == {}
+    assert lab.drops == {DropReason.ICMP_FORBIDDEN: 2}
+
+
+def test_every_fragment_spends_its_own_ttl() -> None:
+    """P17: the sender is told about the first one only."""
+    lab = Lab()
+    first, second = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False, ttl=1), 600)
+    (told,) = lab.send("a", first, second)["a"]
+    assert parse_untrusted(told).icmp_type == 11
+    assert lab.drops == {DropReason.TTL_EXCEEDED: 2}
+    first, _ = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False, ident=2), 600)
+    _, second = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False, ident=2, ttl=1), 600)
+    assert len(lab.send("a", first, second)["b"]) == 1
+    assert lab.drops == {DropReason.TTL_EXCEEDED: 3}
+    lab.check_accounting()
+
+
+def test_a_tunnel_that_shows_many_shapes_does_not_grow_without_bound() -> None:
+    lab = Lab()
+    tunnel = lab.vnet.attachments["a"]
+    for sport in range(1, CACHE_LIMIT + 100):
+        lab.send("a", udp(sport=sport))
+        assert len(tunnel.cache) <= CACHE_LIMIT
