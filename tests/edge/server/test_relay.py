@@ -277,12 +277,14 @@ async def test_a_keepalive_that_is_configured_later_begins_without_traffic() -> 
                     bob.receive()
 
 
-async def test_a_tunnel_that_changes_its_key_loses_its_session() -> None:
+@pytest.mark.parametrize(
+    "fresh", [{"public_key": public_key(key("new phone"))}, {"preshared_key": key("psk")}]
+)
+async def test_a_tunnel_that_changes_its_key_loses_its_session(fresh: dict[str, bytes]) -> None:
     async with running(alice_and_bob) as lab:
         await lab.client("alice", ALICE)
         old = await lab.client("bob", BOB)
-        fresh = replace(client("bob", BOB), public_key=public_key(key("bob's new phone")))
-        lab.relay.reload(changed(alice_and_bob, client("alice", ALICE), fresh))
+        lab.relay.reload(changed(alice_and_bob, client("alice", ALICE), replace(client("bob", BOB), **fresh)))
         old.send(ALICE, b"x")
         await until(lambda: lab.snapshot.datagram_drops.get(DropReason.UNKNOWN_SESSION) == 1)
         assert not lab.snapshot.tunnel("bob").up
