@@ -286,11 +286,16 @@ def _endpoint(config: EdgeConfig, given: str) -> str:
         return str(_host_port(given))
     if config.endpoint:
         return config.endpoint
-    host, _ = config.listen
+    host, port = config.listen
     if host in ("0.0.0.0", "::"):
         raise Refused(
             f"the PoP listens on {host}, which no peer can dial\n"
             "    fix: --endpoint HOST:PORT, or `endpoint:` in its configuration"
+        )
+    if not port:
+        raise Refused(
+            "the PoP listens on any free port, which is another after each start\n"
+            "    fix: a port in `listen.wireguard`, or --endpoint HOST:PORT"
         )
     return str(HostPort(config.listen))
 

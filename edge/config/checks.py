@@ -30,6 +30,11 @@ UNROUTABLE = tuple(
                  "::/127", "::ffff:0:0/96", "fe80::/10", "ff00::/8")
 )  # fmt: skip
 
+EMBEDDING = tuple(  # prefixes whose addresses carry an IPv4 address: edge.proto.ip.addresses has each one's reason
+    Prefix.parse(text)
+    for text in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+)  # fmt: skip
+
 
 class Finding(NamedTuple):
     """One mistake; `path` is where in edge.yaml, as in ``("tunnels", "hq", "routes", 0)``."""
@@ -70,6 +75,8 @@ def _listen(config: EdgeConfig) -> Iterator[Finding]:
                 ("listen", key), f"{address[0]!r} is not an IP address", "listen on one such as 127.0.0.1"
             )
     yield from _families(config)
+    if config.endpoint.endswith(":0"):
+        yield Finding(("endpoint",), "no peer can dial port 0", "the port that peers reach the PoP on")
     if config.endpoint:
         outer, key = address_bytes(config.endpoint.rpartition(":")[0].strip("[]")), "endpoint"
     else:
@@ -158,7 +165,11 @@ def _vnet(vnet: VnetConfig) -> Iterator[Finding]:
             yield Finding((*path, key), f"{pool} is not IPv{version}", f"`{key}` takes IPv{version}")
         elif pool.length > longest:
             yield Finding((*path, key), f"{pool} has no room for clients", f"/{longest} or shorter")
-        elif pool.length == 0 or any(pool.overlaps(bad) for bad in UNROUTABLE):
+        elif (
+            pool.length == 0
+            or any(pool.overlaps(bad) for bad in UNROUTABLE)
+            or any(bad.contains(pool) for bad in EMBEDDING)
+        ):
             yield Finding(
                 (*path, key), f"{pool} holds addresses that are never routed", "take a private prefix"
             )
@@ -235,6 +246,10 @@ def _tunnel(tunnel: TunnelConfig, config: EdgeConfig) -> Iterator[Finding]:
         yield Finding(
             (*path, "endpoint"), f"{tunnel.endpoint[0]!r} is not an IP address", "names are not resolved"
         )
+    elif tunnel.endpoint is not None and not tunnel.endpoint[1]:
+        yield Finding(
+            (*path, "endpoint"), "nothing can be sent to port 0", "the port that the peer listens on"
+        )
     if tunnel.kind is Kind.CLIENT and tunnel.routes:
         yield Finding(
             (*path, "routes"), "a client has addresses, not routes", "write `kind: connector` for a site"
@@ -284,6 +299,11 @@ def _route_problem(route: Prefix, tunnel: TunnelConfig, vnet: VnetConfig) -> tup
         return f"{route} takes everything that no other route takes", "if meant, add `default_route: true`"
     if any(route.overlaps(bad) for bad in UNROUTABLE):
         return f"{route} holds addresses that are never routed", "route unicast prefixes only"
+    if any(bad.contains(route) for bad in EMBEDDING):
+        return (
+            f"{route} stands for IPv4 addresses, which never pass in that form",
+            "route the IPv4 prefix itself",
+        )
     if route.version == 6 and vnet.mtu < MIN_MTU_V6:
         return (
             f"{route}: the MTU of vnet {vnet.name}, {vnet.mtu}, is too small for IPv6",

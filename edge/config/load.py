@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import listdir
 from os.path import lexists
 from pathlib import Path as FilePath
 
@@ -53,7 +54,7 @@ class _Loading:
             vnets={name: self._vnet(name, vnet) for name, vnet in edge.vnets.items()},
             tunnels={name: self._tunnel(name, tunnel) for name, tunnel in files.items()},
             metrics=edge.listen.metrics.address if edge.listen.metrics else None,
-            state=self.path.parent / edge.state if edge.state else None,
+            state=self._state(edge.state) if edge.state is not UNSET else None,
             endpoint=str(edge.endpoint) if edge.endpoint else "",
         )
         for path, message, fix in check(config):
@@ -84,7 +85,7 @@ class _Loading:
 
     def _read_tunnels(self) -> dict[str, TunnelFile]:
         found = {}
-        for path in sorted((self.path.parent / TUNNELS_FOLDER).glob("[!.]*.yaml")):
+        for path in self._tunnel_files():
             try:
                 document = Document.read(path)
                 found[path.stem] = document.decode(TunnelFile)
@@ -92,6 +93,18 @@ class _Loading:
             except ConfigError as error:
                 self.problems += error.problems
         return found
+
+    def _tunnel_files(self) -> list[FilePath]:
+        folder = self.path.parent / TUNNELS_FOLDER
+        try:
+            names = listdir(folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:  # read as an empty folder, a reload would cut every tunnel off
+            fix = f"a folder that this user can read:  chmod 700 {folder}"
+            self.problems.append(Problem(str(folder), 0, 0, error.strerror or str(error), fix))
+            return []
+        return sorted(folder / name for name in names if name.endswith(".yaml") and not name.startswith("."))
 
     def _key(self, path: Path, name: str) -> bytes | None:
         folder = self.path.parent
@@ -109,6 +122,12 @@ class _Loading:
         except BadKeyFile as error:
             self.problem(path, error.message, error.fix)
             return None
+
+    def _state(self, name: str) -> FilePath | None:
+        if not name or "\0" in name:
+            self.problem(("state",), f"{name!r} is not the name of a file", "name one, such as state.db")
+            return None
+        return self.path.parent / name
 
     def _vnet(self, name: str, file: VnetFile) -> VnetConfig:
         path: Path = ("vnets", name)

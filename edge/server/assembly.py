@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from edge.config import EdgeConfig, TunnelConfig, VnetConfig, check
 from edge.errors import ConfigError, Problem, Refused
 from edge.proto.forwarding import Attachment, Policy, VirtualNetwork
-from edge.proto.types import DropReason
+from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import Device
 from edge.state import PeerState
 
@@ -61,6 +61,8 @@ def apply(
     session, whatever else changes about it.
     """
     old = pop.config.tunnels if pop.attachments else {}
+    before = {tunnel.public_key: tunnel for tunnel in old.values()}
+    after = {tunnel.public_key: tunnel for tunnel in config.tunnels.values()}
     policies = {name: build_policy(vnet, timer) for name, vnet in config.vnets.items()}
     for tunnel in config.tunnels.values():
         if tunnel.public_key not in pop.device.tunnels:
@@ -68,10 +70,10 @@ def apply(
     # From here on nothing can fail.
     for link in pop.device.tunnels.values():
         pop.device.drop_staged(link)  # what waits for a handshake was decided under the old configuration
-    for name, tunnel in old.items():
-        new = config.tunnels.get(name)
+    for tunnel in old.values():
+        new = after.get(tunnel.public_key)
         if new != tunnel or config.vnets[tunnel.vnet].mtu != pop.config.vnets[tunnel.vnet].mtu:
-            _detach(pop, tunnel, keep_peer=new is not None and _same_peer(tunnel, new))
+            _detach(pop, tunnel, keep_peer=new is not None and new.preshared_key == tunnel.preshared_key)
     for name in [name for name in pop.vnets if name not in config.vnets]:
         del pop.vnets[name]
         pop.departed.pop(name, None)  # a network of that name that comes later counts from 0
@@ -79,8 +81,12 @@ def apply(
         _set_vnet(pop, vnet, policies[name])
     fresh = []
     for name, tunnel in config.tunnels.items():
-        if name not in pop.attachments and _attach(pop, config.vnets[tunnel.vnet], tunnel, known):
-            fresh.append(tunnel)
+        if name not in pop.attachments:
+            was = before.get(tunnel.public_key)
+            if _attach(
+                pop, config.vnets[tunnel.vnet], tunnel, known, was.endpoint if was is not None else None
+            ):
+                fresh.append(tunnel)
     pop.config = config
     return fresh
 
@@ -97,23 +103,28 @@ def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
             raise Refused(f"{word} changed: that needs a restart; the running configuration stays as it is")
 
 
-def _same_peer(old: TunnelConfig, new: TunnelConfig) -> bool:
-    return old.public_key == new.public_key and old.preshared_key == new.preshared_key
-
-
 def _set_vnet(pop: Pop, config: VnetConfig, policy: Policy) -> None:
     vnet = pop.vnets.get(config.name)
     if vnet is None:
-        pop.vnets[config.name] = VirtualNetwork(
+        vnet = pop.vnets[config.name] = VirtualNetwork(
             config.name, policy, gateway4=config.gateway4, gateway6=config.gateway6
         )
+        vnet.set_pools(config.pools)
         return
+    vnet.set_pools(config.pools)
     vnet.gateway4, vnet.gateway6 = config.gateway4, config.gateway6
     policy.hits.update(vnet.policy.hits)  # counters go on
     vnet.set_policy(policy)
 
 
-def _attach(pop: Pop, vnet: VnetConfig, tunnel: TunnelConfig, known: dict[bytes, PeerState]) -> bool:
+def _attach(
+    pop: Pop,
+    vnet: VnetConfig,
+    tunnel: TunnelConfig,
+    known: dict[bytes, PeerState],
+    endpoint_before: Address | None,
+) -> bool:
+    """True if the peer is to be greeted: it is new, or its endpoint was written into the configuration just now."""
     attachment = Attachment(
         tunnel.party, pop.vnets[vnet.name], tuple((p.network, p.length) for p in tunnel.prefixes), vnet.mtu
     )
@@ -130,8 +141,9 @@ def _attach(pop: Pop, vnet: VnetConfig, tunnel: TunnelConfig, known: dict[bytes,
             timestamp=(state.timestamp if state is not None and state.timestamp else b""),
             mtu=vnet.mtu,
         )
-    elif link.endpoint is None and tunnel.endpoint is not None:
-        link.endpoint = tunnel.endpoint  # configured only now, and the peer was never heard of
+    elif tunnel.endpoint is not None and tunnel.endpoint != endpoint_before:
+        # As with `wg set`: what was written just now counts; a peer that is elsewhere moves us with its next packet.
+        link.endpoint = tunnel.endpoint
         fresh = True
     link.name = tunnel.name
     link.mtu = vnet.mtu

@@ -147,7 +147,11 @@ class Engine:
     def _save(self, tunnels: Iterable[Tunnel]) -> None:
         try:
             self._store.save(
-                [PeerState(t.remote.public, t.endpoint, t.timestamp or None) for t in tunnels],
+                [
+                    # An endpoint that nobody answered from is a line of the configuration, which may be corrected.
+                    PeerState(t.remote.public, t.endpoint if t.was_heard else None, t.timestamp or None)
+                    for t in tunnels
+                ],
                 clock=self._clock.greatest or None,
             )
         except PoplabError as error:
@@ -197,10 +201,15 @@ class Engine:
             t.public_key for t in config.tunnels.values()
         }
         fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
+        for public in gone:
+            self._moved.pop(public, None)
         self.config = config
         self.generation += 1
+        device = self.pop.device
         for tunnel in fresh:
-            self.pop.device.initiate(self.pop.device.tunnels[tunnel.public_key], now)
+            device.initiate(device.tunnels[tunnel.public_key], now)
+        for link in device.tunnels.values():
+            device.keep_alive(link, now)
         try:
             self._store.forget(gone)
         except PoplabError as error:

@@ -30,6 +30,8 @@ log: FilteringBoundLogger = structlog.get_logger("poplab")
 
 def serve(path: Path, *, verbose: bool = False) -> None:
     """Run the PoP of `path` until SIGTERM or Ctrl-C. PoplabError, with nothing started, if it cannot be run."""
+    # A reload that is asked for during the start is done after it; by default the signal would end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     configure_log(verbose=verbose)
     config = configuration.load(path)
     store: StateStore = SqliteStore(config.state) if config.state else MemoryStore()
@@ -46,6 +48,7 @@ def serve(path: Path, *, verbose: bool = False) -> None:
 async def _run(relay: Relay, path: Path) -> None:
     # Signals first: a stop that comes during the start is a stop as well.
     with trio.open_signal_receiver(*SIGNALS) as signals:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         async with trio.open_nursery() as nursery:
             address = await nursery.start(relay.run)
             config = relay.config

@@ -30,6 +30,15 @@ SCHEMA = f"""
 """
 
 UPSERT = "INSERT OR REPLACE INTO peer (public_key, host, port, timestamp, digest) VALUES (?, ?, ?, ?, ?)"
+UNREACHABLE = {  # the disk's fault: nothing is known to be wrong with what is kept
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+}
+
 UPDATE_HEADER = "UPDATE header SET clock = ?, peers = ?, digest = ? WHERE id = 1"
 
 
@@ -51,13 +60,16 @@ class SqliteStore:
     def _open(self) -> None:
         try:
             self._connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=16)
-            self._check_format(self._connection)
-            # The lock file already keeps others out; this one spares SQLite the shared memory file.
+            # The lock file already keeps others out; this one spares SQLite the shared memory file, for which a
+            # full disk has no room. Only said before the first look does it help there.
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._check_format(self._connection)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._read(self._connection)
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:  # damage changes types, too
+            if isinstance(error, sqlite3.OperationalError) and _primary_code(error) in UNREACHABLE:
+                raise _unusable(self._path, str(error)) from error
             raise _damaged(self._path, str(error)) from error
 
     def _check_format(self, connection: sqlite3.Connection) -> None:
@@ -203,8 +215,12 @@ def _lock(path: Path) -> int:
             f"{path}: in use by another PoP (process {process})\n"
             "    fix: stop it, or give this PoP its own `state` file"
         ) from error
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        os.close(lock)
+        raise _unusable(path, error.strerror or str(error)) from error
     return lock
 
 
@@ -223,7 +239,18 @@ def _create(path: Path) -> None:
             connection.close()
         os.replace(fresh, path)
     except (OSError, sqlite3.Error) as error:
-        raise Refused(f"{path}: the state cannot be created: {error}") from error
+        fresh.unlink(missing_ok=True)
+        raise _unusable(path, str(error)) from error
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _unusable(path: Path, why: str) -> Refused:
+    return Refused(
+        f"{path}: the state cannot be kept: {why}\n    fix: make room on its disk, writable for this user, or move it"
+    )
 
 
 def _damaged(path: Path, why: str) -> Refused:

@@ -159,6 +159,13 @@ def test_bad_routes_are_refused_before_anything_is_written(config: Path, route: 
     assert list(load(config).tunnels) == ["hq"]
 
 
+def test_a_listener_on_any_port_needs_an_endpoint(tmp_path: Path) -> None:
+    config = enrol.init(tmp_path / "pop", listen="127.0.0.1:0")
+    with pytest.raises(Refused, match="--endpoint"):
+        enrol.add_client(config, "alice")
+    assert not list((tmp_path / "pop" / "tunnels.d").iterdir())
+
+
 def test_a_wildcard_listener_needs_an_endpoint(tmp_path: Path) -> None:
     config = enrol.init(tmp_path / "pop", listen="0.0.0.0:51820")
     with pytest.raises(Refused, match="--endpoint"):

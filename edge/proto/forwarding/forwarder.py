@@ -186,7 +186,7 @@ class Forwarder:
             header = parse_untrusted(packet)
             del packet[header.total_length :]
             check_addresses(header)
-            if vnet.fib.lookup(header.source) is not ingress or header.source in vnet.gateways:
+            if vnet.owner(header.source) is not ingress or header.source in vnet.gateways:
                 raise BadPacket(DropReason.SPOOFED_SOURCE)
             if header.is_fragment:
                 self._fragment(ingress, packet, header, now)
@@ -227,12 +227,12 @@ class Forwarder:
         if direction is not None:
             entry = direction.flow
             vnet.flows.remove(entry)
-            if vnet.fib.lookup(entry.key[1]) is entry.initiator and self._settle(vnet, entry):
+            if vnet.owner(entry.key[1]) is entry.initiator and self._settle(vnet, entry):
                 vnet.flows.add(entry)
                 return direction
             # Whoever began it no longer owns the address, or one end has no route: this packet begins a new flow.
         entry = FlowEntry(key, ingress, (header.icmp_type, header.icmp_code), now)
-        egress = vnet.fib.lookup(header.destination)
+        egress = vnet.owner(header.destination)
         if egress is None:
             if own := self._own(vnet, header):
                 self._answer(ingress, unreachable(packet, header, own, Unreachable.NO_ROUTE), now)
@@ -249,7 +249,7 @@ class Forwarder:
         """Decide a flow under the present policy and routes. False if it has no route any more."""
         protocol, source, source_port, destination, destination_port = entry.key
         initiator = entry.initiator
-        egress = vnet.fib.lookup(destination)
+        egress = vnet.owner(destination)
         if egress is None or egress is initiator:
             return False
         is_icmp = protocol in (ICMP, ICMPV6)
@@ -396,7 +396,7 @@ class Forwarder:
         claimed = reported_mtu(packet, header)
         if claimed is not None and claimed < MINIMUM_MTU[header.version]:
             raise BadPacket(DropReason.ICMP_UNSOLICITED)  # forged or broken
-        egress = vnet.fib.lookup(header.destination)
+        egress = vnet.owner(header.destination)
         if egress is None:
             raise BadPacket(DropReason.NO_ROUTE)
         if len(packet) > egress.mtu:

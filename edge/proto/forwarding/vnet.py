@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from edge.proto.forwarding.attachment import Attachment
 from edge.proto.forwarding.fib import Fib
 from edge.proto.forwarding.flows import FlowTable
-from edge.proto.forwarding.policy import Policy
+from edge.proto.forwarding.policy import Party, Policy
 from edge.proto.ip import DeadFragment, FragmentTable
 from edge.proto.types import DropReason
 
@@ -37,6 +37,7 @@ class VirtualNetwork:
         self.gateway6 = gateway6
         self.generation = 0
         self.fib: Fib[Attachment] = Fib()
+        self._nobody = Attachment(Party(""), self, (), 0)
         self.attachments: dict[str, Attachment] = {}
         self.flows = FlowTable(flow_limit, flows_per_tunnel)
         self.fragments = FragmentTable(FRAGMENTED_DATAGRAMS, FRAGMENT_BYTES)
@@ -85,6 +86,23 @@ class VirtualNetwork:
     def changed(self) -> None:
         """Decide every flow afresh on its next packet."""
         self.generation += 1
+
+    def owner(self, address: bytes) -> Attachment | None:
+        """The tunnel of the longest prefix that holds `address`; None for an address that nobody has."""
+        found = self.fib.lookup(address)
+        return found if found is not self._nobody else None
+
+    def set_pools(self, pools: Iterable[tuple[bytes, int]]) -> None:
+        """Of these prefixes, addresses are given to tunnels one by one; the others are nobody's.
+
+        Else a site with a default route could speak in the name of a client that left, or would be sent what is for it.
+        """
+        for prefix, length in self._nobody.prefixes:
+            self.fib.remove(prefix, length)
+        self._nobody.prefixes = tuple(pools)
+        for prefix, length in self._nobody.prefixes:
+            self.fib.insert(prefix, length, self._nobody)
+        self.changed()
 
     def attach(self, attachment: Attachment) -> None:
         """Route the attachment's prefixes to it. ValueError if one is already routed elsewhere."""

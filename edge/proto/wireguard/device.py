@@ -284,10 +284,15 @@ class Device:
     def initiate(self, tunnel: Tunnel, now: float) -> None:
         """Start a handshake now, if the peer's address is known and none was started within REKEY_TIMEOUT."""
         if tunnel.endpoint is not None:
-            if tunnel.persistent_keepalive and tunnel.timers.persistent_at == NEVER:
-                # So that a peer that is away now is tried again after this handshake was given up.
-                tunnel.timers.persistent_at = now + tunnel.persistent_keepalive
+            self.keep_alive(tunnel, now)  # a peer that is away now is tried again after this one was given up
             self._initiate(tunnel, now)
+            self._agenda.arm(tunnel)
+
+    def keep_alive(self, tunnel: Tunnel, now: float) -> None:
+        """Let a persistent keepalive that was set or shortened meanwhile begin without waiting for traffic."""
+        seconds, timers = tunnel.persistent_keepalive, tunnel.timers
+        if seconds and tunnel.endpoint is not None and timers.persistent_at > now + seconds:
+            timers.persistent_at = now + seconds
             self._agenda.arm(tunnel)
 
     def _handle_timers(self, tunnel: Tunnel, now: float) -> None:
@@ -382,14 +387,14 @@ class Device:
     def _received(self, session: Session, source: Address, packets: list[bytearray], now: float) -> None:
         """Account authenticated messages of one session: `packets` and perhaps keepalives."""
         tunnel = session.tunnel
-        if session is tunnel.next:
+        confirmed = session is tunnel.next
+        if confirmed:
             self._retire(tunnel.confirm())
             self._completed(tunnel, session, now)
-            if tunnel.staged:
-                tunnel.endpoint = source
-                self._flush(tunnel, now)
         if source != tunnel.endpoint:
             self._move(tunnel, source)
+        if confirmed and tunnel.staged:
+            self._flush(tunnel, now)
         timers = tunnel.timers
         timers.silence_at = NEVER
         if packets:
@@ -403,7 +408,7 @@ class Device:
                 timers.another_keepalive = True
         if tunnel.persistent_keepalive:
             self._postpone_persistent(tunnel, now)
-        if session.initiator and now >= session.created_at + LAST_MINUTE_TIME:
+        if session.initiator and now >= session.created_at + LAST_MINUTE_TIME and session is tunnel.current:
             self._initiate(tunnel, now)
 
     def _sent(self, session: Session, data: bool, now: float) -> None:
@@ -471,6 +476,7 @@ class Device:
             # rekey: the end with the greater key gives way, and the other's handshake is the one.
             self._forget_pending(tunnel)
         tunnel.last_initiation_in = now
+        tunnel.timers.silence_at = NEVER  # we hear the peer, and a new session is on its way
         tunnel.timestamp = initiation.timestamp
         self._events.append(TimestampAdvanced(tunnel))
         index = self._new_index()

@@ -161,6 +161,11 @@ class Tunnel:
         """True while there is a session that may still be used."""
         return self.current is not None and now < self.current.expires_at
 
+    @property
+    def was_heard(self) -> bool:
+        """True once the peer has proven, to this device, to be at an endpoint of its own."""
+        return self.handshakes > 0 or self.last_initiation_in > -NEVER
+
     # -- keypair rotation (whitepaper 6.3, kernel names) --
 
     def install(self, session: Session) -> list[Session]:

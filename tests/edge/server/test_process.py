@@ -245,6 +245,23 @@ async def test_a_kill_leaves_a_state_that_the_next_one_takes(folder: Path) -> No
         await log.event("serving")
 
 
+async def test_a_reload_that_is_asked_for_during_the_start_is_done_after_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C8: SIGHUP ends a process that has not said yet what it wants with it."""
+    (folder / "early_hooks.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGHUP)\nhook = print\n"
+    )
+    (folder / "edge.yaml").write_text(
+        CONFIG.replace("default: allow", "default: allow, hooks: ['early_hooks:hook']")
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    async with pop(folder / "edge.yaml") as (process, log):
+        await log.event("serving")
+        await log.event("reloaded")
+        assert process.poll() is None
+
+
 # -- refusals --
 
 
