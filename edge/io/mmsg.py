@@ -128,14 +128,14 @@ class Receiver:
         self._blank = bytes(self._messages.headers)
         self._addresses: dict[bytes, Address] = {}
 
-    def receive(self) -> list[Read]:
-        """What is there now; empty if nothing is."""
+    def receive(self, limit: int) -> list[Read]:
+        """What is there now, up to `limit` reads; empty if nothing is."""
         messages = self._messages
         # The kernel writes the lengths that it filled into the headers.
         messages.headers[:] = self._blank
         count = -1
-        for _ in range(messages.count):
-            count = self._call(self._sock.fileno(), messages.at, messages.count, socket.MSG_DONTWAIT, None)
+        for _ in range(limit):
+            count = self._call(self._sock.fileno(), messages.at, limit, socket.MSG_DONTWAIT, None)
             if count >= 0 or ctypes.get_errno() in (errno.EAGAIN, errno.EBADF):
                 break  # else an ICMP error of an earlier send, reported here; the socket is fine
         used = max(count, 0)

@@ -13,7 +13,7 @@ import trio.testing
 from edge.errors import Refused
 from edge.io import mmsg
 from edge.io.driver import Driver
-from edge.io.udp import SOL_UDP, UDP_SEGMENT, UdpPort
+from edge.io.udp import LARGE_READ, LARGE_READS, SOL_UDP, UDP_SEGMENT, UdpPort
 from edge.proto.types import NEVER, Address, DropReason
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -134,6 +134,20 @@ async def test_one_receive_brings_no_more_than_it_has_buffers_for() -> None:
         with trio.fail_after(5):
             await receiver.wait_readable()
         assert [len(datagrams(receiver)) for _ in range(3)] == [3, 2, 0]
+
+
+async def test_after_a_large_read_fewer_are_brought_at_once() -> None:
+    with port(gro=False, reads=LARGE_READS + 2) as receiver, port(gso=False) as sender:
+        for size, then in ((LARGE_READ + 1, LARGE_READS), (LARGE_READ, LARGE_READS + 2)):
+            sender.send([(receiver.address, [bytes(size)])])
+            with trio.fail_after(5):
+                await receiver.wait_readable()
+            assert len(receiver.receive()) == 1
+            sender.send([(receiver.address, [b"x"] * (LARGE_READS + 2))])
+            with trio.fail_after(5):
+                await receiver.wait_readable()
+            assert len(receiver.receive()) == then
+            receiver.receive()
 
 
 async def test_an_empty_datagram_is_nothing() -> None:
