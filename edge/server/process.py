@@ -36,7 +36,8 @@ def serve(path: Path, *, verbose: bool = False) -> None:
     config = configuration.load(path)
     store: StateStore = SqliteStore(config.state) if config.state else MemoryStore()
     try:
-        relay = Relay(config, store, log=log, linger=LINGER)
+        # Bound once: the lazy logger would assemble itself anew for every line, even for those that are not written.
+        relay = Relay(config, store, log=log.bind(), linger=LINGER)
         try:
             trio.run(_run, relay, path)
         except* PoplabError as group:

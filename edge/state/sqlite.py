@@ -20,7 +20,9 @@ from edge.state.store import NO_CLOCK, PeerState, later_clock, merged
 APPLICATION = 0x706F706C  # "popl": says whose file it is
 VERSION = 1
 
+# A commit writes two pages whole: small ones, since what changed is one row in each.
 SCHEMA = f"""
+    PRAGMA page_size = 1024;
     PRAGMA application_id = {APPLICATION};
     PRAGMA user_version = {VERSION};
     CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), clock BLOB NOT NULL, peers INTEGER NOT NULL,
