@@ -112,7 +112,13 @@ def build(script: Script, *, seed: int | None = None, secret: Callable[[int], by
     make_key = secret or Random(f"{chosen}/keys").randbytes
     ledger = Ledger()
     hosts = {
-        actor.name: Host(actor.name, str(actor.ip), vnet=actor.vnet, ledger=ledger)
+        actor.name: Host(
+            actor.name,
+            str(actor.ip),
+            vnet=actor.vnet,
+            ledger=ledger,
+            rng=Random(f"{chosen}/{actor.name}/tcp"),
+        )
         for actor in script.cast.actors.values()
     }
     ends = tuple(_ends(scenario, hosts, chosen, make_key))

@@ -56,6 +56,7 @@ class LoopbackNetwork:
         self._servers = servers
         self._nursery = nursery
         self._pop = relay.address
+        self._last = relay.snapshot()
         self._paths: dict[str, LinkedPort] = {}
         self._ends: dict[str, Client | Connector] = {}
         self._premises = {end.name: end.premises for end in world.ends}
@@ -116,7 +117,10 @@ class LoopbackNetwork:
         self.every(WATCH, look)
 
     def snapshot(self) -> Snapshot:
-        return self._relay.snapshot()
+        present = self._relay.snapshot()
+        if present.vnets:  # else a new process that has not begun yet
+            self._last = present
+        return self._last
 
     def up(self) -> dict[str, bool]:
         return {name: end.up for name, end in self._ends.items()}

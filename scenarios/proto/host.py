@@ -1,4 +1,4 @@
-"""A simulated machine: an address, applications on UDP ports, ping, and a memory of what reached it.
+"""A simulated machine: an address, applications over UDP and TCP, ping, and a memory of what reached it.
 
 It is the packet side of a client's tunnel, or a member of a `Lan` behind a connector. It verifies every
 checksum, and shows each packet that arrives to the world's `Ledger`, which knows who sent it.
@@ -31,7 +31,9 @@ from edge.proto.ip import (
     unreachable,
 )
 from edge.proto.types import NEVER, BadPacket
+from scenarios.proto.digest import Rng
 from scenarios.proto.ledger import Ledger
+from scenarios.proto.tcp import StackLimits, TcpStack
 
 _KEPT_ERRORS = 100
 MAX_REMEMBERED = 4096
@@ -87,6 +89,23 @@ class EchoApp(App, Protocol):
     def poll_echo_requests(self) -> list[EchoRequest]: ...
 
 
+class StreamApp(Protocol):
+    """An application over TCP: it opens connections, or listens, with the stack of its host.
+
+    Who opens or listens names the `StreamOwner` that hears what happens, usually itself.
+    """
+
+    def attach(self, tcp: TcpStack) -> None:
+        """Its host is known from now on."""
+        ...
+
+    def handle_timeout(self, now: float) -> None: ...
+
+    def poll_timeout(self) -> float: ...
+
+    def poll_event(self) -> object | None: ...
+
+
 @dataclass(slots=True)
 class Seen:
     """What arrived from one source address, as IP packets and their bytes."""
@@ -110,19 +129,33 @@ class HostEvent(NamedTuple):
 
     at: float
     host: Host
-    app: App
+    app: App | StreamApp
     event: object
 
 
 class Host:
-    """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets."""
+    """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets.
 
-    def __init__(self, name: str, address: str, *, vnet: str, ledger: Ledger) -> None:
+    TCP needs `rng`, for its initial sequence numbers; a host without it knows no TCP.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        *,
+        vnet: str,
+        ledger: Ledger,
+        rng: Rng | None = None,
+        tcp_limits: StackLimits | None = None,
+    ) -> None:
         self.name = name
         self.address = str(ip_address(address))
         self.packed = ip_address(address).packed
         self.vnet = vnet
         self.apps: list[App] = []
+        self.stream_apps: list[StreamApp] = []
+        self.tcp = None if rng is None else TcpStack(self.packed, rng, tcp_limits)
         self.seen: defaultdict[str, Seen] = defaultdict(Seen)
         self.port_bytes: Counter[tuple[str, int]] = Counter()
         """UDP payload bytes by (source address, local port): who sent how much to which application."""
@@ -140,6 +173,13 @@ class Host:
     def add(self, app: App) -> None:
         self.apps.append(app)
 
+    def add_stream(self, app: StreamApp) -> None:
+        """Run an application over TCP; ValueError if this host has none."""
+        if self.tcp is None:
+            raise ValueError(f"{self.name} knows no TCP: it was made without rng")
+        app.attach(self.tcp)
+        self.stream_apps.append(app)
+
     # -- the packet side of a tunnel
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
@@ -156,6 +196,9 @@ class Host:
             if ping is not None:
                 for request in ping():
                     self._send_echo(request)
+        if self.tcp is not None:
+            for packet in self.tcp.poll_transmit(self._now):
+                self._send(packet)
         out, self._out = self._out, []
         return out
 
@@ -164,10 +207,18 @@ class Host:
         for app in self.apps:
             if app.poll_timeout() <= now:
                 app.handle_timeout(now)
+        if self.tcp is not None:
+            self.tcp.handle_timeout(now)
+            for stream_app in self.stream_apps:
+                if stream_app.poll_timeout() <= now:
+                    stream_app.handle_timeout(now)
         self._events()
 
     def poll_timeout(self) -> float:
-        return min((app.poll_timeout() for app in self.apps), default=NEVER)
+        wake = min((app.poll_timeout() for app in self.apps), default=NEVER)
+        if self.tcp is not None:
+            wake = min(wake, self.tcp.poll_timeout(), *(app.poll_timeout() for app in self.stream_apps))
+        return wake
 
     # -- receiving
 
@@ -203,6 +254,8 @@ class Host:
             self._receive_udp(packet, header, source)
         elif header.protocol in (ICMP, ICMPV6):
             self._receive_icmp(packet, header, source)
+        elif header.protocol == TCP and self.tcp is not None:
+            self.tcp.receive(packet, header, self._now)
         else:
             self.counters["no_such_protocol"] += 1
 
@@ -253,7 +306,15 @@ class Host:
             return True
         if inner is None:
             return False
-        if (inner.protocol, inner.destination, inner.source_port, inner.destination_port) not in self._flows:
+        if inner.protocol == TCP and self.tcp is not None:
+            if not self.tcp.receive_error(packet, header, inner, self._now):
+                return False
+        elif (
+            inner.protocol,
+            inner.destination,
+            inner.source_port,
+            inner.destination_port,
+        ) not in self._flows:
             return False
         self.counters["icmp_errors"] += 1
         about = f"{ip_address(inner.destination)}:{inner.destination_port}"
@@ -296,10 +357,19 @@ class Host:
         self._out.append(packet)
 
     def _events(self) -> None:
+        if self.tcp is not None:
+            while streams := self.tcp.poll_events():
+                for connection, happened in streams:
+                    connection.owner.handle_stream(connection, happened, self._now)
+            for stream_app in self.stream_apps:
+                self._tell(stream_app)
         for app in self.apps:
-            while (event := app.poll_event()) is not None:
-                if self.on_event is not None:
-                    self.on_event(HostEvent(self._now, self, app, event))
+            self._tell(app)
+
+    def _tell(self, app: App | StreamApp) -> None:
+        while (event := app.poll_event()) is not None:
+            if self.on_event is not None:
+                self.on_event(HostEvent(self._now, self, app, event))
 
 
 def _checksum_right(packet: bytearray, header: Header) -> bool:

@@ -13,7 +13,8 @@ from enum import StrEnum
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from edge.proto.ip import Header
+from edge.proto.ip import TCP, Header
+from edge.proto.ip.tcp import RST
 
 MAX_PACKET_LIFE = 60.0
 """Seconds after which a packet that did not arrive never will: it may be forgotten."""
@@ -96,7 +97,7 @@ class Ledger:
 
     def _investigate(
         self, vnet: str, host: str, key: bytes, packet: bytes | bytearray, header: Header, now: float
-    ) -> Finding:
+    ) -> Finding | None:
         flow = _flow(header)
         for other, entries in self._sent.items():
             if other != vnet and (entry := entries.get(key)) is not None:
@@ -115,8 +116,24 @@ class Ledger:
                         )
                         offence = Offence.REWRITTEN if other == vnet else Offence.CROSSED
                         return self._report(Finding(offence, vnet, host, now, text))
+        if header.tcp_flags & RST and self._asked(vnet, host, header):
+            return None
         return self._report(
             Finding(Offence.FORGED, vnet, host, now, f"{flow} reached {host}, but nobody sent it")
+        )
+
+    def _asked(self, vnet: str, host: str, header: Header) -> bool:
+        """Whether a reset answers a segment of `host`: a router that rejects a flow sends it in the other's name."""
+        asked = (
+            header.destination
+            + header.source
+            + header.destination_port.to_bytes(2, "big")
+            + header.source_port.to_bytes(2, "big")
+        )
+        at, protocol = (9, 8) if header.version == 4 else (7, 6)  # in the essence of a packet without options
+        return any(
+            entry.host == host and key[protocol] == TCP and key[at : at + len(asked)] == asked
+            for key, entry in self._sent.get(vnet, {}).items()
         )
 
     def _report(self, finding: Finding) -> Finding:

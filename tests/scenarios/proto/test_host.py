@@ -9,6 +9,7 @@ import pytest
 from edge.proto.ip import (
     Unreachable,
     build_icmp_echo,
+    build_tcp,
     build_udp,
     decrement_ttl,
     parse_untrusted,
@@ -20,6 +21,7 @@ from scenarios.proto.lan import Lan
 from scenarios.proto.ledger import MAX_PACKET_LIFE, Ledger, Offence
 from scenarios.proto.ping import Ping
 from scenarios.proto.udp_echo import UdpEcho, UdpProbe
+from tests.scenarios.proto.tcp_world import Peer
 
 ALICE, PBX, ROUTER = "100.96.0.12", "10.0.50.60", "100.96.0.1"
 
@@ -254,3 +256,13 @@ def test_errors_are_known_for_the_latest_flows(monkeypatch: pytest.MonkeyPatch) 
     world.alice.add(sender)
     world.alice.poll_packets()
     assert [error_about(port) for port in (1, 2, 3, MAX_REMEMBERED + 1)] == [1, 0, 1, 1]
+
+
+def test_a_host_without_chance_knows_no_tcp() -> None:
+    world = World()
+    with pytest.raises(ValueError, match="alice knows no TCP"):
+        world.alice.add_stream(Peer())
+    syn = build_tcp(world.pbx.packed, world.alice.packed, 50000, 80, sequence=1, flags=2)
+    world.alice.handle_packets([syn], 0.0)
+    assert world.alice.counters["no_such_protocol"] == 1
+    assert world.alice.poll_packets() == []
