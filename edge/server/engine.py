@@ -115,7 +115,7 @@ class Engine:
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
-        at = min(self.pop.device.poll_timeout().at, self._housekeeping_at)
+        at = min(self.pop.device.next_timeout(), self._housekeeping_at)
         return min(at, self._greeting_at) if self._to_greet else at
 
     # -- events --

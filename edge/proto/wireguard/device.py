@@ -274,6 +274,10 @@ class Device:
             return Deadline(-NEVER, "handshakes-waiting")
         return self._agenda.earliest()
 
+    def next_timeout(self) -> float:
+        """As ``poll_timeout``, without its reason: for whoever asks after every packet."""
+        return -NEVER if self._admission else self._agenda.next()
+
     def handle_timeout(self, now: float) -> None:
         """Do all that is due. Calling early is harmless."""
         if self._admission:
