@@ -7,10 +7,19 @@ destinations in them. Everything else dies counted. It is a router hop: TTL goes
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from connectors.proto.side import PacketSide
-from edge.proto.ip import Header, RateLimit, check_addresses, decrement_ttl, parse_untrusted, time_exceeded
+from edge.proto.ip import (
+    Header,
+    RateLimit,
+    check_addresses,
+    decrement_ttl,
+    echo_reply,
+    parse_untrusted,
+    time_exceeded,
+)
 from edge.proto.types import BadPacket, DropReason
 
 ICMP_RATE = 100.0
@@ -18,16 +27,26 @@ ICMP_BURST = 20.0
 
 
 class SiteRouter:
-    """`lan` is the site's side; `routes` its prefixes; `address` the router's own address on the LAN, if it has one."""
+    """`lan` is the site's side; `routes` its prefixes; `address` the router's own address on the LAN, if it has one.
+
+    `addresses` are its own in the virtual network. From the tunnel it answers pings to all of them: so the PoP
+    knows that it is alive.
+    """
 
     def __init__(
-        self, lan: PacketSide, routes: list[IPv4Network | IPv6Network], *, address: bytes | None = None
+        self,
+        lan: PacketSide,
+        routes: list[IPv4Network | IPv6Network],
+        *,
+        address: bytes | None = None,
+        addresses: Sequence[bytes] = (),
     ) -> None:
         self.lan = lan
         self.drops: Counter[DropReason] = Counter()
         self.packets_to_lan = 0
         self.packets_to_tunnel = 0
         self._address = address
+        self._own = frozenset((*addresses, *((address,) if address is not None else ())))
         # (address length, prefix as integer without its host bits, number of host bits)
         self._routes = [
             (
@@ -49,7 +68,10 @@ class SiteRouter:
         accepted = []
         for packet in packets:
             try:
-                header = self._check(packet, now, back_to_lan=False)
+                header = self._parse(packet)
+                if header.destination in self._own:
+                    self._local(packet, header)
+                self._hop(packet, header, now, back_to_lan=False)
                 if not self.serves(header.destination):
                     raise BadPacket(DropReason.NO_ROUTE)
                 accepted.append(packet)
@@ -73,7 +95,8 @@ class SiteRouter:
     def _collect(self, now: float) -> None:
         for packet in self.lan.poll_packets():
             try:
-                header = self._check(packet, now, back_to_lan=True)
+                header = self._parse(packet)
+                self._hop(packet, header, now, back_to_lan=True)
                 if not self.serves(header.source):
                     raise BadPacket(DropReason.SPOOFED_SOURCE)
                 self.packets_to_tunnel += 1
@@ -81,15 +104,25 @@ class SiteRouter:
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
 
-    def _check(self, packet: bytearray, now: float, *, back_to_lan: bool) -> Header:
+    @staticmethod
+    def _parse(packet: bytearray) -> Header:
         header = parse_untrusted(packet)
         del packet[header.total_length :]
         check_addresses(header)
+        return header
+
+    def _local(self, packet: bytearray, header: Header) -> None:
+        """To the router itself."""
+        answer = echo_reply(packet, header)
+        if answer is not None:
+            self._to_tunnel.append(answer)
+        raise BadPacket(DropReason.LOCAL)
+
+    def _hop(self, packet: bytearray, header: Header, now: float, *, back_to_lan: bool) -> None:
         if header.ttl <= 1:
             self._time_exceeded(packet, header, now, back_to_lan=back_to_lan)
             raise BadPacket(DropReason.TTL_EXCEEDED)
         decrement_ttl(packet)
-        return header
 
     def _time_exceeded(self, packet: bytearray, header: Header, now: float, *, back_to_lan: bool) -> None:
         if (
