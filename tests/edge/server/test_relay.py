@@ -16,7 +16,8 @@ from edge.errors import ConfigError, Refused
 from edge.proto.forwarding import Action
 from edge.proto.forwarding.policy import Rule
 from edge.proto.types import DropReason
-from edge.server.relay import GREETINGS, Relay
+from edge.server.engine import GREETINGS
+from edge.server.relay import Relay
 from edge.state import MemoryStore, PeerState
 from edge.state.memory import Cells
 from tests.edge.server.lab import (
