@@ -17,7 +17,7 @@ from edge.config import EdgeConfig
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
-from edge.proto.forwarding import Attachment, Forwarder
+from edge.proto.forwarding import Attachment, Forwarder, Prober, ReplicaChanged
 from edge.proto.types import Address
 from edge.proto.wireguard import (
     Device,
@@ -70,8 +70,9 @@ class Engine:
         self._log = log
         self._started_at = epoch + now
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
-        self.pop = assembly.Pop(Device(identity, rng=rng, clock=self._clock, now=now), config)
+        device = Device(identity, rng=rng, clock=self._clock, now=now)
         self._forwarder = Forwarder()
+        self.pop = assembly.Pop(device, config, self._forwarder, Prober(rng))
         self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self._forward_seconds = Histogram(FORWARD_BOUNDS)
         self._save_failed = False
@@ -96,7 +97,7 @@ class Engine:
         device = self.pop.device
         forwarder = self._forwarder
         forwarder.forward([(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)], now)
-        device.handle_timeout(now)
+        self.pop.handle_timeout(now)
         if now >= self._housekeeping_at or self._to_greet:
             self._periodic(now)
         forwarded = 0
@@ -105,6 +106,7 @@ class Engine:
             device.seal(attachment.link, packets, now)
             forwarded += len(packets)
         self._handle_events(device.poll_events())
+        self._tell(self.pop.poll_changes())
         if forwarded:
             self._forward_seconds.observe(self._timer() - started, forwarded)
         return runs
@@ -115,7 +117,7 @@ class Engine:
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
-        at = min(self.pop.device.next_timeout(), self._housekeeping_at)
+        at = min(self.pop.poll_timeout(), self._housekeeping_at)
         return min(at, self._greeting_at) if self._to_greet else at
 
     # -- events --
@@ -143,6 +145,11 @@ class Engine:
                 )
         if changed:
             self._save(changed.values())
+
+    def _tell(self, changes: list[ReplicaChanged]) -> None:
+        for replica, before, after in changes:
+            tunnel, site = replica.attachment.name, replica.site.name
+            self._log.info("replica", tunnel=tunnel, site=site, state=str(after), before=str(before))
 
     def _save(self, tunnels: Iterable[Tunnel]) -> None:
         try:
@@ -222,6 +229,7 @@ class Engine:
         return Snapshot(
             vnets=tuple(self._vnet_snapshot(name) for name in pop.vnets),
             tunnels=tuple(self._tunnel_snapshot(name, now) for name in pop.attachments),
+            sites=assembly.site_snapshots(pop),
             datagrams_in=pop.device.datagrams_in,
             datagrams_out=pop.device.datagrams_out,
             datagram_drops=dict(pop.device.drops),
@@ -232,13 +240,10 @@ class Engine:
         )
 
     def active(self, site: str) -> str | None:
-        """The tunnel that the packets for a site go to now; None if no tunnel is of that site."""
-        for name, tunnel in self.config.tunnels.items():
-            if tunnel.site == site:
-                attachment = self.pop.attachments[name]
-                prefix = attachment.prefixes[0]
-                active = attachment.vnet.fib.exact(*prefix)
-                return None if active is None else active.name
+        """The tunnel that the packets for a site go to now; None: there is no such site, or no replica is alive."""
+        for vnet in self.pop.vnets.values():
+            if (found := vnet.sites.get(site)) is not None:
+                return None if found.egress is None else found.egress.name
         return None
 
     def _vnet_snapshot(self, name: str) -> VnetSnapshot:
