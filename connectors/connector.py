@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from connectors.endpoint import Endpoint
 from connectors.proto import PacketSide, SiteRouter
+from edge.io.driver import Port
+from edge.io.udp import UdpPort
 from edge.proto.types import Address
 
 
 class Connector(Endpoint):
-    """Routes `routes`, the prefixes of the site, to the hosts of `lan` and back; true addresses both ways."""
+    """Routes `routes`, the prefixes of the site, to the hosts of `lan` and back; true addresses both ways.
+
+    `address` is its own on the LAN, `addresses` in the virtual network: see ``SiteRouter``.
+    """
 
     def __init__(
         self,
@@ -24,12 +29,23 @@ class Connector(Endpoint):
         routes: list[IPv4Network | IPv6Network],
         *,
         address: bytes | None = None,
+        addresses: Sequence[bytes] = (),
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
         bind: Address | None = None,
+        open_port: Callable[[Address], Port] = UdpPort.bind,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.router = SiteRouter(lan, routes, address=address)
+        self.router = SiteRouter(lan, routes, address=address, addresses=addresses)
         super().__init__(
-            name, private_key, pop_public, pop, self.router, psk=psk, keepalive=keepalive, bind=bind, rng=rng
+            name,
+            private_key,
+            pop_public,
+            pop,
+            self.router,
+            psk=psk,
+            keepalive=keepalive,
+            bind=bind,
+            open_port=open_port,
+            rng=rng,
         )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import trio
 
 from connectors.proto import EndpointStatistics, PacketSide, TunnelEnd
-from edge.io.driver import Driver
+from edge.io.driver import Driver, Port
 from edge.io.udp import Read, UdpPort
 from edge.proto.types import Address
 
@@ -25,7 +25,8 @@ class Endpoint:
     """Connects `side` to the PoP at `pop` whose public key is `pop_public`.
 
     `private_key` and `psk` are 32 bytes and never shown. `keepalive` in seconds keeps NAT mappings and the PoP's
-    idea of our address fresh; it also makes the tunnel come up without waiting for traffic.
+    idea of our address fresh; it also makes the tunnel come up without waiting for traffic. `open_port` is called once
+    per run with the address to bind; a lab puts a simulated path there.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Endpoint:
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
         bind: Address | None = None,
+        open_port: Callable[[Address], Port] = UdpPort.bind,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.name = name
@@ -49,9 +51,12 @@ class Endpoint:
         self._psk = psk
         self._keepalive = keepalive
         self._bind = bind or (("::1", 0) if ":" in pop[0] else ("127.0.0.1", 0))
+        self._open_port = open_port
         self._rng = rng
         self._driver: Driver | None = None
         self._end: TunnelEnd | None = None
+        self._scope: trio.CancelScope | None = None
+        self._crashed = False
         self._up = trio.Event()
 
     def __repr__(self) -> str:
@@ -71,22 +76,47 @@ class Endpoint:
     async def wait_up(self) -> None:
         await self._up.wait()
 
+    @property
+    def core(self) -> TunnelEnd | None:
+        """What is driven here, without IO; None before the first run."""
+        return self._end
+
     def wake(self) -> None:
         """Look at `side` again: somebody gave a host behind it something to do."""
         if self._driver is not None:
             self._driver.wake()
 
+    def stop(self, *, graceful: bool) -> None:
+        """End the present run; without grace at once, as if the process had been killed."""
+        if self._driver is not None and self._scope is not None:
+            self._crashed = not graceful
+            self._scope.cancel()
+
+    def pause(self) -> None:
+        """Stand still, as after SIGSTOP."""
+        if self._driver is not None:
+            self._driver.hold()
+
+    def resume(self) -> None:
+        if self._driver is not None:
+            self._driver.release()
+
     def statistics(self) -> EndpointStatistics:
         return NOTHING_YET if self._end is None else self._end.statistics()
 
     async def run(self, *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled; started once the port is bound. The tunnel comes up on its own.
+        """Run until cancelled or stopped; started once the port is bound. The tunnel comes up on its own.
 
-        A stop is graceful: what has arrived is still delivered, and what the hosts have to say to it still leaves.
+        A cancellation is graceful: what has arrived is still delivered, and what the hosts say to it still leaves.
         """
-        port = UdpPort.bind(self._bind)
+        port = self._open_port(self._bind)
         if self._up.is_set():  # an earlier run's
             self._up = trio.Event()
+        self._crashed = False
+        with trio.CancelScope() as self._scope:
+            await self._run(port, task_status)
+
+    async def _run(self, port: Port, task_status: trio.TaskStatus[Endpoint]) -> None:
         try:
             now = trio.current_time()
             end = TunnelEnd(
@@ -108,7 +138,7 @@ class Endpoint:
                 while True:
                     self._turn(end, port, await driver.wait(end.poll_timeout()))
             except trio.Cancelled:
-                for _ in range(DRAIN_TURNS):
+                for _ in range(0 if self._crashed else DRAIN_TURNS):
                     reads = port.receive()
                     self._turn(end, port, reads)
                     if not reads:
@@ -118,7 +148,7 @@ class Endpoint:
             self._driver = None
             port.close()
 
-    def _turn(self, end: TunnelEnd, port: UdpPort, reads: list[Read]) -> None:
+    def _turn(self, end: TunnelEnd, port: Port, reads: list[Read]) -> None:
         end.turn(reads, trio.current_time())
         port.send(end.poll_transmit())
         if end.has_been_up and not self._up.is_set():

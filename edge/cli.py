@@ -163,9 +163,8 @@ def add_client(
 
 @edge.command("add-connector")
 @enrol_options
-@click.option(
-    "--route", "routes", multiple=True, required=True, help="A prefix of the site; may be repeated."
-)
+@click.option("--route", "routes", multiple=True, help="A prefix of the site; may be repeated.")
+@click.option("--replica-of", default="", metavar="SITE", help="One more connector of SITE, for its routes.")
 @click.pass_context
 def add_connector(
     context: click.Context,
@@ -176,7 +175,7 @@ def add_connector(
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Enrol the router of a site called NAME and print its wg-quick file.
+    """Enrol the router of a site called NAME, or a replica of one, and print its wg-quick file.
 
     A route of 0.0.0.0/0 makes it the default route of the network, and peers enrolled from then on full tunnels.
     """

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ import trio
 from rich.console import Console
 
 from edge.cli import ErrorsInWords, edge
-from edge.errors import ConfigError, PoplabError
+from edge.errors import ConfigError, PoplabError, Problem
 from scenarios import report, runner, schema
 from scenarios.fabric import FABRICS, Fabric
 from scenarios.live import LiveScreen, PlainLines, observer
@@ -75,7 +76,7 @@ def run(
     runs: list[RunRecord] = []
     try:
         for script in scripts:
-            where = FABRICS[fabric or script.scenario.fabric[0]]
+            where = FABRICS[fabric or script.scenario.fabrics[0]]
             runs.append(_run_one(script, where, seed, out, console))
             if runs[-1].state is State.INTERRUPTED:
                 break
@@ -118,10 +119,11 @@ def exit_code(runs: list[RunRecord]) -> int:
 
 def _check_all(files: tuple[Path, ...]) -> list[Script]:
     """All files before the first one runs; ConfigError with the mistakes of all."""
-    scripts, problems = [], []
+    scripts: list[Script] = []
+    problems: list[Problem] = []
     for file in files:
         try:
-            scripts.append(runner.check(file))
+            scripts += runner.check(file)
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -134,11 +136,12 @@ def _run_one(
 ) -> RunRecord:
     chosen = script.scenario.seed if seed is None else seed
     repeat = f"poplab run {shlex.quote(script.file)} --seed {chosen}"
-    if fabric.name != script.scenario.fabric[0]:
+    if fabric.name != script.scenario.fabrics[0]:
         repeat += f" --fabric {fabric.name}"
     watcher = observer(console, report=str(out) if out is not None else "")
     try:
-        return trio.run(_until_interrupted, script, fabric, chosen, repeat, watcher)
+        main = partial(_until_interrupted, script, fabric, chosen, repeat, watcher)
+        return fabric.execute(main, seed=chosen)
     finally:
         if isinstance(watcher, LiveScreen):
             watcher.close()

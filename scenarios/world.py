@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from random import Random
+from typing import Any
 
 from edge.config import EdgeConfig, Kind, RuleFile, TunnelConfig, VnetConfig, check, public_key, rule
 from edge.document import Path, Prefix
 from edge.errors import ConfigError
 from edge.proto.forwarding import Action
+from scenarios.links import nat, path_profile
 from scenarios.proto.host import Host
 from scenarios.proto.lan import Lan
 from scenarios.proto.ledger import Ledger
+from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.nat import Nat
 from scenarios.proto.pbx import Pbx
 from scenarios.proto.ping import Ping
+from scenarios.proto.premises import Premises
 from scenarios.proto.softphone import Softphone
 from scenarios.proto.udp_echo import UdpEcho, UdpProbe
 from scenarios.schema import Actor, Connector, Scenario, Script
+from scenarios.schema.topology import Client
 
 SIP_PORT = 5060
 RTP_PORT_BASE = 16384  # where the voice rules of most networks begin
@@ -33,11 +39,19 @@ class End:
     name: str
     vnet: str
     kind: Kind
-    side: Host | Lan
+    premises: Premises
     private_key: bytes = field(repr=False)
     preshared_key: bytes = field(repr=False)
+    path: Callable[[], LinkPair]
+    """A new path to the PoP: with it begins a new underlay."""
+    nat: Callable[[str], Nat | None]
+    """The NAT in front of it with the given public address; None if there is none."""
     routes: tuple[Prefix, ...] = ()
     keepalive: float | None = None
+
+    @property
+    def networks(self) -> list[IPv4Network | IPv6Network]:
+        return [ip_network(str(route)) for route in self.routes]
 
 
 @dataclass(slots=True)
@@ -46,8 +60,8 @@ class Member:
 
     actor: Actor
     host: Host
-    end: str
-    """The tunnel it is behind."""
+    premises: Premises
+    """Which tunnels it is behind."""
     probe: UdpProbe
     ping: Ping
     phone: Softphone | None = None
@@ -55,7 +69,7 @@ class Member:
     echo: UdpEcho | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class World:
     """Everything that a fabric needs, and everything that steps and conditions look at."""
 
@@ -70,58 +84,103 @@ class World:
     def scenario(self) -> Scenario:
         return self.script.scenario
 
+    @cached_property
+    def addresses(self) -> list[str]:
+        """Of all hosts."""
+        return sorted({member.host.address for member in self.members.values()})
+
+    @cached_property
+    def _premises(self) -> dict[str, Premises]:
+        return {end.premises.inside.name: end.premises for end in self.ends}
+
+    def premises(self, name: str) -> Premises:
+        """A site, or a client's device."""
+        return self._premises[name]
+
     def stream(self, name: str) -> Random:
-        """The random numbers of `name`: those of others do not shift when something is added."""
-        return Random(f"{self.seed}/{name}")
+        """The random numbers of `name`."""
+        return stream(self.seed, name)
 
 
-def build(script: Script, *, seed: int | None = None, secret: Callable[[int], bytes] = os.urandom) -> World:
-    """The world of a checked scenario; ConfigError if no PoP would serve it. Keys come from `secret`."""
+def build(script: Script, *, seed: int | None = None, secret: Callable[[int], bytes] | None = None) -> World:
+    """The world of a checked scenario; ConfigError if no PoP would serve it.
+
+    Keys come from `secret`; without it they follow from the seed, so that a run can be repeated to the byte.
+    """
     scenario = script.scenario
     chosen = scenario.seed if seed is None else seed
+    make_key = secret or Random(f"{chosen}/keys").randbytes
     ledger = Ledger()
     hosts = {
-        actor.name: Host(actor.name, str(actor.ip), vnet=actor.vnet, ledger=ledger)
+        actor.name: Host(
+            actor.name,
+            str(actor.ip),
+            vnet=actor.vnet,
+            ledger=ledger,
+            rng=Random(f"{chosen}/{actor.name}/tcp"),
+        )
         for actor in script.cast.actors.values()
     }
-    ends = tuple(_ends(scenario, hosts, secret))
+    ends = tuple(_ends(scenario, hosts, chosen, make_key))
     config = EdgeConfig(
         name=scenario.name,
         listen=("127.0.0.1", 0),
-        private_key=secret(32),
+        private_key=make_key(32),
         vnets={name: _vnet(scenario, name) for name in scenario.vnets},
         tunnels={end.name: _tunnel(scenario, end) for end in ends},
     )
     problems = [
-        script.document.problem(_place(finding.path, scenario), finding.message, finding.fix)
+        script.problem(_place(finding.path, scenario), finding.message, finding.fix)
         for finding in check(config)
     ]
     if problems:
         raise ConfigError(problems)
     world = World(script, chosen, config, ends, {}, ledger)
+    premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
     for actor in script.cast.actors.values():
-        world.members[actor.name] = _member(world, actor, hosts[actor.name])
+        world.members[actor.name] = _member(world, actor, hosts[actor.name], premises[actor.name])
     return world
 
 
-def _ends(scenario: Scenario, hosts: dict[str, Host], secret: Callable[[int], bytes]) -> Iterator[End]:
-    for name, site in scenario.topology.sites.items():
-        lan = Lan(name, [hosts[f"{name}/{short}"] for short in site.hosts])
-        for connector, given in (site.connectors or {name: Connector()}).items():
-            yield End(
-                connector,
-                site.vnet,
-                Kind.CONNECTOR,
-                lan,
-                secret(32),
-                secret(32),
-                site.routes,
-                given.keepalive,
-            )
-    for name, client in scenario.topology.clients.items():
-        yield End(
-            name, client.vnet, Kind.CLIENT, hosts[name], secret(32), secret(32), keepalive=client.keepalive
+def stream(seed: int, name: str) -> Random:
+    """The random numbers of `name`: those of others do not shift when something is added."""
+    return Random(f"{seed}/{name}")
+
+
+def _ends(
+    scenario: Scenario, hosts: dict[str, Host], seed: int, make_key: Callable[[int], bytes]
+) -> Iterator[End]:
+    topology = scenario.topology
+
+    def end(
+        name: str, vnet: str, kind: Kind, premises: Premises, given: Connector | Client, **rest: Any
+    ) -> End:
+        link = given.link or rest.pop("link", None)
+        profile = path_profile(topology.links, link)
+        box = given.nat if isinstance(given, Client) else None
+        return End(
+            name,
+            vnet,
+            kind,
+            premises,
+            make_key(32),
+            make_key(32),
+            path=lambda: LinkPair.of(profile, stream(seed, f"{name}/up"), stream(seed, f"{name}/down")),
+            nat=lambda public: nat(box, public, stream(seed, f"{name}/nat")),
+            keepalive=given.keepalive,
+            **rest,
         )
+
+    for name, site in topology.sites.items():
+        connectors = site.connectors or {name: Connector()}
+        lan = Lan(name, [hosts[f"{name}/{short}"] for short in site.hosts])
+        premises = Premises(lan, list(connectors))
+        for connector, given in connectors.items():
+            yield end(
+                connector, site.vnet, Kind.CONNECTOR, premises, given, routes=site.routes, link=site.link
+            )
+    for name, client in topology.clients.items():
+        yield end(name, client.vnet, Kind.CLIENT, Premises(hosts[name], [name]), client)
 
 
 def _vnet(scenario: Scenario, name: str) -> VnetConfig:
@@ -157,7 +216,7 @@ def _concerns(text: RuleFile, vnet: str, scenario: Scenario) -> bool:
 
 def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
     if end.kind is Kind.CONNECTOR:
-        site = end.side.name
+        site = end.premises.inside.name
         return TunnelConfig(
             name=end.name,
             vnet=end.vnet,
@@ -169,6 +228,7 @@ def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
             tags=scenario.topology.sites[site].tags,
         )
     client = scenario.topology.clients[end.name]
+    assert client.ip is not None, "as after the expansion"
     return TunnelConfig(
         name=end.name,
         vnet=end.vnet,
@@ -198,14 +258,9 @@ def _place(path: Path, scenario: Scenario) -> Path:
             return path
 
 
-def _member(world: World, actor: Actor, host: Host) -> Member:
+def _member(world: World, actor: Actor, host: Host, premises: Premises) -> Member:
     cast = world.script.cast
-    end = next(
-        end.name
-        for end in world.ends
-        if end.side is host or (isinstance(end.side, Lan) and host in end.side.hosts)
-    )
-    member = Member(actor, host, end, UdpProbe(), Ping())
+    member = Member(actor, host, premises, UdpProbe(), Ping())
     if actor.pbx is not None:
         users = {user: _password(world, actor, user) for user in cast.users(actor)}
         member.pbx = Pbx(

@@ -64,11 +64,13 @@ class TunnelEnd:
     def turn(self, reads: Sequence[tuple[memoryview, int, Address]], now: float) -> None:
         """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
         device, side = self.device, self.side
-        for _, packets in device.open(reads, now):
-            for packet in packets:
-                del packet[packet_length(packet) :]  # what the tunnel padded
-            side.handle_packets(packets, now)
-        device.handle_timeout(now)
+        if reads:
+            for _, packets in device.open(reads, now):
+                for packet in packets:
+                    del packet[packet_length(packet) :]  # what the tunnel padded
+                side.handle_packets(packets, now)
+        if device.next_timeout() <= now:
+            device.handle_timeout(now)
         side.handle_timeout(now)
         out = side.poll_packets()
         if out:
@@ -77,13 +79,17 @@ class TunnelEnd:
             if isinstance(event, HandshakeCompleted):
                 self.last_handshake_seconds = event.seconds
 
+    def rekey(self, now: float) -> None:
+        """Start a handshake, at most one per REKEY_TIMEOUT, whatever the age of the present keys."""
+        self.device.initiate(self.tunnel, now)
+
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         """Datagrams for the PoP."""
         return self.device.poll_transmit()
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
-        return min(self.device.poll_timeout().at, self.side.poll_timeout())
+        return min(self.device.next_timeout(), self.side.poll_timeout())
 
     def statistics(self) -> EndpointStatistics:
         tunnel = self.tunnel

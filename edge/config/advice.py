@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from edge.config.names import counted
 from edge.config.types import EdgeConfig, Kind, TunnelConfig
+from edge.document import Prefix
 
 NAMED = 8  # tunnels by name in one sentence
 
@@ -13,38 +14,39 @@ NAMED = 8  # tunnels by name in one sentence
 def advice(before: EdgeConfig, tunnel: TunnelConfig) -> Iterator[str]:
     """What whoever adds `tunnel` to `before` should know."""
     others = [other for other in before.tunnels.values() if other.vnet == tunnel.vnet]
-    yield from _routes_of_others(tunnel, others)
-    yield from _default_route(tunnel, others)
+    routes = {route: other.name for other in others for route in other.routes}
+    new = [route for route in tunnel.routes if route not in routes]  # a replica of a site brings none
+    yield from _routes_of_others(new, others)
+    yield from _default_route(tunnel, new, routes)
     yield from _unknown_words(before, tunnel)
 
 
-def _routes_of_others(tunnel: TunnelConfig, others: list[TunnelConfig]) -> Iterator[str]:
+def _routes_of_others(new: list[Prefix], others: list[TunnelConfig]) -> Iterator[str]:
     """The far ends hold a copy of the routes as they were when they were enrolled."""
-    if tunnel.routes and others:
+    if new and others:
         names = sorted(other.name for other in others)
         named = ", ".join(names[:NAMED])
         if len(names) > NAMED:
             named += f" and {counted(len(names) - NAMED, 'other')}"
         yield (
             f"{named} {'was' if len(names) == 1 else 'were'} enrolled before: add "
-            f"{', '.join(map(str, tunnel.routes))} to AllowedIPs of {'its' if len(names) == 1 else 'their'} [Peer]"
+            f"{', '.join(map(str, new))} to AllowedIPs of {'its' if len(names) == 1 else 'their'} [Peer]"
         )
 
 
-def _default_route(tunnel: TunnelConfig, others: list[TunnelConfig]) -> Iterator[str]:
-    for route in tunnel.routes:
+def _default_route(tunnel: TunnelConfig, new: list[Prefix], routes: dict[Prefix, str]) -> Iterator[str]:
+    for route in new:
         if route.length == 0:
             yield (
                 f"{route} makes {tunnel.name} the default route of vnet {tunnel.vnet}: whatever no other tunnel has "
                 f"goes there, and every peer enrolled from now on gets AllowedIPs = {route}, a full tunnel"
             )
-    for other in others:
-        for route in other.routes:
-            if route.length == 0:
-                yield (
-                    f"{route} of {other.name} is in AllowedIPs: this is a full tunnel, all that {tunnel.name} sends "
-                    "goes into it; for less, write narrower prefixes there"
-                )
+    for route, name in routes.items():
+        if route.length == 0 and route not in tunnel.routes:
+            yield (
+                f"{route} of {name} is in AllowedIPs: this is a full tunnel, all that {tunnel.name} sends "
+                "goes into it; for less, write narrower prefixes there"
+            )
 
 
 def _unknown_words(before: EdgeConfig, tunnel: TunnelConfig) -> Iterator[str]:

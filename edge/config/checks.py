@@ -7,8 +7,10 @@ from collections.abc import Container, Iterable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
+from edge.config.finding import Finding
 from edge.config.keys import public_key
 from edge.config.names import NAME_RULE, is_name, likely_meant
+from edge.config.replicas import check_probe, check_replicas
 from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
 from edge.document import Path, Prefix, address_bytes, address_text, did_you_mean
 from edge.proto.forwarding.policy import Action
@@ -31,14 +33,10 @@ UNROUTABLE = tuple(
                  "::/127", "::ffff:0:0/96", "fe80::/10", "ff00::/8")
 )  # fmt: skip
 
-
-class Finding(NamedTuple):
-    """One mistake; `path` is where in edge.yaml, as in ``("tunnels", "hq", "routes", 0)``."""
-
-    path: Path
-    message: str
-    fix: str = ""
-    other: Path = ()  # the other half of a contradiction
+EMBEDDING = tuple(  # prefixes whose addresses carry an IPv4 address: edge.proto.ip.addresses has each one's reason
+    Prefix.parse(text)
+    for text in ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16")
+)  # fmt: skip
 
 
 def check(config: EdgeConfig, *, command: str = "", unread: Container[str] = ()) -> list[Finding]:
@@ -47,7 +45,7 @@ def check(config: EdgeConfig, *, command: str = "", unread: Container[str] = ())
     `command` is what enrols a peer, as a shell takes it, for those who can; `unread` are tunnels that exist but whose
     files have mistakes of their own: they are not missed.
     """
-    findings = [*_listen(config), *_keys(config)]
+    findings = [*_listen(config), *_keys(config), *check_probe(config)]
     by_vnet: dict[str, list[TunnelConfig]] = {}
     for tunnel in config.tunnels.values():
         by_vnet.setdefault(tunnel.vnet, []).append(tunnel)
@@ -62,6 +60,7 @@ def check(config: EdgeConfig, *, command: str = "", unread: Container[str] = ())
     for name, tunnels in by_vnet.items():
         if name in config.vnets:
             findings += _overlaps(config.vnets[name], tunnels)
+            findings += check_replicas(config.vnets[name], tunnels)
     return findings
 
 
@@ -78,6 +77,8 @@ def _listen(config: EdgeConfig) -> Iterator[Finding]:
                 ("listen", key), f"{address[0]!r} is not an IP address", "listen on one such as 127.0.0.1"
             )
     yield from _families(config)
+    if config.endpoint.endswith(":0"):
+        yield Finding(("endpoint",), "no peer can dial port 0", "the port that peers reach the PoP on")
     if config.endpoint:
         outer, key = address_bytes(config.endpoint.rpartition(":")[0].strip("[]")), "endpoint"
     else:
@@ -167,7 +168,11 @@ def _vnet(vnet: VnetConfig) -> Iterator[Finding]:
             yield Finding((*path, key), f"{pool} is not IPv{version}", f"`{key}` takes IPv{version}")
         elif pool.length > longest:
             yield Finding((*path, key), f"{pool} has no room for clients", f"/{longest} or shorter")
-        elif pool.length == 0 or any(pool.overlaps(bad) for bad in UNROUTABLE):
+        elif (
+            pool.length == 0
+            or any(pool.overlaps(bad) for bad in UNROUTABLE)
+            or any(bad.contains(pool) for bad in EMBEDDING)
+        ):
             yield Finding(
                 (*path, key), f"{pool} holds addresses that are never routed", "take a private prefix"
             )
@@ -272,10 +277,16 @@ def _tunnel(tunnel: TunnelConfig, config: EdgeConfig) -> Iterator[Finding]:
         yield Finding(
             (*path, "endpoint"), f"{tunnel.endpoint[0]!r} is not an IP address", "names are not resolved"
         )
+    elif tunnel.endpoint is not None and not tunnel.endpoint[1]:
+        yield Finding(
+            (*path, "endpoint"), "nothing can be sent to port 0", "the port that the peer listens on"
+        )
     if tunnel.kind is Kind.CLIENT and tunnel.routes:
         yield Finding(
             (*path, "routes"), "a client has addresses, not routes", "write `kind: connector` for a site"
         )
+    if tunnel.kind is Kind.CLIENT and tunnel.preference:
+        yield Finding((*path, "preference"), "a client has no replicas", "leave it out")
     if not tunnel.addresses and not tunnel.routes:
         what = "addresses" if tunnel.kind is Kind.CLIENT else "routes"
         yield Finding(path, f"without {what} no packet can ever pass", f"add `{what}: [...]`")
@@ -321,6 +332,11 @@ def _route_problem(route: Prefix, tunnel: TunnelConfig, vnet: VnetConfig) -> tup
         return f"{route} takes everything that no other route takes", "if meant, add `default_route: true`"
     if any(route.overlaps(bad) for bad in UNROUTABLE):
         return f"{route} holds addresses that are never routed", "route unicast prefixes only"
+    if any(bad.contains(route) for bad in EMBEDDING):
+        return (
+            f"{route} stands for IPv4 addresses, which never pass in that form",
+            "route the IPv4 prefix itself",
+        )
     if route.version == 6 and vnet.mtu < MIN_MTU_V6:
         return (
             f"{route}: the MTU of vnet {vnet.name}, {vnet.mtu}, is too small for IPv6",
@@ -336,13 +352,21 @@ def _route_problem(route: Prefix, tunnel: TunnelConfig, vnet: VnetConfig) -> tup
 
 
 def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding]:
-    """One pass over all prefixes in order: whatever holds a prefix comes before it and is still open."""
+    """One pass over all prefixes in order: whatever holds a prefix comes before it and is still open.
+
+    A prefix that replicas share counts once: whether they may is judged with them.
+    """
     entries = []
+    shared: dict[tuple[str, Prefix], str] = {}
     for tunnel in tunnels:
         for key, prefixes in (("addresses", map(Prefix.of, tunnel.addresses)), ("routes", tunnel.routes)):
             for index, prefix in enumerate(prefixes):
                 if key == "routes" and prefix.length and _route_problem(prefix, tunnel, vnet):
                     continue  # what is wrong on its own is said once
+                if tunnel.kind is Kind.CONNECTOR and tunnel.site and key == "routes":
+                    owner = shared.setdefault((tunnel.site, prefix), tunnel.name)
+                    if owner != tunnel.name:
+                        continue
                 address, length = prefix
                 spare = len(address) * 8 - length
                 first = int.from_bytes(address)
@@ -351,6 +375,7 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
                 )
     entries.sort(key=itemgetter(0, 1, 2))
     holders: list[tuple[int, int, Prefix, str, Path]] = []
+    connectors = {tunnel.name for tunnel in tunnels if tunnel.kind is Kind.CONNECTOR}
     for size, first, _, end, prefix, name, key, index in entries:
         while holders and (holders[-1][0] != size or holders[-1][1] <= first):
             holders.pop()
@@ -365,7 +390,9 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
                 yield Finding(
                     ("tunnels", name, key, index),
                     f"{prefix} in vnet {vnet.name}: {whose}",
-                    "one prefix, one tunnel",
+                    "one prefix, one tunnel; replicas of a site name the same `site`"
+                    if key == "routes" and owner != name and {owner, name} <= connectors
+                    else "one prefix, one tunnel",
                     there,
                 )
             elif not vnet.nested_routes and other.length:

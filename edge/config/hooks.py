@@ -37,7 +37,7 @@ def find_hook(name: str) -> Hook:
         raise
     except AttributeError as error:
         raise BadHook(f"hook {name!r}: {error}", "name a callable of that module") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that exits on import does not end the PoP
         raise BadHook(
             f"hook {name!r}: {type(error).__name__}: {error}", "is it installed, or on PYTHONPATH?"
         ) from error

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import replace
+from os import listdir
 from os.path import lexists
 from pathlib import Path as FilePath
 
 from msgspec import UNSET
 
-from edge.config.checks import Finding, check
-from edge.config.file import EdgeFile, TunnelFile, VnetFile
+from edge.config.checks import check
+from edge.config.file import EdgeFile, ProbeFile, TunnelFile, VnetFile
+from edge.config.finding import Finding
 from edge.config.hooks import BadHook, find_hook
 from edge.config.keys import BadKeyFile, looks_like_key, read_key
 from edge.config.rules import rule
@@ -22,6 +24,7 @@ from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
 from edge.document import Document, Path
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding.policy import Action
+from edge.proto.forwarding.replica import ProbeSettings
 
 CONFIG_NAME = "edge.yaml"
 TUNNELS_FOLDER = "tunnels.d"
@@ -119,8 +122,9 @@ class Reading:
             vnets={name: self._vnet(name, vnet) for name, vnet in edge.vnets.items()},
             tunnels={name: self._tunnel(name, tunnel) for name, tunnel in files.items()},
             metrics=edge.listen.metrics.address if edge.listen.metrics else None,
-            state=self.path.parent / edge.state if edge.state else None,
+            state=self._state(edge.state) if edge.state is not UNSET else None,
             endpoint=str(edge.endpoint) if edge.endpoint else "",
+            probe=_probe(edge.probe),
         )
 
     def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
@@ -156,7 +160,7 @@ class Reading:
 
     def _read_tunnels(self) -> dict[str, TunnelFile]:
         found = {}
-        for path in sorted((self.path.parent / TUNNELS_FOLDER).glob("[!.]*.yaml")):
+        for path in self._tunnel_files():
             try:
                 document = Document.read(path)
                 found[path.stem] = document.decode(TunnelFile)
@@ -165,6 +169,18 @@ class Reading:
                 self.unread.add(path.stem)
                 self.problems += error.problems
         return found
+
+    def _tunnel_files(self) -> list[FilePath]:
+        folder = self.path.parent / TUNNELS_FOLDER
+        try:
+            names = listdir(folder)
+        except FileNotFoundError:
+            return []
+        except OSError as error:  # read as an empty folder, a reload would cut every tunnel off
+            fix = f"a folder that this user can read:  chmod 700 {folder}"
+            self.problems.append(Problem(str(folder), 0, 0, error.strerror or str(error), fix))
+            return []
+        return sorted(folder / name for name in names if name.endswith(".yaml") and not name.startswith("."))
 
     def _key(self, path: Path, name: str) -> bytes | None:
         folder = self.path.parent
@@ -182,6 +198,12 @@ class Reading:
         except BadKeyFile as error:
             self.problem(path, error.message, error.fix)
             return None
+
+    def _state(self, name: str) -> FilePath | None:
+        if not name or "\0" in name:
+            self.problem(("state",), f"{name!r} is not the name of a file", "name one, such as state.db")
+            return None
+        return self.path.parent / name
 
     def _vnet(self, name: str, file: VnetFile) -> VnetConfig:
         path: Path = ("vnets", name)
@@ -228,4 +250,9 @@ class Reading:
             keepalive=None if file.keepalive is UNSET else float(file.keepalive),
             endpoint=None if file.endpoint is UNSET else file.endpoint.address,
             default_route=file.default_route,
+            preference=file.preference,
         )
+
+
+def _probe(file: ProbeFile) -> ProbeSettings:
+    return ProbeSettings(float(file.interval), file.misses, float(file.hold), file.preempt)

@@ -1,6 +1,6 @@
 """Strict documents: YAML text to typed structs, with every mistake named by file, line, column and fix."""
 
-from edge.document.decode import Document, load, schema, written
+from edge.document.decode import Document, Places, convert, load, schema, written
 from edge.document.diagnose import did_you_mean
 from edge.document.parse import MAX_BYTES, MAX_NODES, Path
 from edge.document.scalars import (
@@ -25,6 +25,7 @@ __all__ = [
     "HostPort",
     "IPAddress",
     "Path",
+    "Places",
     "Prefix",
     "Prefixes",
     "PublicKey",
@@ -32,6 +33,7 @@ __all__ = [
     "Words",
     "address_bytes",
     "address_text",
+    "convert",
     "did_you_mean",
     "key_bytes",
     "load",

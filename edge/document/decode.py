@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from itertools import islice
 from pathlib import Path as FilePath
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -54,16 +54,11 @@ class Document:
 
     def decode(self, kind: type[T]) -> T:
         """The document as a `kind`, a msgspec.Struct; ConfigError with all that does not fit."""
-        try:
-            return msgspec.convert(self.data, kind, dec_hook=decode_scalar)
-        except msgspec.ValidationError as error:
-            raise ConfigError(self.diagnose(kind) or [self.problem((), str(error))]) from error
+        return convert(self.data, kind, self)
 
     def diagnose(self, kind: type) -> list[Problem]:
         """Everything in the document that does not fit `kind`."""
-        found = islice(mismatches(self.data, kind, ()), MAX_PROBLEMS)
-        problems = [self.problem(path, message, fix, key=at_key) for path, message, fix, at_key in found]
-        return sorted(problems, key=lambda problem: (problem.line, problem.column))
+        return diagnose(self.data, kind, self)
 
     def problem(self, path: Path, message: str, fix: str = "", *, key: bool = False) -> Problem:
         """A problem with the value at `path` (or its key), placed at it or at what encloses it."""
@@ -81,6 +76,27 @@ class Document:
     @cached_property
     def _positions(self) -> Parsed:
         return parse(self._text, self.file, positions=True)
+
+
+class Places(Protocol):
+    """Where in which file the values of some data were written."""
+
+    def problem(self, path: Path, message: str, fix: str = "", *, key: bool = False) -> Problem: ...
+
+
+def convert(data: Any, kind: type[T], places: Places) -> T:
+    """`data` as a `kind`, a msgspec.Struct; ConfigError with all that does not fit, where `places` has it."""
+    try:
+        return msgspec.convert(data, kind, dec_hook=decode_scalar)
+    except msgspec.ValidationError as error:
+        raise ConfigError(diagnose(data, kind, places) or [places.problem((), str(error))]) from error
+
+
+def diagnose(data: Any, kind: type, places: Places) -> list[Problem]:
+    """Everything in `data` that does not fit `kind`."""
+    found = islice(mismatches(data, kind, ()), MAX_PROBLEMS)
+    problems = [places.problem(path, message, fix, key=at_key) for path, message, fix, at_key in found]
+    return sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
 
 
 def load(source: FilePath | str, kind: type[T], file: str | None = None) -> T:

@@ -193,6 +193,8 @@ def _plain_words(message: str, data: Any) -> tuple[str, str]:
                 f"{data!r}: a leading zero is ambiguous",
                 f"write {data.lstrip('0') or '0'}, or 0o... for octal",
             )
+        if wanted.startswith("int") and isinstance(data, float):
+            return f"{data} is not a whole number", f"write {data:.0f}"
         return f"expected {_names(wanted)}, not {_name(got)}", ""
     return message, ""
 

@@ -14,10 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from struct import Struct
+from typing import TypeAlias
 
 import trio
 
 from edge.errors import Refused
+from edge.io import mmsg
 from edge.proto.types import Address, DropReason
 
 # Linux numbers that the socket module does not name (include/uapi/linux/udp.h, asm-generic/socket.h).
@@ -30,23 +32,38 @@ SO_SNDBUFFORCE = 32
 MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of older kernels
 MAX_SEND = 65000  # an IP packet with headers stays below 65,535
 READ_SIZE = 65536
+MAX_MESSAGES = 64  # of one sendmmsg
+LARGE_READ = 16384  # after one of these
+LARGE_READS = 8  # so many at once: what a turn reads, opens and seals stays in the processor's cache
 
 _pack_segment = Struct("=H").pack
 _unpack_segment = Struct("=i").unpack_from
 _ANCILLARY = socket.CMSG_SPACE(4)
 
-Read = tuple[memoryview, int, Address]
+Read = mmsg.Read
 """One read: bytes, segment size (the last datagram may be shorter), source. Valid until the next ``receive``."""
+
+Batch: TypeAlias = tuple[Address, Sequence[bytes]]
+"""Datagrams to one destination."""
 
 
 class UdpPort:
-    """A bound UDP socket. `reads` is how many reads one ``receive`` brings at most (64 KiB of memory each)."""
+    """A bound UDP socket. `reads` is how many reads one ``receive`` brings at most (64 KiB of memory each).
+
+    While the kernel merges much into a read, it brings fewer.
+    """
 
     def __init__(self, sock: socket.socket, *, reads: int = 2, gro: bool = True, gso: bool = True) -> None:
         sock.setblocking(False)
         self._sock = sock
         self._buffers = [bytearray(READ_SIZE) for _ in range(reads)]
         self._views = [memoryview(b) for b in self._buffers]
+        self._receiver: mmsg.Receiver | None = None
+        self._sender: mmsg.Sender | None = None
+        if mmsg.available():
+            self._receiver = mmsg.Receiver(sock, self._buffers)
+            self._sender = mmsg.Sender(sock, MAX_MESSAGES)
+        self._limit = reads
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
         self.gso = gso
@@ -84,9 +101,18 @@ class UdpPort:
 
     def receive(self) -> list[Read]:
         """What is there now, up to `reads` reads; empty if nothing is. Never waits."""
+        if self._receiver is not None:
+            reads = self._receiver.receive(self._limit)
+        else:
+            reads = self._receive_each(self._limit)
+        large = reads and len(reads[-1][0]) > LARGE_READ
+        self._limit = min(LARGE_READS, len(self._buffers)) if large else len(self._buffers)
+        return reads
+
+    def _receive_each(self, limit: int) -> list[Read]:
         reads: list[Read] = []
         receive = self._sock.recvmsg_into
-        for buffer, view in zip(self._buffers, self._views, strict=True):
+        for buffer, view in zip(self._buffers[:limit], self._views, strict=False):
             try:
                 size, ancillary, _, source = receive([buffer], _ANCILLARY)
             except BlockingIOError:
@@ -99,17 +125,33 @@ class UdpPort:
             reads.append((view[:size], segment, source if len(source) == 2 else source[:2]))
         return reads
 
-    def send(self, batches: Sequence[tuple[Address, Sequence[bytes]]]) -> None:
+    def send(self, batches: Sequence[Batch]) -> None:
         """Send datagrams grouped by destination. Never waits: what cannot be sent now is a counted loss."""
-        sendto = self._sock.sendto
-        for address, datagrams in batches:
-            if len(datagrams) == 1:
-                try:
-                    sendto(datagrams[0], address)
-                except OSError as error:
-                    self._drop(error, 1)
-            else:
-                self._send_many(address, datagrams)
+        single: list[Batch] = []  # batches of one datagram that follow each other
+        for batch in batches:
+            if len(batch[1]) == 1:
+                single.append(batch)
+                continue
+            self._send_single(single)
+            single = []
+            self._send_many(*batch)
+        self._send_single(single)
+
+    def _send_single(self, batches: Sequence[Batch]) -> None:
+        position = 0
+        if self._sender is not None:
+            while position < len(batches) - 1:
+                sent = self._sender.send(batches[position : position + MAX_MESSAGES])
+                if sent > 0:
+                    position += sent
+                else:
+                    self._drop(-sent, 1)
+                    position += 1
+        for address, (datagram,) in batches[position:]:
+            try:
+                self._sock.sendto(datagram, address)
+            except OSError as error:
+                self._drop(error.errno, 1)
 
     def _send_many(self, address: Address, datagrams: Sequence[bytes]) -> None:
         for size, group in groupby(datagrams, len):
@@ -126,15 +168,15 @@ class UdpPort:
                 self._sock.sendmsg(run, [(SOL_UDP, UDP_SEGMENT, _pack_segment(size))], 0, address)
         except OSError as error:
             if len(run) == 1 or error.errno in (errno.EAGAIN, errno.ENOBUFS):
-                self._drop(error, len(run))
+                self._drop(error.errno, len(run))
                 return
             if error.errno in (errno.EIO, errno.ENOPROTOOPT):
                 self.gso = False  # this interface or kernel cannot segment
             for datagram in run:  # else the run was refused as a whole, e.g. larger than the path MTU
                 self._send_run(address, [datagram], size)
 
-    def _drop(self, error: OSError, datagrams: int) -> None:
-        full = error.errno in (errno.EAGAIN, errno.ENOBUFS)
+    def _drop(self, error: int | None, datagrams: int) -> None:
+        full = error in (errno.EAGAIN, errno.ENOBUFS)
         self.drops[DropReason.QUEUE_FULL if full else DropReason.OTHER] += datagrams
 
 

@@ -17,7 +17,7 @@ from edge.config import EdgeConfig
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
-from edge.proto.forwarding import Attachment, Forwarder, Policy
+from edge.proto.forwarding import Attachment, Forwarder, Policy, Prober, ReplicaChanged
 from edge.proto.forwarding.policy import DEFAULT_RULE
 from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import (
@@ -75,8 +75,9 @@ class Engine:
         self._log = log
         self._started_at = epoch + now
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
-        self.pop = assembly.Pop(Device(identity, rng=rng, clock=self._clock, now=now), config)
+        device = Device(identity, rng=rng, clock=self._clock, now=now)
         self._forwarder = Forwarder()
+        self.pop = assembly.Pop(device, config, self._forwarder, Prober(rng))
         self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self._forward_seconds = Histogram(FORWARD_BOUNDS)
         self._save_failed = False
@@ -105,7 +106,7 @@ class Engine:
         device = self.pop.device
         forwarder = self._forwarder
         forwarder.forward([(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)], now)
-        device.handle_timeout(now)
+        self.pop.handle_timeout(now)
         if now >= self._housekeeping_at or self._to_greet:
             self._periodic(now)
         forwarded = 0
@@ -114,6 +115,7 @@ class Engine:
             device.seal(attachment.link, packets, now)
             forwarded += len(packets)
         self._handle_events(device.poll_events(), now)
+        self._tell(self.pop.poll_changes())
         if forwarded:
             self._forward_seconds.observe(self._timer() - started, forwarded)
         return runs
@@ -124,7 +126,7 @@ class Engine:
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
-        at = min(self.pop.device.poll_timeout().at, self._housekeeping_at)
+        at = min(self.pop.poll_timeout(), self._housekeeping_at)
         return min(at, self._greeting_at) if self._to_greet else at
 
     # -- events --
@@ -189,10 +191,19 @@ class Engine:
             )
             self._strangers, self._strangers_at = strangers, now + STRANGERS_PACE
 
+    def _tell(self, changes: list[ReplicaChanged]) -> None:
+        for replica, before, after in changes:
+            tunnel, site = replica.attachment.name, replica.site.name
+            self._log.info("replica", tunnel=tunnel, site=site, state=str(after), before=str(before))
+
     def _save(self, tunnels: Iterable[Tunnel]) -> None:
         try:
             self._store.save(
-                [PeerState(t.remote.public, t.endpoint, t.timestamp or None) for t in tunnels],
+                [
+                    # An endpoint that nobody answered from is a line of the configuration, which may be corrected.
+                    PeerState(t.remote.public, t.endpoint if t.was_heard else None, t.timestamp or None)
+                    for t in tunnels
+                ],
                 clock=self._clock.greatest or None,
             )
         except PoplabError as error:
@@ -243,12 +254,16 @@ class Engine:
             t.public_key for t in config.tunnels.values()
         }
         fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
+        for public in gone:
+            self._moved.pop(public, None)
+            self._up_until.pop(public, None)
         self.config = config
         self.generation += 1
-        for key in gone:
-            self._up_until.pop(key, None)
+        device = self.pop.device
         for tunnel in fresh:
-            self.pop.device.initiate(self.pop.device.tunnels[tunnel.public_key], now)
+            device.initiate(device.tunnels[tunnel.public_key], now)
+        for link in device.tunnels.values():
+            device.keep_alive(link, now)
         try:
             self._store.forget(gone)
         except PoplabError as error:
@@ -261,6 +276,7 @@ class Engine:
         return Snapshot(
             vnets=tuple(self._vnet_snapshot(name) for name in pop.vnets),
             tunnels=tuple(self._tunnel_snapshot(name, now) for name in pop.attachments),
+            sites=assembly.site_snapshots(pop),
             datagrams_in=pop.device.datagrams_in,
             datagrams_out=pop.device.datagrams_out,
             datagram_drops=dict(pop.device.drops),
@@ -269,6 +285,13 @@ class Engine:
             started_at=self._started_at,
             generation=self.generation,
         )
+
+    def active(self, site: str) -> str | None:
+        """The tunnel that the packets for a site go to now; None: there is no such site, or no replica is alive."""
+        for vnet in self.pop.vnets.values():
+            if (found := vnet.sites.get(site)) is not None:
+                return None if found.egress is None else found.egress.name
+        return None
 
     def _vnet_snapshot(self, name: str) -> VnetSnapshot:
         vnet = self.pop.vnets[name]

@@ -34,13 +34,15 @@ log: FilteringBoundLogger = structlog.get_logger("poplab")
 
 def serve(path: Path, *, verbose: bool = False) -> None:
     """Run the PoP of `path` until SIGTERM or Ctrl-C. PoplabError, with nothing started, if it cannot be run."""
-    configure_log(verbose=verbose)
-    # Who sees our lock may have us reload before there is anybody to hear it: that waits, and does not kill.
+    # A reload that is asked for during the start, as by who sees our lock already, is done after it; by default the
+    # signal would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    configure_log(verbose=verbose)
     config = configuration.load(path)
     store: SqliteStore | MemoryStore = SqliteStore(config.state) if config.state else MemoryStore()
     try:
-        relay = Relay(config, store, log=log, linger=LINGER)
+        # Bound once: the lazy logger would assemble itself anew for every line, even for those that are not written.
+        relay = Relay(config, store, log=log.bind(), linger=LINGER)
         try:
             trio.run(_run, relay, path, store.tell if isinstance(store, SqliteStore) else _tell_nobody)
         except* PoplabError as group:

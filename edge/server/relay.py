@@ -53,6 +53,9 @@ class Relay:
         self._linger = linger
         self._engine: Engine | None = None
         self._driver: Driver | None = None
+        self._scope: trio.CancelScope | None = None
+        self._crashed = False
+        self._running = False
         self._started_at = time.time()
         self._reloads_ok = self._reloads_failed = 0
 
@@ -67,12 +70,28 @@ class Relay:
         return self._driver.port.address
 
     @property
+    def running(self) -> bool:
+        return self._running
+
+    @property
     def config(self) -> EdgeConfig:
         return self._config if self._engine is None else self._engine.config
 
     async def run(self, *, task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED) -> None:
-        """Serve until cancelled; started with the bound address. On the way out what has arrived is still forwarded."""
+        """Serve until cancelled or stopped; started with the bound address.
+
+        On the way out what has arrived is still forwarded.
+        """
         port = UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
+        self._crashed = False
+        self._running = True
+        try:
+            with trio.CancelScope() as self._scope:
+                await self._serve(port, task_status)
+        finally:
+            self._running = False
+
+    async def _serve(self, port: UdpPort, task_status: trio.TaskStatus[Address]) -> None:
         try:
             now = trio.current_time()
             engine = self._engine = Engine(
@@ -90,8 +109,9 @@ class Relay:
                 while True:
                     self._turn(engine, port, await driver.wait(engine.poll_timeout()))
             finally:
-                self._drain(engine, port)
-                engine.save()
+                if not self._crashed:
+                    self._drain(engine, port)
+                    engine.save()
         finally:
             port.close()
 
@@ -108,6 +128,21 @@ class Relay:
         engine.turn(reads, trio.current_time())
         port.send(engine.poll_transmit())
 
+    def stop(self, *, graceful: bool) -> None:
+        """End the present run; without grace at once, as if the process had been killed: nothing more is saved."""
+        if self._scope is not None:
+            self._crashed = not graceful
+            self._scope.cancel()
+
+    def pause(self) -> None:
+        """Stand still, as after SIGSTOP."""
+        if self._driver is not None:
+            self._driver.hold()
+
+    def resume(self) -> None:
+        if self._driver is not None:
+            self._driver.release()
+
     def reload(self, config: EdgeConfig) -> None:
         """As ``Engine.reload``; refusals are counted."""
         assert self._engine is not None and self._driver is not None
@@ -118,6 +153,10 @@ class Relay:
             raise
         self._reloads_ok += 1
         self._driver.wake()
+
+    def active(self, site: str) -> str | None:
+        """As ``Engine.active``."""
+        return None if self._engine is None else self._engine.active(site)
 
     def count_failed_reload(self) -> None:
         """A file that could not even be read or parsed."""

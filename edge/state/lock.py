@@ -47,7 +47,11 @@ class Lock:
                 f"{path}: in use by another PoP (process {process})\n"
                 "    fix: stop it, or give this PoP its own `state` file"
             ) from error
-        self._write(b"")
+        try:
+            self._write(b"")
+        except OSError as error:
+            self.close()
+            raise unusable(path, error.strerror or str(error)) from error
 
     def tell(self, word: Word) -> None:
         """Leave `word` for whoever had us reload. A full disk costs the word, nothing else."""
@@ -85,6 +89,20 @@ def not_writable(path: Path, why: str) -> Refused:
     return Refused(
         f"{path}: the state is not writable for this user (uid {user}): {why}\n"
         f"    fix: run as the user that owns it, or `chown {user} {path.parent} {path}*`"
+    )
+
+
+def unusable(path: Path, why: str) -> Refused:
+    """For errors that say nothing about what is kept: permissions are at fault if they can be, else the disk."""
+    files = [Path(f"{path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
+    wanted = [
+        (path.parent, os.W_OK | os.X_OK),
+        *((file, os.R_OK | os.W_OK) for file in files if file.exists()),
+    ]
+    if not all(os.access(file, mode, effective_ids=True) for file, mode in wanted):
+        return not_writable(path, why)
+    return Refused(
+        f"{path}: the state cannot be kept: {why}\n    fix: make room on its disk, writable for this user, or move it"
     )
 
 

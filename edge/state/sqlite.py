@@ -11,17 +11,20 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from edge.errors import Refused
-from edge.state.lock import DENIED, Lock, Word, not_writable
+from edge.state.lock import DENIED, Lock, Word, not_writable, unusable
 from edge.state.store import NO_CLOCK, PeerState, later_clock, merged
 
 APPLICATION = 0x706F706C  # "popl": says whose file it is
 VERSION = 1
 
+# A commit writes two pages whole: small ones, since what changed is one row in each.
 SCHEMA = f"""
+    PRAGMA page_size = 1024;
     PRAGMA application_id = {APPLICATION};
     PRAGMA user_version = {VERSION};
     CREATE TABLE header (id INTEGER PRIMARY KEY CHECK (id = 1), clock BLOB NOT NULL, peers INTEGER NOT NULL,
@@ -30,10 +33,17 @@ SCHEMA = f"""
                        digest INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-NO_ACCESS = ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")
-"""Errors of the file's permissions, not of what is in it."""
-
 UPSERT = "INSERT OR REPLACE INTO peer (public_key, host, port, timestamp, digest) VALUES (?, ?, ?, ?, ?)"
+UNREACHABLE = {  # the disk's fault, or that of permissions: nothing is known to be wrong with what is kept
+    sqlite3.SQLITE_AUTH,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_BUSY,
+}
+
 UPDATE_HEADER = "UPDATE header SET clock = ?, peers = ?, digest = ? WHERE id = 1"
 
 
@@ -59,18 +69,16 @@ class SqliteStore:
             raise not_writable(self._path, os.strerror(errno.EACCES))
         try:
             self._connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=16)
-            self._check_format(self._connection)
-            # The lock file already keeps others out; this one spares SQLite the shared memory file.
+            # The lock file already keeps others out; this one spares SQLite the shared memory file, for which a
+            # full disk has no room. Only said before the first look does it help there.
             self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._check_format(self._connection)
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._read(self._connection)
-        except sqlite3.Error as error:
-            name = getattr(error, "sqlite_errorname", "")
-            if name.startswith(NO_ACCESS):
-                raise not_writable(self._path, str(error)) from error
-            raise _damaged(self._path, str(error)) from error
-        except (ValueError, OverflowError) as error:
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:  # damage changes types, too
+            if isinstance(error, sqlite3.Error) and _primary_code(error) in UNREACHABLE:
+                raise unusable(self._path, str(error)) from error
             raise _damaged(self._path, str(error)) from error
 
     def _check_format(self, connection: sqlite3.Connection) -> None:
@@ -202,9 +210,15 @@ def _create(path: Path) -> None:
             connection.close()
         os.replace(fresh, path)
     except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in DENIED:
             raise not_writable(path, error.strerror or "") from error
-        raise Refused(f"{path}: the state cannot be created: {error}") from error
+        raise unusable(path, str(error)) from error
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _damaged(path: Path, why: str) -> Refused:

@@ -1,6 +1,22 @@
 """Does the run fulfil what its file expects, and what must hold in every run?"""
 
 from scenarios.checks.expression import Expression, ExpressionError, Outcome, parse
+from scenarios.checks.metrics import Declared, Kind, Metrics
+from scenarios.checks.threshold import Threshold, Verdict
 from scenarios.checks.values import Plain, Ratio, Seconds, show
 
-__all__ = ["Expression", "ExpressionError", "Outcome", "Plain", "Ratio", "Seconds", "parse", "show"]
+__all__ = [
+    "Declared",
+    "Expression",
+    "ExpressionError",
+    "Kind",
+    "Metrics",
+    "Outcome",
+    "Plain",
+    "Ratio",
+    "Seconds",
+    "Threshold",
+    "Verdict",
+    "parse",
+    "show",
+]

@@ -23,7 +23,9 @@ MAX_LENGTH = 500
 
 MAX_DEPTH = 40
 
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "%": 0.01}
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "%": 0.01}
+"""What a number with that unit is multiplied by: times become seconds, per cents become parts of one."""
+
 _TOKENS = re.compile(
     r"""(?P<string>"[^"]*"|'[^']*')|(?<![\w.])(?P<number>\d+(?:\.\d+)?)(?P<unit>(?:us|ms|s|m|h)(?!\w)|%)"""
 )
@@ -78,6 +80,18 @@ class Expression:
             raise ExpressionError(f"cannot compute {self.text!r}: {error}") from None
         return Outcome(holds, tuple(evaluation.saw.items()))
 
+    def compute(self, names: Mapping[str, Plain]) -> Plain:
+        """The value of the expression; none while a name that it needs has none yet. Raises ExpressionError."""
+        evaluation = _Evaluation(names)
+        try:
+            return evaluation.value(self.tree)
+        except ExpressionError:
+            if None in evaluation.saw.values():
+                return None
+            raise
+        except (ArithmeticError, RecursionError) as error:
+            raise ExpressionError(f"cannot compute {self.text!r}: {error}") from None
+
 
 def parse(text: str) -> Expression:
     """Read `text`; raises ExpressionError for whatever is not in the language."""
@@ -104,7 +118,7 @@ def parse(text: str) -> Expression:
 def _plain_number(match: re.Match[str]) -> str:
     if match["string"] is not None:
         return match["string"]
-    return f"{float(match['number']) * _UNITS[match['unit']]!r} "  # "1%and" is two words
+    return f"{float(match['number']) * UNITS[match['unit']]!r} "  # "1%and" is two words
 
 
 def _check(node: ast.AST, paths: list[tuple[str, ...]], depth: int) -> None:

@@ -1,16 +1,24 @@
-"""What a fabric is: it brings a world up and says what time it is there."""
+"""What a fabric is: it brings a world up, says what time it is there, and does to it what a scenario wants done."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edge.metrics import Snapshot
+from scenarios.proto.host import Host
+from scenarios.proto.link_pair import LinkPair
 from scenarios.world import World
+
+T = TypeVar("T")
+
+EDGE = "edge"
+"""The PoP among the machines that faults name."""
 
 
 class Network(Protocol):
-    """A world that is up."""
+    """A world that is up. `machine` is a tunnel's name or EDGE; times are seconds of this world."""
 
     @property
     def address(self) -> str:
@@ -19,23 +27,67 @@ class Network(Protocol):
     def now(self) -> float:
         """The time of this world, in seconds."""
 
-    def wake(self, end: str) -> None:
-        """Somebody gave a host behind the tunnel `end` something to do."""
+    def wake(self, host: Host) -> None:
+        """Somebody gave `host` something to do."""
+
+    def attention(self) -> None:
+        """A task has been woken by what a host said: let it run before anything else happens."""
 
     def snapshot(self) -> Snapshot:
         """What the PoP has counted."""
 
     def up(self) -> dict[str, bool]:
-        """Which tunnels have had a handshake."""
+        """Which tunnels have had a handshake since their process started."""
 
     def handshake_seconds(self) -> dict[str, float]:
         """How long the last handshake of each tunnel took, as the far end saw it."""
 
+    def active(self, site: str) -> str | None:
+        """The connector that the PoP sends the traffic of a site to; None if there is none."""
+
+    @property
+    def events(self) -> int:
+        """What has happened so far; 0 in real time, where nobody counts."""
+
     async def wait_up(self) -> None:
         """Until every tunnel is up."""
 
+    def every(self, seconds: float, look: Callable[[], None]) -> None:
+        """Call `look` again and again in the time of this world."""
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Call `look` a few times per second of the watcher's own time."""
+
     async def drain(self) -> None:
         """Until what is on its way has arrived; then nothing new is sent."""
+
+    # -- faults
+
+    def kill(self, machine: str, *, graceful: bool) -> None:
+        """Its process is gone at once; `graceful`: it may do first what a stop on request does."""
+
+    def restart(self, machine: str) -> None:
+        """A new process; harmless if it runs."""
+
+    def pause(self, machine: str) -> None:
+        """It stands still as after SIGSTOP; datagrams and deadlines wait."""
+
+    def resume(self, machine: str) -> None: ...
+
+    def path(self, tunnel: str) -> LinkPair:
+        """Between the far end and the PoP: to be cut, degraded, healed."""
+
+    def roam(self, tunnel: str) -> None:
+        """The far end gets another outer address, as a phone that leaves the Wi-Fi."""
+
+    def rebind(self, tunnel: str) -> None:
+        """The NAT in front of the far end forgets its mappings, as after a reboot."""
+
+    def rekey(self, tunnel: str) -> None:
+        """The far end starts a handshake now."""
+
+    def zombie(self, tunnel: str, *, on: bool) -> None:
+        """A connector whose tunnel is alive, but which forwards nothing."""
 
 
 class Fabric(Protocol):
@@ -43,6 +95,13 @@ class Fabric(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def virtual(self) -> bool:
+        """Whether its time is not the real one."""
+
+    def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
+        """``trio.run`` with the clock and the scheduler that this fabric needs."""
 
     def bring_up(self, world: World) -> AbstractAsyncContextManager[Network]:
         """The world is up inside the block, and gone after it. FabricUnavailable if this machine cannot."""

@@ -3,44 +3,124 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from ipaddress import ip_network
+from dataclasses import replace
+from typing import TypeVar
 
 import trio
 
 from connectors.client import Client
 from connectors.connector import Connector
 from edge.config import Kind, public_key
+from edge.document import HostPort
 from edge.errors import FabricUnavailable
 from edge.metrics import Snapshot
 from edge.proto.types import Address
 from edge.server.relay import Relay
-from edge.state import MemoryStore
-from scenarios.proto.lan import Lan
+from edge.state import MemoryStore, StateStore
+from scenarios.fabric.base import EDGE
+from scenarios.fabric.linked_port import LinkedPort
+from scenarios.proto.host import Host
+from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.premises import Premises
 from scenarios.world import End, World
+
+T = TypeVar("T")
+
+PUBLIC = "198.51.100.1"
+"""What a NAT takes its address to be; its ports are real."""
+
+ORPHANS = 0.05
+"""Seconds between two looks at hosts whose tunnel is dead."""
 
 DRAIN = 0.1
 """Seconds: on loopback what is on its way arrives within a millisecond, even on a busy machine."""
 
 
+WATCH = 0.25
+"""Seconds between two looks of a watcher."""
+
+
 class LoopbackNetwork:
     """The PoP and its tunnels, while they run."""
 
-    def __init__(self, relay: Relay, ends: dict[str, Client | Connector]) -> None:
+    events = 0
+
+    def __init__(
+        self, world: World, relay: Relay, store: StateStore, servers: trio.Nursery, nursery: trio.Nursery
+    ) -> None:
+        self._world = world
         self._relay = relay
-        self._ends = ends
-        host, port = relay.address
-        self.address = f"{host}:{port}"
+        self._store = store
+        self._servers = servers
+        self._nursery = nursery
+        self._pop = relay.address
+        self._last = relay.snapshot()
+        self._paths: dict[str, LinkedPort] = {}
+        self._ends: dict[str, Client | Connector] = {}
+        self._premises = {end.name: end.premises for end in world.ends}
+        self.address = str(HostPort(self._pop))
+
+    async def start(self) -> None:
+        """Bring up every far end."""
+        public = public_key(self._world.config.private_key)
+        for end in self._world.ends:
+            self._paths[end.name] = port = LinkedPort(end.path(), nat=end.nat(PUBLIC))
+            self._ends[end.name] = _endpoint(end, public, self._pop, port)
+            end.premises.on_waiting = lambda port: self._ends[port.name].wake()
+        for name in self._ends:
+            await self._nursery.start(self._run_end, name)
+
+    async def _run_end(
+        self, name: str, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        premises = self._premises[name]
+        port = premises.ports[name]
+        port.running = True
+        premises.elect(trio.current_time())
+        try:
+            await self._ends[name].run(task_status=task_status)
+        finally:
+            port.running = False
+            premises.elect(trio.current_time())
+        if premises.gateway is None:  # the hosts go on; what they send is lost
+            self._nursery.start_soon(self._run_orphans, premises)
+
+    async def _run_orphans(self, premises: Premises) -> None:
+        while premises.gateway is None:
+            premises.run(trio.current_time())
+            due = premises.inside.poll_timeout() - trio.current_time()
+            await trio.sleep(min(max(due, 0.001), ORPHANS))
 
     def now(self) -> float:
         return trio.current_time()
 
-    def wake(self, end: str) -> None:
-        self._ends[end].wake()
+    def wake(self, host: Host) -> None:
+        premises = self._world.members[host.name].premises
+        premises.touch(host)
+        if premises.gateway is not None:
+            self._ends[premises.gateway.name].wake()
+
+    def attention(self) -> None:
+        """trio runs whoever was woken."""
+
+    def every(self, seconds: float, look: Callable[[], None]) -> None:
+        async def again() -> None:
+            while True:
+                await trio.sleep(seconds)
+                look()
+
+        self._nursery.start_soon(again)
+
+    def watch(self, look: Callable[[], None]) -> None:
+        self.every(WATCH, look)
 
     def snapshot(self) -> Snapshot:
-        return self._relay.snapshot()
+        present = self._relay.snapshot()
+        if present.vnets:  # else a new process that has not begun yet
+            self._last = present
+        return self._last
 
     def up(self) -> dict[str, bool]:
         return {name: end.up for name, end in self._ends.items()}
@@ -49,6 +129,9 @@ class LoopbackNetwork:
         seconds = {name: end.statistics().last_handshake_seconds for name, end in self._ends.items()}
         return {name: value for name, value in seconds.items() if value is not None}
 
+    def active(self, site: str) -> str | None:
+        return self._relay.active(site)
+
     async def wait_up(self) -> None:
         for end in self._ends.values():
             await end.wait_up()
@@ -56,28 +139,68 @@ class LoopbackNetwork:
     async def drain(self) -> None:
         await trio.sleep(DRAIN)
 
+    # -- faults
+
+    def kill(self, machine: str, *, graceful: bool) -> None:
+        (self._relay if machine == EDGE else self._ends[machine]).stop(graceful=graceful)
+
+    def restart(self, machine: str) -> None:
+        if machine == EDGE:
+            if not self._relay.running:
+                config = replace(self._world.config, listen=self._pop)
+                self._relay = Relay(config, self._store, rng=os.urandom)
+                self._servers.start_soon(self._relay.run)
+        elif not self._premises[machine].ports[machine].running:
+            self._nursery.start_soon(self._run_end, machine)
+
+    def pause(self, machine: str) -> None:
+        (self._relay if machine == EDGE else self._ends[machine]).pause()
+
+    def resume(self, machine: str) -> None:
+        (self._relay if machine == EDGE else self._ends[machine]).resume()
+
+    def path(self, tunnel: str) -> LinkPair:
+        return self._paths[tunnel].links
+
+    def roam(self, tunnel: str) -> None:
+        self._paths[tunnel].rebind()
+
+    def rebind(self, tunnel: str) -> None:
+        self._paths[tunnel].rebind()
+
+    def rekey(self, tunnel: str) -> None:
+        end = self._ends[tunnel]
+        if end.core is not None:
+            end.core.rekey(trio.current_time())
+            end.wake()
+
+    def zombie(self, tunnel: str, *, on: bool) -> None:
+        self._premises[tunnel].ports[tunnel].zombie = on
+
 
 class Loopback:
     """The fabric that needs nothing but Python."""
 
     name = "loopback"
+    virtual = False
+
+    def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
+        return trio.run(main)
 
     @asynccontextmanager
     async def bring_up(self, world: World) -> AsyncIterator[LoopbackNetwork]:
         store = MemoryStore()
         relay = Relay(world.config, store, rng=os.urandom)
-        pop_public = public_key(world.config.private_key)
         try:
             async with trio.open_nursery() as servers:
                 try:
-                    pop = await servers.start(relay.run)
+                    await servers.start(relay.run)
                 except OSError as error:
                     raise FabricUnavailable(f"no UDP socket on 127.0.0.1: {error.strerror}") from error
                 async with trio.open_nursery() as nursery:
-                    ends = {end.name: _endpoint(end, pop_public, pop) for end in world.ends}
-                    for endpoint in ends.values():
-                        await nursery.start(endpoint.run)
-                    yield LoopbackNetwork(relay, ends)
+                    network = LoopbackNetwork(world, relay, store, servers, nursery)
+                    await network.start()
+                    yield network
                     # The far ends first: what they have sent is then still forwarded and counted.
                     nursery.cancel_scope.cancel()
                 servers.cancel_scope.cancel()
@@ -85,26 +208,27 @@ class Loopback:
             store.close()
 
 
-def _endpoint(end: End, pop_public: bytes, pop: Address) -> Client | Connector:
+def _endpoint(end: End, pop_public: bytes, pop: Address, path: LinkedPort) -> Client | Connector:
+    port = end.premises.ports[end.name]
     if end.kind is Kind.CLIENT:
         return Client(
             end.name,
             end.private_key,
             pop_public,
             pop,
-            end.side,
+            port,
             psk=end.preshared_key,
             keepalive=end.keepalive,
+            open_port=path.bind,
         )
-    assert isinstance(end.side, Lan)
-    routes = [ip_network(str(route)) for route in end.routes]
     return Connector(
         end.name,
         end.private_key,
         pop_public,
         pop,
-        end.side,
-        routes,
+        port,
+        end.networks,
         psk=end.preshared_key,
         keepalive=end.keepalive,
+        open_port=path.bind,
     )

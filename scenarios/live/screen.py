@@ -184,9 +184,9 @@ def _name(step: StepRecord, width: int) -> Text:
 def _seen(run: RunRecord, step: StepRecord) -> Text:
     if step.state is State.RUNNING:
         text = Text(step.waiting, FAINT)
-        if run.traffic and not step.background:
-            text.append(f"   {sparkline(run.traffic, SPARKS)}", ACCENT)
-            text.append(f" {run.traffic[-1]:,.0f} packets/s", FAINT)
+        if run.samples and not step.background:
+            text.append(f"   {sparkline([s.packets_per_second for s in run.samples], SPARKS)}", ACCENT)
+            text.append(f" {run.samples[-1].packets_per_second:,.0f} packets/s", FAINT)
         return text
     return Text(step.summary, FAINT)
 

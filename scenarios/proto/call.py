@@ -73,6 +73,7 @@ class Signalling:
     pinned: bool = False  # send everything there, whatever Contact says
     cancel_sent: bool = False
     attempts: int = 0
+    bye_attempts: int = 0
     hangup_after: float | None = None
     hangup_wanted: bool = False
     invite: Request | None = None

@@ -21,7 +21,7 @@ MAX_ATTEMPTS = 3  # how often a request is sent again with new credentials
 MAX_REMEMBERED = 1000  # calls that are over, for reports
 
 ANSWER, RING, HANGUP, RESEND, GIVE_UP, RETRY = "answer", "ring", "hangup", "resend", "give up", "retry"
-"""Timers of a call: pick up; stop ringing; end of the holding time; repeat a 2xx; no ACK or no 487; after a 491."""
+"""Timers of a call: pick up; stop ringing; end of the holding time; repeat a 2xx; no ACK; after a 491."""
 
 
 @dataclass(slots=True)
@@ -83,6 +83,8 @@ class CallTable:
             self.dialogs.pop(dialog.key, None)
         for name in (ANSWER, RING, HANGUP, RESEND, GIVE_UP, RETRY):
             self.timers.cancel((call, name))
+        if call.signalling.transaction is not None:  # a re-INVITE that nobody may answer any more
+            self.layer.limit(call.signalling.transaction, now)
         self.live.remove(call)
         self.over.append(call)
         self.events.append(CallOver(call, now))

@@ -29,6 +29,7 @@ ALGORITHMS: dict[str, Callable[[bytes], str]] = {
 _FIELD = re.compile(
     r'[ \t]*+([A-Za-z0-9\-_.]++)[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"|([^\s",;]++))[ \t]*+(,|$)'
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SCHEME = re.compile(r"([A-Za-z0-9\-]++)[ \t]++(.*+)", re.DOTALL)
 _COUNT = re.compile(r"[0-9A-Fa-f]{8}")
 _NONCE = re.compile(r"([0-9a-f]{1,16})\.([0-9a-f]{16})\.([0-9a-f]{32})")
@@ -53,8 +54,10 @@ def fields_untrusted(value: str) -> dict[str, str]:
         match = _FIELD.match(text, position)
         if match is None or match[1].lower() in found:
             raise BadPacket(DropReason.BAD_HEADER, "Digest parameters")
-        quoted = match[2]
-        found[match[1].lower()] = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else match[3]
+        parameter = match[3] if match[2] is None else re.sub(r"\\(.)", r"\1", match[2])
+        if _CONTROL.search(parameter):  # a quoted-pair may hide one, but no answer could carry it
+            raise BadPacket(DropReason.BAD_HEADER, "control character in a Digest parameter")
+        found[match[1].lower()] = parameter
         position = match.end()
     return found
 

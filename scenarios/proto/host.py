@@ -1,4 +1,4 @@
-"""A simulated machine: an address, applications on UDP ports, ping, and a memory of what reached it.
+"""A simulated machine: an address, applications over UDP and TCP, ping, and a memory of what reached it.
 
 It is the packet side of a client's tunnel, or a member of a `Lan` behind a connector. It verifies every
 checksum, and shows each packet that arrives to the world's `Ledger`, which knows who sent it.
@@ -10,7 +10,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import NamedTuple, Protocol
+from struct import Struct, error
+from typing import NamedTuple, Protocol, cast
 
 from edge.proto.ip import (
     ICMP,
@@ -31,9 +32,16 @@ from edge.proto.ip import (
     unreachable,
 )
 from edge.proto.types import NEVER, BadPacket
+from scenarios.proto.digest import Rng
 from scenarios.proto.ledger import Ledger
+from scenarios.proto.tcp import StackLimits, TcpStack
 
 _KEPT_ERRORS = 100
+MAX_REMEMBERED = 4096
+"""Sources, ports and flows that a host remembers: whoever may send to it chooses them."""
+
+# version+IHL+TOS, total length, identification, fragment bits + TTL + protocol, checksum, both addresses, both ports
+_unpack4 = Struct(">HHHIHQI").unpack_from
 
 Endpoint = tuple[str, int]
 """Textual IP and port, as seen on the wire."""
@@ -85,6 +93,23 @@ class EchoApp(App, Protocol):
     def poll_echo_requests(self) -> list[EchoRequest]: ...
 
 
+class StreamApp(Protocol):
+    """An application over TCP: it opens connections, or listens, with the stack of its host.
+
+    Who opens or listens names the `StreamOwner` that hears what happens, usually itself.
+    """
+
+    def attach(self, tcp: TcpStack) -> None:
+        """Its host is known from now on."""
+        ...
+
+    def handle_timeout(self, now: float) -> None: ...
+
+    def poll_timeout(self) -> float: ...
+
+    def poll_event(self) -> object | None: ...
+
+
 @dataclass(slots=True)
 class Seen:
     """What arrived from one source address, as IP packets and their bytes."""
@@ -108,19 +133,43 @@ class HostEvent(NamedTuple):
 
     at: float
     host: Host
-    app: App
+    app: App | StreamApp
     event: object
 
 
-class Host:
-    """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets."""
+class _Known(NamedTuple):
+    """A conversation: where its datagrams go, and what counts them."""
 
-    def __init__(self, name: str, address: str, *, vnet: str, ledger: Ledger) -> None:
+    app: App
+    port: int
+    source: Endpoint
+    seen: Seen
+    key: tuple[str, int]
+
+
+class Host:
+    """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets.
+
+    TCP needs `rng`, for its initial sequence numbers; a host without it knows no TCP.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        *,
+        vnet: str,
+        ledger: Ledger,
+        rng: Rng | None = None,
+        tcp_limits: StackLimits | None = None,
+    ) -> None:
         self.name = name
         self.address = str(ip_address(address))
         self.packed = ip_address(address).packed
         self.vnet = vnet
         self.apps: list[App] = []
+        self.stream_apps: list[StreamApp] = []
+        self.tcp = None if rng is None else TcpStack(self.packed, rng, tcp_limits)
         self.seen: defaultdict[str, Seen] = defaultdict(Seen)
         self.port_bytes: Counter[tuple[str, int]] = Counter()
         """UDP payload bytes by (source address, local port): who sent how much to which application."""
@@ -130,29 +179,47 @@ class Host:
         self.on_event: Callable[[HostEvent], None] | None = None
         self._ledger = ledger
         self._out: list[bytearray] = []
-        self._flows: set[tuple[int, bytes, int, int]] = set()  # sent: protocol, destination, ports
+        # Sent: protocol, destination, ports; the latest last.
+        self._flows: dict[tuple[int, bytes, int, int], None] = {}
+        self._pingers: list[EchoApp] = []
+        # Addresses and ports of IPv4 datagrams that came before -> whose they are; see _receive_known.
+        self._known: dict[tuple[int, int], _Known] = {}
+        self._packed: dict[str, bytes] = {self.address: self.packed}
+        self._latest: tuple[int, bytes, int, int] | None = None
         self._ident = 0
         self._now = 0.0
 
     def add(self, app: App) -> None:
         self.apps.append(app)
+        if hasattr(app, "poll_echo_requests"):
+            self._pingers.append(cast("EchoApp", app))
+
+    def add_stream(self, app: StreamApp) -> None:
+        """Run an application over TCP; ValueError if this host has none."""
+        if self.tcp is None:
+            raise ValueError(f"{self.name} knows no TCP: it was made without rng")
+        app.attach(self.tcp)
+        self.stream_apps.append(app)
 
     # -- the packet side of a tunnel
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
         for packet in packets:
-            self._receive(packet)
+            if not self._receive_known(packet):
+                self._receive(packet)
         self._events()
 
     def poll_packets(self) -> list[bytearray]:
         for app in self.apps:
             for local_port, destination, payload in app.poll_transmit():
                 self._send_udp(local_port, destination, payload)
-            ping = getattr(app, "poll_echo_requests", None)
-            if ping is not None:
-                for request in ping():
-                    self._send_echo(request)
+        for pinger in self._pingers:
+            for request in pinger.poll_echo_requests():
+                self._send_echo(request)
+        if self.tcp is not None:
+            for packet in self.tcp.poll_transmit(self._now):
+                self._send(packet)
         out, self._out = self._out, []
         return out
 
@@ -161,12 +228,54 @@ class Host:
         for app in self.apps:
             if app.poll_timeout() <= now:
                 app.handle_timeout(now)
+        if self.tcp is not None:
+            self.tcp.handle_timeout(now)
+            for stream_app in self.stream_apps:
+                if stream_app.poll_timeout() <= now:
+                    stream_app.handle_timeout(now)
         self._events()
 
     def poll_timeout(self) -> float:
-        return min((app.poll_timeout() for app in self.apps), default=NEVER)
+        wake = min((app.poll_timeout() for app in self.apps), default=NEVER)
+        if self.tcp is not None:
+            wake = min(wake, self.tcp.poll_timeout(), *(app.poll_timeout() for app in self.stream_apps))
+        return wake
 
     # -- receiving
+
+    def _receive_known(self, packet: bytearray) -> bool:
+        """The short way for what most packets are: a good IPv4 datagram of a conversation that has begun.
+
+        False, with nothing done, if it is not: then the long way says what it is.
+        """
+        try:
+            word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
+        except error:
+            return False
+        known = self._known.get((addresses, ports))
+        if (
+            known is None
+            or word0 >> 8 != 0x45
+            or bits & 0x3FFF00FF != UDP  # no fragment
+            or total != len(packet)
+            or (word0 + total + ident + bits + check + addresses) % 0xFFFF
+        ):
+            return False
+        segment = packet[20:]
+        length = segment[4] << 8 | segment[5]
+        number = int.from_bytes(segment, "big") << (8 if total & 1 else 0)
+        if length != total - 20 or not (segment[6] or segment[7]):
+            return False
+        if (addresses + UDP + length + number) % 0xFFFF or not known.app.wants(known.port):
+            return False
+        self.counters["received"] += 1
+        if self._ledger.received(self.vnet, self.name, packet, self._now) is not None:
+            self.counters["not_as_sent"] += 1
+        known.seen.packets += 1
+        known.seen.bytes += total
+        self.port_bytes[known.key] += length - 8
+        known.app.handle_datagram(known.port, known.source, bytes(segment[8:]), self._now)
+        return True
 
     def _receive(self, packet: bytearray) -> None:
         now = self._now
@@ -189,30 +298,44 @@ class Host:
             return
         if is_error(header) and self._receive_error(packet, header):
             return
-        if self._ledger.received(self.vnet, self.name, packet, header, now) is not None:
+        if self._ledger.received(self.vnet, self.name, packet, now) is not None:
             self.counters["not_as_sent"] += 1
         source = str(ip_address(header.source))
-        seen = self.seen[source]
-        seen.packets += 1
-        seen.bytes += header.total_length
+        if source in self.seen or len(self.seen) < MAX_REMEMBERED:
+            seen = self.seen[source]
+            seen.packets += 1
+            seen.bytes += header.total_length
         if header.protocol == UDP:
             self._receive_udp(packet, header, source)
         elif header.protocol in (ICMP, ICMPV6):
             self._receive_icmp(packet, header, source)
+        elif header.protocol == TCP and self.tcp is not None:
+            self.tcp.receive(packet, header, self._now)
         else:
             self.counters["no_such_protocol"] += 1
 
     def _receive_udp(self, packet: bytearray, header: Header, source: str) -> None:
         data = bytes(udp_payload(packet, header))
-        self.port_bytes[source, header.destination_port] += len(data)
+        key = (source, header.destination_port)
+        if key in self.port_bytes or len(self.port_bytes) < MAX_REMEMBERED:
+            self.port_bytes[key] += len(data)
         for app in self.apps:
             if app.wants(header.destination_port):
-                app.handle_datagram(header.destination_port, (source, header.source_port), data, self._now)
+                endpoint = (source, header.source_port)
+                if header.version == 4 and header.header_length == 20 and key in self.port_bytes:
+                    self._know(packet, _Known(app, header.destination_port, endpoint, self.seen[source], key))
+                app.handle_datagram(header.destination_port, endpoint, data, self._now)
                 return
         self.counters["port_unreachable"] += 1
         answer = unreachable(packet, header, self.packed, Unreachable.PORT)
         if answer is not None:
             self._send(answer)
+
+    def _know(self, packet: bytearray, known: _Known) -> None:
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        *_, addresses, ports = _unpack4(packet)
+        self._known[addresses, ports] = known
 
     def _receive_icmp(self, packet: bytearray, header: Header, source: str) -> None:
         ping = echo(packet, header)
@@ -247,7 +370,15 @@ class Host:
             return True
         if inner is None:
             return False
-        if (inner.protocol, inner.destination, inner.source_port, inner.destination_port) not in self._flows:
+        if inner.protocol == TCP and self.tcp is not None:
+            if not self.tcp.receive_error(packet, header, inner, self._now):
+                return False
+        elif (
+            inner.protocol,
+            inner.destination,
+            inner.source_port,
+            inner.destination_port,
+        ) not in self._flows:
             return False
         self.counters["icmp_errors"] += 1
         about = f"{ip_address(inner.destination)}:{inner.destination_port}"
@@ -258,11 +389,13 @@ class Host:
     # -- sending
 
     def _send_udp(self, local_port: int, destination: Endpoint, payload: bytes) -> None:
-        target = ip_address(destination[0]).packed
+        target = self._packed.get(destination[0])
+        if target is None:
+            target = self._pack(destination[0])
         if len(target) != len(self.packed):
             self.counters["no_address_of_family"] += 1
             return
-        self._flows.add((UDP, target, local_port, destination[1]))
+        self._remember((UDP, target, local_port, destination[1]))
         self._ident = self._ident + 1 & 0xFFFF
         self._send(build_udp(self.packed, target, local_port, destination[1], payload, ident=self._ident))
 
@@ -271,12 +404,27 @@ class Host:
         if len(target) != len(self.packed):
             self.counters["no_address_of_family"] += 1
             return
-        self._flows.add((ICMP if len(target) == 4 else ICMPV6, target, 0, 0))
+        self._remember((ICMP if len(target) == 4 else ICMPV6, target, 0, 0))
         self._send(
             build_icmp_echo(
                 self.packed, target, ident=request.ident, sequence=request.sequence, payload=request.payload
             )
         )
+
+    def _pack(self, address: str) -> bytes:
+        if len(self._packed) >= MAX_REMEMBERED:
+            self._packed.clear()
+        packed = self._packed[address] = ip_address(address).packed
+        return packed
+
+    def _remember(self, flow: tuple[int, bytes, int, int]) -> None:
+        if flow == self._latest:
+            return
+        self._latest = flow
+        self._flows.pop(flow, None)
+        self._flows[flow] = None
+        if len(self._flows) > MAX_REMEMBERED:
+            del self._flows[next(iter(self._flows))]
 
     def _send(self, packet: bytearray) -> None:
         self.counters["sent"] += 1
@@ -284,10 +432,19 @@ class Host:
         self._out.append(packet)
 
     def _events(self) -> None:
+        if self.tcp is not None:
+            while streams := self.tcp.poll_events():
+                for connection, happened in streams:
+                    connection.owner.handle_stream(connection, happened, self._now)
+            for stream_app in self.stream_apps:
+                self._tell(stream_app)
         for app in self.apps:
-            while (event := app.poll_event()) is not None:
-                if self.on_event is not None:
-                    self.on_event(HostEvent(self._now, self, app, event))
+            self._tell(app)
+
+    def _tell(self, app: App | StreamApp) -> None:
+        while (event := app.poll_event()) is not None:
+            if self.on_event is not None:
+                self.on_event(HostEvent(self._now, self, app, event))
 
 
 def _checksum_right(packet: bytearray, header: Header) -> bool:

@@ -8,12 +8,12 @@ from edge.proto.types import Address, BadPacket
 from scenarios.proto import sdp
 from scenarios.proto.audio import MediaSource
 from scenarios.proto.call import Call, CallChanged, CallRinging, CallState, Control, Role, Signalling
-from scenarios.proto.call_table import GIVE_UP, MAX_ATTEMPTS, RETRY, RING, CallTable
+from scenarios.proto.call_table import MAX_ATTEMPTS, RETRY, RING, CallTable
 from scenarios.proto.dialog import MAX_FORWARDS, Dialog
 from scenarios.proto.sdp import Agreement, Direction
 from scenarios.proto.sip import Request, Response, printable
 from scenarios.proto.sip_uri import NameAddr, Uri
-from scenarios.proto.transaction import TIMEOUT, State, Transaction
+from scenarios.proto.transaction import State, Transaction
 
 
 class InviteClient:
@@ -93,8 +93,6 @@ class InviteClient:
         if transaction is not None and transaction.state is State.PROCEEDING and not signalling.cancel_sent:
             signalling.cancel_sent = True
             self._table.layer.cancel(transaction, now, owner=call)
-            # A peer that knows no CANCEL never sends the 487 (section 9.1).
-            self._table.timers.set((call, GIVE_UP), now + TIMEOUT)
 
     # The initial INVITE
 
@@ -108,9 +106,10 @@ class InviteClient:
             self._failure(call, transaction.request, response, now)
 
     def timed_out(self, call: Call, now: float) -> None:
-        """Nobody answered the INVITE at all (timer B)."""
+        """Nobody answered the INVITE at all (timer B), or its CANCEL."""
+        cancelled = call.signalling.cancel_sent
         state = CallState.CANCELLED if call.cancelling else CallState.FAILED
-        self._table.finish(call, state, now, by="timeout", status=408)
+        self._table.finish(call, state, now, by=str(call.role) if cancelled else "timeout", status=408)
 
     def _progress(self, call: Call, response: Response, now: float) -> None:
         if call.cancelling:

@@ -83,6 +83,7 @@ class InviteServer:
         """The status to refuse with (0 for none) and the offer, None if we are to make one."""
         merged = any(
             call.id == request.call_id
+            and call.role is Role.CALLEE  # one who dials himself is no merged request
             and call.signalling.invite is not None
             and call.signalling.invite.from_.tag == request.from_.tag
             for call in self._table.live

@@ -1,8 +1,10 @@
-"""The network behind a connector: hosts that reach each other directly and everybody else through it."""
+"""The network of a site: hosts that reach each other directly and everybody else through a gateway."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from heapq import heappop, heappush
 from ipaddress import ip_address
 
 from edge.proto.types import NEVER
@@ -13,27 +15,48 @@ MAX_ROUNDS = 64
 
 
 class Lan:
-    """The packet side of a connector's tunnel."""
+    """Whole packets in and out. Only hosts that something happened to are looked at."""
 
     def __init__(self, name: str, hosts: list[Host]) -> None:
         self.name = name
         self.hosts = hosts
         self.counters: Counter[str] = Counter()
         self._by_address = {host.packed: host for host in hosts}
+        self._order = {host: index for index, host in enumerate(hosts)}
+        self._touched: dict[Host, None] = dict.fromkeys(hosts)
+        self._agenda: list[tuple[float, int]] = []  # deadlines and host numbers; late entries do no harm
+        self._armed = [NEVER] * len(hosts)
         self._out: list[bytearray] = []
         self._now = 0.0
+
+    def touch(self, host: Host) -> None:
+        """Somebody gave `host` something to do."""
+        self._touched[host] = None
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
         self._deliver(packets, now)
 
+    def handle_timeout(self, now: float) -> None:
+        self._now = now
+        agenda, armed, hosts = self._agenda, self._armed, self.hosts
+        while agenda and agenda[0][0] <= now:
+            at, number = heappop(agenda)
+            if at == armed[number]:
+                armed[number] = NEVER
+                self._touched[hosts[number]] = None
+        for host in self._touched:
+            host.handle_timeout(now)
+
     def poll_packets(self) -> list[bytearray]:
         """What leaves the LAN; what stays in it is delivered on the way."""
         for _ in range(MAX_ROUNDS):
             staying: list[bytearray] = []
-            for host in self.hosts:
+            touched, self._touched = self._touched, {}
+            for host in touched:
                 for packet in host.poll_packets():
                     (staying if _destination(packet) in self._by_address else self._out).append(packet)
+                self._arm(host)
             if not staying:
                 break
             self.counters["local"] += len(staying)
@@ -41,15 +64,18 @@ class Lan:
         out, self._out = self._out, []
         return out
 
-    def handle_timeout(self, now: float) -> None:
-        self._now = now
-        for host in self.hosts:
-            host.handle_timeout(now)  # also those with nothing due: they must know the time of what they send
-
     def poll_timeout(self) -> float:
-        return min((host.poll_timeout() for host in self.hosts), default=NEVER)
+        if self._touched:
+            return self._now
+        return self._agenda[0][0] if self._agenda else NEVER
 
-    def _deliver(self, packets: list[bytearray], now: float) -> None:
+    def _arm(self, host: Host) -> None:
+        at, number = host.poll_timeout(), self._order[host]
+        if at < self._armed[number]:
+            self._armed[number] = at
+            heappush(self._agenda, (at, number))
+
+    def _deliver(self, packets: Iterable[bytearray], now: float) -> None:
         batches: dict[Host, list[bytearray]] = {}
         for packet in packets:
             host = self._by_address.get(_destination(packet))
@@ -58,6 +84,7 @@ class Lan:
             else:
                 batches.setdefault(host, []).append(packet)
         for host, batch in batches.items():
+            self._touched[host] = None
             host.handle_packets(batch, now)
 
     def __repr__(self) -> str:

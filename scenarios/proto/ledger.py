@@ -1,22 +1,24 @@
 """What every simulated host sent, so that what arrives can be compared with it.
 
 The virtual networks of one world may use the same addresses, so a packet alone does not tell where it comes
-from. The ledger remembers each packet as its sender wrote it; a packet that arrives must be one of those,
-unchanged but for the fields that a router may touch (time to live and the IPv4 header checksum).
+from. The ledger remembers each packet as its sender wrote it until it arrives; a packet that arrives must be one of
+those, unchanged but for the fields that a router may touch (time to live and the IPv4 header checksum).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import NamedTuple
 
-from edge.proto.ip import Header
+from edge.proto.ip import TCP, Header, parse_untrusted
+from edge.proto.ip.tcp import RST
 
 MAX_PACKET_LIFE = 60.0
 """Seconds after which a packet that did not arrive never will: it may be forgotten."""
+
+DUPLICATE_LIFE = 1.0
+"""Seconds after its arrival in which a packet may arrive once more: networks do that, and it is no offence."""
 
 MAX_FINDINGS = 100
 """Findings kept with their text; further ones are only counted."""
@@ -42,9 +44,15 @@ class Finding:
     text: str
 
 
-class _Sent(NamedTuple):
-    at: float
-    host: str
+class _Sent:
+    """One packet on its way, or several that are equal to the byte; `at` is when the last was sent, or all had arrived."""
+
+    __slots__ = ("at", "copies", "host")
+
+    def __init__(self, at: float, host: str) -> None:
+        self.at = at
+        self.host = host
+        self.copies = 1
 
 
 def _essence(packet: bytes | bytearray) -> bytes:
@@ -60,34 +68,54 @@ class Ledger:
     def __init__(self) -> None:
         self.sent_packets = 0
         self.received_packets = 0
+        self.duplicates = 0
         self.offences: dict[Offence, int] = dict.fromkeys(Offence, 0)
         self.findings: list[Finding] = []
         self.received_by_vnet: dict[str, int] = {}
-        self._sent: dict[str, dict[bytes, _Sent]] = {}
-        self._order: deque[tuple[float, str, bytes]] = deque()
+        self._sent: dict[str, dict[bytes, _Sent]] = {}  # what has not arrived yet
+        self._swept_at = 0.0
 
     def sent(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> None:
         """`host` of `vnet` puts `packet` on the wire."""
         self.sent_packets += 1
+        if now >= self._swept_at + DUPLICATE_LIFE:
+            self._sweep(now)
+        way = self._sent.get(vnet)
+        if way is None:
+            way = self._sent[vnet] = {}
         key = _essence(packet)
-        self._sent.setdefault(vnet, {})[key] = _Sent(now, host)
-        self._order.append((now, vnet, key))
-        while self._order[0][0] < now - MAX_PACKET_LIFE:
-            at, of, old = self._order.popleft()
-            kept = self._sent[of].get(old)
-            if kept is not None and kept.at == at:
-                del self._sent[of][old]
+        equal = way.get(key)
+        if equal is None:
+            way[key] = _Sent(now, host)
+        else:
+            equal.at, equal.host = now, host  # the latest
+            equal.copies += 1
 
-    def received(
-        self, vnet: str, host: str, packet: bytes | bytearray, header: Header, now: float
-    ) -> Finding | None:
-        """`host` of `vnet` got `packet`; None if somebody in that network sent exactly this."""
+    def received(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> Finding | None:
+        """`host` of `vnet` got `packet`, a whole valid one; None if somebody in that network sent exactly this."""
         self.received_packets += 1
         self.received_by_vnet[vnet] = self.received_by_vnet.get(vnet, 0) + 1
         key = _essence(packet)
-        if key in self._sent.get(vnet, ()):
-            return None
-        return self._investigate(vnet, host, key, packet, header, now)
+        way = self._sent.get(vnet)
+        entry = None if way is None else way.get(key)
+        if way is None or entry is None:
+            return self._investigate(vnet, host, key, packet, parse_untrusted(packet), now)
+        if entry.copies:
+            entry.copies -= 1
+            if not entry.copies:
+                entry.at = now
+        else:
+            self.duplicates += 1
+        return None
+
+    def _sweep(self, now: float) -> None:
+        """Forget what can arrive no more, and what has arrived."""
+        self._swept_at = now
+        lost, arrived = now - MAX_PACKET_LIFE, now - DUPLICATE_LIFE
+        for vnet, way in self._sent.items():
+            self._sent[vnet] = {
+                key: entry for key, entry in way.items() if entry.at >= (lost if entry.copies else arrived)
+            }
 
     def misdelivered(self, vnet: str, host: str, header: Header, now: float) -> Finding:
         """`host` got a packet for an address that it does not have."""
@@ -96,7 +124,7 @@ class Ledger:
 
     def _investigate(
         self, vnet: str, host: str, key: bytes, packet: bytes | bytearray, header: Header, now: float
-    ) -> Finding:
+    ) -> Finding | None:
         flow = _flow(header)
         for other, entries in self._sent.items():
             if other != vnet and (entry := entries.get(key)) is not None:
@@ -115,8 +143,30 @@ class Ledger:
                         )
                         offence = Offence.REWRITTEN if other == vnet else Offence.CROSSED
                         return self._report(Finding(offence, vnet, host, now, text))
+        if header.tcp_flags & RST and self._asked(vnet, host, header):
+            return None
         return self._report(
-            Finding(Offence.FORGED, vnet, host, now, f"{flow} reached {host}, but nobody sent it")
+            Finding(
+                Offence.FORGED,
+                vnet,
+                host,
+                now,
+                f"{flow} reached {host}, but nobody sent it, or not that often",
+            )
+        )
+
+    def _asked(self, vnet: str, host: str, header: Header) -> bool:
+        """Whether a reset answers a segment of `host`: a router that rejects a flow sends it in the other's name."""
+        asked = (
+            header.destination
+            + header.source
+            + header.destination_port.to_bytes(2, "big")
+            + header.source_port.to_bytes(2, "big")
+        )
+        at, protocol = (9, 8) if header.version == 4 else (7, 6)  # in the essence of a packet without options
+        return any(
+            entry.host == host and key[protocol] == TCP and key[at : at + len(asked)] == asked
+            for key, entry in self._sent.get(vnet, {}).items()
         )
 
     def _report(self, finding: Finding) -> Finding:

@@ -93,9 +93,8 @@ class MediaSession:
         self._collided = False
         self._peer_left: int | None = None  # SSRC that said goodbye
         self._earlier = (0, 0)  # packets and octets sent under an SSRC that was given up
-        self._last_report: tuple[int, float] | None = (
-            None  # middle of the peer's last NTP timestamp, and when it came
-        )
+        # SSRC of the peer's last report, the middle of its NTP timestamp, and when it came.
+        self._last_report: tuple[int, int, float] | None = None
         self._rtcp_size = 128.0
         self._next_rtcp = now + self._rtcp_interval(initial=True)
         self._queue: list[tuple[int, Address, bytes]] = []
@@ -202,7 +201,7 @@ class MediaSession:
             match packet:
                 case rtcp.SenderReport():
                     if packet.ssrc == self.receiver.ssrc:
-                        self._last_report = (packet.ntp >> 16 & 0xFFFFFFFF, now)
+                        self._last_report = (packet.ssrc, packet.ntp >> 16 & 0xFFFFFFFF, now)
                     self._hear_reports(packet.reports, now)
                 case rtcp.ReceiverReport():
                     self._hear_reports(packet.reports, now)
@@ -281,8 +280,9 @@ class MediaSession:
         stream = self.receiver.stream_report()
         if stream is not None:
             lsr, dlsr = 0, 0
-            if self._last_report is not None:
-                lsr, dlsr = self._last_report[0], round((now - self._last_report[1]) * 65536) & 0xFFFFFFFF
+            if self._last_report is not None and self._last_report[0] == stream.ssrc:
+                _, lsr, came = self._last_report
+                dlsr = round((now - came) * 65536) & 0xFFFFFFFF
             blocks = (rtcp.ReportBlock(*stream, lsr, dlsr),)
         packets: list[rtcp.RtcpPacket] = []
         if self._sent_since_report:

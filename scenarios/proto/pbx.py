@@ -205,7 +205,7 @@ class Pbx:
 
     def _turn_away(self, request: Request, status: int) -> None:
         """Answer without a transaction."""
-        self._layer.reply(request, request.reply(status, tag=self._layer.token()))
+        self._layer.reply(request, request.reply(status))
 
     def _refuse(self, request: Request, status: int, now: float) -> None:
         """Answer someone who has proved who they are, reliably."""
@@ -225,7 +225,7 @@ class Pbx:
         if outcome in (Outcome.OK, Outcome.WRONG):
             self._turn_away(request, 403)
         else:
-            reply = request.reply(status, tag=self._layer.token())
+            reply = request.reply(status)
             self._authenticator.challenge(reply, now, stale=outcome is Outcome.STALE)
             self._layer.reply(request, reply)
         return False

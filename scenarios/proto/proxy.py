@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from edge.proto.types import Address
@@ -17,11 +17,12 @@ from scenarios.proto.dialog import MAX_FORWARDS
 from scenarios.proto.sip import Request, Response, printable
 from scenarios.proto.sip_uri import NameAddr, Uri, Via
 from scenarios.proto.timer_queue import TimerQueue
-from scenarios.proto.transaction import TIMEOUT, State, Transaction
+from scenarios.proto.transaction import State, Transaction
 from scenarios.proto.transaction_layer import TransactionLayer
 
 TIMER_C = 185.0  # must be larger than 3 minutes (section 16.6 step 11)
 MAX_CALLS = 1024
+MAX_FORKS = 16
 MAX_CALL_AGE = 14_400.0  # a call without a BYE is forgotten after this, if its place is needed
 
 
@@ -36,6 +37,10 @@ class ProxiedCall:
     started_at: float
     callee_tag: str = ""
     answered_at: float | None = None
+    answered: set[str] = field(default_factory=set)  # tags of the 2xx: more than one if a callee forks
+
+    def has_dialog(self, tags: set[str]) -> bool:
+        return any(tags == {self.caller_tag, tag} for tag in (self.callee_tag, *self.answered))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +123,7 @@ class Proxy:
         tags = {request.from_.tag, request.to.tag}
         for tag in (request.from_.tag, request.to.tag):
             call = self.calls.get((request.call_id, tag))
-            if call is not None and tags == {call.caller_tag, call.callee_tag}:
+            if call is not None and call.has_dialog(tags):
                 return call
         return None
 
@@ -157,7 +162,7 @@ class Proxy:
         peer = self._locate(next_hop) or next_hop.numeric_address
         if peer is None or peer == self._layer.address:
             if request.method != "ACK":
-                self._layer.reply(request, request.reply(404, tag=self._layer.token()))
+                self._layer.reply(request, request.reply(404))
             return
         if request.method == "ACK":
             self._layer.send(self._outgoing(request, uri, self._layer.via()), peer)
@@ -177,11 +182,15 @@ class Proxy:
 
     def _outgoing(self, request: Request, target: Uri, *vias: Via) -> Request:
         forwards = MAX_FORWARDS if request.max_forwards is None else request.max_forwards
+        routes = list(request.routes)
+        if routes and not routes[0].uri.loose_router:
+            # The next hop is a strict router: it goes into the Request-URI, the target to the end (16.6 step 6).
+            target, routes = routes[0].uri, [*routes[1:], NameAddr(target)]
         return replace(
             request,
             uri=replace(target, headers=""),
             vias=[*vias, *request.vias],
-            routes=list(request.routes),
+            routes=routes,
             max_forwards=max(0, forwards - 1),
             # Credentials for us are no business of the next hop.
             extra=[(name, value) for name, value in request.extra if name.lower() != "proxy-authorization"],
@@ -212,8 +221,7 @@ class Proxy:
         if client is not None and client.state is State.PROCEEDING and not forwarding.cancel_sent:
             forwarding.cancel_sent = True
             self._layer.cancel(client, now)
-            # If the 487 never comes, the caller still gets an answer.
-            self._timers.set(forwarding, now + TIMEOUT)
+            self._timers.cancel(forwarding)  # from here the transaction has a limit of its own
 
     # Responses
 
@@ -222,7 +230,9 @@ class Proxy:
             if forwarding.cancelled:
                 self._cancel(forwarding, now)
             return
-        if len(response.vias) < 2:
+        if len(response.vias) < 2:  # not meant for anyone behind us (section 16.7 step 3)
+            if response.status >= 200:
+                self._fail(forwarding, 502, now)
             return
         response.vias.pop(0)
         if response.status < 200:
@@ -241,16 +251,24 @@ class Proxy:
         if call is None:
             return
         if response.method == "BYE" and (response.status < 300 or response.status in (408, 481)):
-            self._over(call, now, None)
+            call.answered -= {request.from_.tag, request.to.tag}
+            if not call.answered:
+                self._over(call, now, None)
         if response.method != "INVITE" or request.to.tag:
             return
         if response.status >= 300:
             self._over(call, now, response.status)
         elif response.to.tag:
             call.callee_tag = response.to.tag
-            if response.status >= 200 and call.answered_at is None:
-                call.answered_at = now
-                self.events.append(CallAnswered(call.id, call.caller, call.callee, now))
+            if response.status >= 200:
+                self._answered(call, response.to.tag, now)
+
+    def _answered(self, call: ProxiedCall, tag: str, now: float) -> None:
+        if len(call.answered) < MAX_FORKS:
+            call.answered.add(tag)
+        if call.answered_at is None:
+            call.answered_at = now
+            self.events.append(CallAnswered(call.id, call.caller, call.callee, now))
 
     def _over(self, call: ProxiedCall, now: float, status: int | None) -> None:
         if self.calls.get((call.id, call.caller_tag)) is call:
@@ -260,14 +278,14 @@ class Proxy:
     def handle_timed_out(self, forwarding: Forwarding, transaction: Transaction, now: float) -> None:
         """The next hop said nothing (section 16.9)."""
         if transaction is forwarding.client:
-            self._fail(forwarding, now)
+            self._fail(forwarding, 408, now)
 
-    def _fail(self, forwarding: Forwarding, now: float) -> None:
+    def _fail(self, forwarding: Forwarding, status: int, now: float) -> None:
         self._timers.cancel(forwarding)
         request = forwarding.server.request
-        reply = request.reply(408, tag=self._layer.token())
-        self._note(forwarding, reply, now)
-        self._layer.respond(forwarding.server, reply, now)
+        reply = request.reply(status, tag=self._layer.token())
+        if self._layer.respond(forwarding.server, reply, now):
+            self._note(forwarding, reply, now)
 
     # Time
 
@@ -278,6 +296,6 @@ class Proxy:
         while (forwarding := self._timers.pop_due(now)) is not None:
             client = forwarding.client
             if client is not None and client.state is State.PROCEEDING and not forwarding.cancel_sent:
-                self._cancel(forwarding, now)  # timer C; the 487 or the timer armed here answers the caller
+                self._cancel(forwarding, now)  # timer C; the 487 (or its absence) answers the caller
             else:
-                self._fail(forwarding, now)
+                self._fail(forwarding, 408, now)

@@ -108,6 +108,7 @@ class Registration:
                 self._send(now)
                 return
         if response.status == 423 and self._longer(response):
+            self._attempts += 1
             self._send(now)
         elif response.status < 300:
             self._registered(response, now)
@@ -117,7 +118,9 @@ class Registration:
             self._try_later(response.status, response.reason, now)
 
     def _longer(self, response: Response) -> bool:
-        """Take the registrar's minimum (section 10.2.8), once."""
+        """Take the registrar's minimum (section 10.2.8); never for a registration that is taken back."""
+        if not self._expires or self._attempts >= MAX_ATTEMPTS:
+            return False
         text = response.header("Min-Expires")
         if not (text.isascii() and text.isdigit() and len(text) <= 6) or int(text) <= self._expires:
             return False

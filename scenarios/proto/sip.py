@@ -15,7 +15,7 @@ from typing import TypeVar
 from edge.proto.types import BadPacket, DropReason
 from scenarios.proto.sip_uri import NameAddr, Uri, Via, name_addr_untrusted, uri_untrusted, via_untrusted
 
-MAX_MESSAGE = 65_535
+MAX_MESSAGE = 61_440  # of 65,507 in a datagram: what is relayed grows by a Via and a route
 MAX_HEADER_BYTES = 8192
 MAX_HEADERS = 100
 MAGIC_COOKIE = "z9hG4bK"
@@ -27,8 +27,8 @@ REASONS = {
     416: "Unsupported URI Scheme", 420: "Bad Extension", 423: "Interval Too Brief",
     480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected",
     483: "Too Many Hops", 486: "Busy Here", 487: "Request Terminated", 488: "Not Acceptable Here",
-    491: "Request Pending", 500: "Server Internal Error", 501: "Not Implemented", 503: "Service Unavailable",
-    603: "Decline",
+    491: "Request Pending", 500: "Server Internal Error", 501: "Not Implemented", 502: "Bad Gateway",
+    503: "Service Unavailable", 603: "Decline",
 }  # fmt: skip
 
 _COMPACT = {  # RFC 3261 section 7.3.3 and the registry's later additions

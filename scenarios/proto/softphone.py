@@ -177,7 +177,7 @@ class Softphone:
     def _request(self, request: Request, source: Address, now: float) -> None:
         refusal = self._refusal(request)
         if refusal and request.method != "ACK":
-            self._layer.reply(request, request.reply(refusal, tag=self._layer.token()))
+            self._layer.reply(request, request.reply(refusal))
             return
         call = self._agent.handle_request(
             request, source, self.source, now, answer_after=None if self.decline else self.auto_answer_after

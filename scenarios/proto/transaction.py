@@ -102,6 +102,9 @@ TIMERS: dict[tuple[Kind, State], str] = {
     (_K.SERVER, _S.COMPLETED): "J",
 }
 
+LIMITS: dict[tuple[Kind, State], str] = {(_K.INVITE_CLIENT, _S.PROCEEDING): "B"}
+"""Timers that run only from when the user asks for it: ringing has no end of its own (section 9.1)."""
+
 INITIAL = {
     _K.INVITE_CLIENT: _S.CALLING,
     _K.CLIENT: _S.TRYING,
@@ -118,6 +121,7 @@ TABLE: dict[tuple[Kind, State], dict[str, Step]] = {
         On.FAILURE: Step(_S.COMPLETED, (Do.ACK, Do.UP)),
     },
     (_K.INVITE_CLIENT, _S.PROCEEDING): {
+        "B": Step(_S.TERMINATED, (Do.TIMED_OUT,)),
         On.PROVISIONAL: Step(_S.PROCEEDING, (Do.UP,)),
         On.SUCCESS: Step(_S.ACCEPTED, (Do.UP,)),
         On.FAILURE: Step(_S.COMPLETED, (Do.ACK, Do.UP)),
@@ -224,6 +228,12 @@ class Transaction:
             )
             self._arm(letter, min(longer, timer.ceiling), now)
         return self.happens(letter, now) or ()
+
+    def limit(self, now: float) -> None:
+        """Wait for the final response of a pending INVITE no longer than for that of a new one."""
+        for letter in LIMITS.get((self.kind, self.state), ""):
+            if letter not in self.deadlines:
+                self._arm(letter, TIMER[letter].first, now)
 
     def stopped(self) -> list[str]:
         """Timers stopped since the last call."""

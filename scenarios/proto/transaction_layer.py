@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import TypeAlias
 
 from edge.proto.types import Address, BadPacket, DropReason
@@ -151,7 +152,13 @@ class TransactionLayer:
         """Send a CANCEL for a pending INVITE (section 9.1: same Request-URI, top Via, Route, CSeq number)."""
         cancel = _hop_request(transaction.request, "CANCEL")
         cancel.max_forwards = 70
+        self.limit(transaction, now)  # a peer that knows no CANCEL never sends the 487
         return self._start_client(cancel, transaction.peer, now, owner)
+
+    def limit(self, transaction: Transaction, now: float) -> None:
+        """Give a pending INVITE 64*T1 for its final response, then time out: by itself it would stay for ever."""
+        transaction.limit(now)
+        self._perform(transaction, (), None, now)
 
     def _start_client(self, request: Request, peer: Address, now: float, owner: object) -> Transaction:
         kind = Kind.INVITE_CLIENT if request.method == "INVITE" else Kind.CLIENT
@@ -200,7 +207,11 @@ class TransactionLayer:
         return True
 
     def reply(self, request: Request, response: Response) -> None:
-        """Answer without keeping anything (section 8.2.7)."""
+        """Answer without keeping anything: a repeated request gets the same tag again (section 8.2.7)."""
+        if not response.to.tag:
+            same = (*server_key(request), request.from_.tag, request.call_id, str(request.cseq))
+            digest = blake2b("\0".join(same).encode(), digest_size=8)
+            response.to = response.to.with_param("tag", digest.hexdigest())
         self.send(response, reply_address(request.vias[0]))
 
     def cancelled(self, cancel: Request) -> Transaction | None:

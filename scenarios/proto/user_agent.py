@@ -6,7 +6,17 @@ from edge.proto.types import Address
 from scenarios.proto.audio import MediaSource
 from scenarios.proto.call import Call, CallEvent, CallState, MediaFactory, OptionsAnswered, Role
 from scenarios.proto.call_media import CallMedia
-from scenarios.proto.call_table import ALLOW, ANSWER, GIVE_UP, HANGUP, RESEND, RETRY, RING, CallTable
+from scenarios.proto.call_table import (
+    ALLOW,
+    ANSWER,
+    GIVE_UP,
+    HANGUP,
+    MAX_ATTEMPTS,
+    RESEND,
+    RETRY,
+    RING,
+    CallTable,
+)
 from scenarios.proto.dialog import MAX_FORWARDS, dialog_key
 from scenarios.proto.digest import Credentials, Rng
 from scenarios.proto.invite_client import InviteClient
@@ -142,7 +152,7 @@ class UserAgent:
 
     def _reply(self, request: Request, status: int) -> None:
         """Answer without a transaction: the same answer again if the request comes again."""
-        reply = request.reply(status, tag=self._table.layer.token())
+        reply = request.reply(status)
         if status in (200, 405):
             reply.set("Allow", ALLOW)
             reply.set("Accept", CONTENT_TYPE)
@@ -196,19 +206,23 @@ class UserAgent:
         elif request.method == "INVITE":
             self._client.receive(call, transaction, response, now)
         elif request.method == "BYE" and response.status in (401, 407):
-            self._sign_bye(call, request, response, now)
+            self._sign_bye(call, transaction, response, now)
 
-    def _sign_bye(self, call: Call, request: Request, response: Response, now: float) -> None:
-        credentials, dialog = self._table.credentials, call.signalling.dialog
-        if credentials is not None and dialog is not None and credentials.challenged(request, response):
-            dialog.local_cseq += 1
-            self._table.send(call, request.again(dialog.local_cseq), now)
+    def _sign_bye(self, call: Call, transaction: Transaction, response: Response, now: float) -> None:
+        credentials, request, signalling = self._table.credentials, transaction.request, call.signalling
+        if credentials is None or signalling.bye_attempts >= MAX_ATTEMPTS:
+            return
+        signalling.bye_attempts += 1
+        if credentials.challenged(request, response):
+            again = request.again(request.cseq + 1)
+            credentials.sign(again)
+            self._table.layer.request(again, transaction.peer, now, owner=call)
 
     def _options_answered(self, transaction: Transaction, response: Response, now: float) -> None:
         credentials, request, layer = self._table.credentials, transaction.request, self._table.layer
         if response.status < 200:
             return
-        retry = response.status in (401, 407) and credentials is not None
+        retry = response.status in (401, 407) and request.cseq <= MAX_ATTEMPTS
         if retry and credentials is not None and credentials.challenged(request, response):
             again = request.again(request.cseq + 1)
             credentials.sign(again)
@@ -253,7 +267,5 @@ class UserAgent:
             self._client.give_up(call, now, "no answer")
         elif timer == RING:
             self._server.refuse(call, 480, now, state=CallState.FAILED, by="timeout")
-        elif timer == GIVE_UP and call.role is Role.CALLER and call.cancelling:
-            self._table.finish(call, CallState.CANCELLED, now, by=str(call.role), status=408)
         elif timer == GIVE_UP:  # no ACK of our 2xx (section 13.3.1.4)
             self._table.end(call, now, by="timeout", status=408)

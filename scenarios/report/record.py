@@ -60,6 +60,7 @@ class DirectionRecord(Record):
 
     listener: str
     packets: int = 0
+    windows: list[WindowRecord] = []
     loss: float | None = None
     jitter: float | None = None
     gap_max: float | None = None
@@ -73,7 +74,10 @@ class CallRecord(Record):
 
     caller: str
     callee: str
+    step: str = ""  # its id, or the name of the load
     outcome: str = ""
+    started: float | None = None  # seconds since the run began
+    ended: float | None = None
     server_initiated: bool = False
     setup_time: float | None = None
     directions: list[DirectionRecord] = []
@@ -121,6 +125,58 @@ class MemberRecord(Record):
     up: bool = False
 
 
+class WindowRecord(Record):
+    """One stretch of a call as one end heard it; `start` is seconds since the run began."""
+
+    start: float
+    mos: float | None = None
+    loss: float | None = None
+
+
+class ThresholdRecord(Record):
+    """One limit of a metric, and what was measured."""
+
+    key: str  # the metric and its tags
+    text: str  # such as p(95) < 800ms
+    holds: bool
+    saw: str = ""
+    aborted: bool = False  # it ended the run
+
+
+class LoadRecord(Record):
+    """What many actors did."""
+
+    name: str
+    verb: str
+    started: int = 0
+    running: int = 0
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0  # too many at once, or nobody was free
+    rate: float = 0.0  # started per second, lately
+    target: float = 0.0  # what the stages ask for now
+    figures: list[tuple[str, str]] = []  # such as ("setup time p95", "41 ms")
+
+
+class FaultRecord(Record):
+    """Something that was done to the world."""
+
+    at: float
+    kind: str
+    target: str
+    text: str = ""
+
+
+class SampleRecord(Record):
+    """The PoP at one moment; rates are since the sample before."""
+
+    at: float
+    packets_per_second: float = 0.0
+    dropped_per_second: float = 0.0
+    flows: int = 0
+    tunnels_up: int = 0
+
+
 class VnetRecord(Record):
     """One virtual network of the topology tree."""
 
@@ -130,7 +186,7 @@ class VnetRecord(Record):
 
 
 class RunRecord(Record):
-    """One scenario file, run once."""
+    """One scenario file, run once: one cell of its matrix."""
 
     file: str
     name: str
@@ -139,11 +195,14 @@ class RunRecord(Record):
     seed: int
     deadline: float
     repeat: str  # the command that does exactly this again
+    cell: dict[str, Any] = {}  # the values of the matrix
     pop: str = ""
     state: State = State.PENDING
     started_at: str = ""  # wall clock, ISO 8601
-    elapsed: float = 0.0
+    elapsed: float = 0.0  # of the world's time
+    wall: float = 0.0  # of ours
     error: str = ""
+    stopped_by: str = ""  # a threshold that ended the run
     vnets: list[VnetRecord] = []
     steps: list[StepRecord] = []
     checks: list[CheckRecord] = []
@@ -151,7 +210,17 @@ class RunRecord(Record):
     sightings: list[SightingRecord] = []
     invariants: list[InvariantRecord] = []
     accounts: list[AccountRecord] = []
-    traffic: list[float] = []  # packets per second through the PoP, one sample each half second
+    thresholds: list[ThresholdRecord] = []
+    loads: list[LoadRecord] = []
+    faults: list[FaultRecord] = []
+    samples: list[SampleRecord] = []  # evenly spaced
+    events: int = 0  # that the simulated world had, 0 in real time
+
+    @property
+    def title(self) -> str:
+        """The name, and the matrix cell if there are several."""
+        values = ", ".join(f"{name}={value}" for name, value in self.cell.items())
+        return f"{self.name} [{values}]" if values else self.name
 
     @property
     def failed_checks(self) -> list[CheckRecord]:

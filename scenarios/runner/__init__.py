@@ -1,6 +1,7 @@
 """Scenarios at work: what a file says is done, and what came of it is judged."""
 
+from scenarios.runner.observer import Nobody, Observer
 from scenarios.runner.preflight import check
-from scenarios.runner.run import Nobody, Observer, run
+from scenarios.runner.run import Performance, run
 
-__all__ = ["Nobody", "Observer", "check", "run"]
+__all__ = ["Nobody", "Observer", "Performance", "check", "run"]

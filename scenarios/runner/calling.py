@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from scenarios.checks import Plain, Ratio, Seconds
+from scenarios.checks import Metrics, Plain, Ratio, Seconds
 from scenarios.proto.call import Call, CallState
 from scenarios.proto.judgement import DirectionQuality
 from scenarios.report import CallRecord, DirectionRecord, SightingRecord
 from scenarios.runner.stage import Stage
 from scenarios.runner.witness import Witness
-from scenarios.schema.language import PbxDial, SipCall
+from scenarios.schema.verbs import PbxDial, SipCall
 from scenarios.world import Member
 
 GOODBYE = 0.5
@@ -27,6 +27,7 @@ class Calling:
         "state",
         "status",
         "setup_time",
+        "confirmed",
         "duration",
         "ended_by",
         "reinvites",
@@ -38,6 +39,7 @@ class Calling:
         "gap_max",
         *Witness.FIELDS,
     )
+    TAG: ClassVar[str] = "call"
     DEFAULT: ClassVar[tuple[str, ...]] = ('outcome == "answered"',)
 
     def __init__(self, stage: Stage, verb: SipCall | PbxDial) -> None:
@@ -53,16 +55,21 @@ class Calling:
         call = self._call = self._dial()
         self._stage.wake(self._caller)
         answered = await self._stage.until(
-            lambda: call.state is CallState.CONFIRMED or call.state.over, at_most=self._verb.give_up
+            lambda: call.state is CallState.CONFIRMED or call.state.over,
+            self._caller,
+            at_most=self._verb.give_up,
         )
         if not answered:
             self._given_up = True
             call.hangup(self._stage.now())
             self._stage.wake(self._caller)
-            await self._stage.until(lambda: call.state.over, at_most=GOODBYE)
+            await self._stage.until(lambda: call.state.over, self._caller, at_most=GOODBYE)
             return
-        await self._stage.until(lambda: call.state.over)
-        await self._stage.until(lambda: (other := self._other()) is None or other.state.over, at_most=GOODBYE)
+        await self._stage.until(lambda: call.state.over, self._caller)
+        if self._callee is not None:
+            await self._stage.until(
+                lambda: (other := self._other()) is None or other.state.over, self._callee, at_most=GOODBYE
+            )
 
     def results(self) -> dict[str, Plain]:
         call = self._call
@@ -74,6 +81,9 @@ class Calling:
             "state": None if call is None else call.state.value,
             "status": None if call is None else call.status,
             "setup_time": _seconds(None if call is None else call.setup_time),
+            "confirmed": None
+            if call is None or call.confirmed_at is None
+            else Seconds(call.confirmed_at - self._stage.started),
             "duration": _seconds(None if call is None else call.duration),
             "ended_by": None if call is None else call.ended_by,
             "reinvites": 0 if call is None else call.reinvites,
@@ -126,6 +136,26 @@ class Calling:
 
     def sightings(self) -> list[SightingRecord]:
         return []
+
+    def measure(self, metrics: Metrics, **tags: str) -> None:
+        call = self._call
+        answered = self._outcome() == "answered"
+        metrics.add("sip.calls", 1, **tags)
+        metrics.add("sip.failed", not answered, **tags)
+        if call is not None and call.setup_time is not None:
+            metrics.add("sip.setup_time", call.setup_time, **tags)
+        for listener, quality in self._heard().items():
+            if quality is None or quality.mos is None:
+                continue
+            heard = {**tags, "listener": listener} if "call" in tags else tags
+            metrics.add("rtp.mos", quality.mos, **heard)
+            metrics.add("rtp.r", quality.r_factor or 0.0, **heard)
+            metrics.add("rtp.loss", quality.loss_ratio, **heard)
+            metrics.add("rtp.jitter", quality.jitter_s, **heard)
+            metrics.add("rtp.gap_max", quality.gap_max_s, **heard)
+            for window in quality.windows:
+                if window.mos is not None:
+                    metrics.add("rtp.mos", window.mos, window="10s", **heard)
 
     def _dial(self) -> Call:
         verb, now, caller = self._verb, self._stage.now(), self._caller

@@ -1,63 +1,108 @@
-"""What conditions can ask for besides the results of steps: hosts, networks and the PoP, as plain data."""
+"""What conditions can ask for besides the results of steps: hosts, networks and the PoP, as plain data.
+
+Everything is worked out when it is asked for: a condition about one tunnel of ten thousand costs one tunnel.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from edge.metrics import Snapshot, VnetSnapshot
+from edge.metrics import Snapshot, TunnelSnapshot, VnetSnapshot
 from edge.proto.types import DropReason
-from scenarios.checks import Plain
-from scenarios.fabric import Network
+from scenarios.checks import Plain, Seconds
+from scenarios.runner.stage import Stage
 from scenarios.world import Member, World
 
 
-def names(world: World, network: Network) -> dict[str, Plain]:
-    """The state of `world` now."""
-    snapshot = network.snapshot()
-    up = network.up()
-    addresses = sorted({member.host.address for member in world.members.values()})
-    hosts: dict[str, Plain] = {name: _host(member, addresses) for name, member in world.members.items()}
-    return {
-        "clients": {name: hosts[name] for name, member in world.members.items() if member.actor.site is None},
-        "hosts": hosts,
-        "sites": {
-            name: {"vnet": site.vnet, "routes": [str(route) for route in site.routes]}
-            for name, site in world.scenario.topology.sites.items()
-        },
-        "vnets": {vnet.name: _vnet(vnet, world) for vnet in snapshot.vnets},
-        "edge": _edge(snapshot),
-        "tunnels": {
-            tunnel.name: {
-                "up": up.get(tunnel.name, False),
-                "vnet": tunnel.vnet,
-                "handshakes": tunnel.handshakes,
-                "packets_in": tunnel.packets_rx,
-                "packets_out": tunnel.packets_tx,
-                "bytes_in": tunnel.bytes_rx,
-                "bytes_out": tunnel.bytes_tx,
-            }
-            for tunnel in snapshot.tunnels
-        },
+class Lazy(Mapping[str, Plain]):
+    """A mapping whose values are made when somebody wants them."""
+
+    def __init__(self, keys: Iterable[str], make: Callable[[str], Plain]) -> None:
+        self._keys = dict.fromkeys(keys)
+        self._make = make
+
+    def __getitem__(self, key: str) -> Plain:
+        if key not in self._keys:
+            raise KeyError(key)
+        return self._make(key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._keys
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def names(stage: Stage) -> Mapping[str, Plain]:
+    """The state of the world now; the PoP is asked at most once."""
+    world = stage.world
+    parts: dict[str, Callable[[], Plain]] = {
+        "clients": lambda: _hosts(world, [n for n, m in world.members.items() if m.actor.site is None]),
+        "hosts": lambda: _hosts(world, world.members),
+        "sites": lambda: _sites(stage, snapshot()),
+        "vnets": lambda: _vnets(world, snapshot()),
+        "edge": lambda: _edge(stage, snapshot()),
+        "tunnels": lambda: _tunnels(stage, snapshot()),
+        "time": lambda: Seconds(stage.elapsed()),
     }
+    kept: list[Snapshot] = []
+
+    def snapshot() -> Snapshot:
+        if not kept:
+            kept.append(stage.network.snapshot())
+        return kept[0]
+
+    return Lazy(parts, lambda key: parts[key]())
 
 
-def _host(member: Member, addresses: list[str]) -> Plain:
+def _hosts(world: World, keys: Iterable[str]) -> Plain:
+    addresses = world.addresses
+    return Lazy(keys, lambda name: _host(world.members[name], addresses))
+
+
+def _host(member: Member, addresses: Iterable[str]) -> Plain:
     host = member.host
-    nothing: Plain = {"packets": 0, "bytes": 0}
-    seen: dict[str, Plain] = dict.fromkeys(addresses, nothing)  # who never came was seen with 0 bytes
-    for source, count in host.seen.items():
-        seen[source] = {"packets": count.packets, "bytes": count.bytes}
+
+    def seen(source: str) -> Plain:
+        count = host.seen.get(source)  # who never came was seen with 0 bytes
+        return (
+            {"packets": 0, "bytes": 0} if count is None else {"packets": count.packets, "bytes": count.bytes}
+        )
+
     return {
         "ip": host.address,
         "vnet": host.vnet,
         "sent": host.counters["sent"],
         "received": host.counters["received"],
-        "seen": seen,
+        "seen": Lazy([*addresses, *host.seen], seen),
         "sources": sorted(host.seen),
         "icmp_errors": host.counters["icmp_errors"],
         "bad_checksum": host.counters["bad_checksum"],
         "port_unreachable": host.counters["port_unreachable"],
     }
+
+
+def _sites(stage: Stage, snapshot: Snapshot) -> Plain:
+    sites = stage.world.scenario.topology.sites
+    return Lazy(sites, lambda name: _site(stage, name))
+
+
+def _site(stage: Stage, name: str) -> Plain:
+    site = stage.world.scenario.topology.sites[name]
+    premises = stage.world.premises(name)
+    return {
+        "vnet": site.vnet,
+        "routes": [str(route) for route in site.routes],
+        "gateway": premises.gateway.name if premises.gateway is not None else None,
+        "active": stage.network.active(name),
+    }
+
+
+def _vnets(world: World, snapshot: Snapshot) -> Plain:
+    return Lazy([vnet.name for vnet in snapshot.vnets], lambda name: _vnet(snapshot.vnet(name), world))
 
 
 def _vnet(vnet: VnetSnapshot, world: World) -> Plain:
@@ -72,12 +117,14 @@ def _vnet(vnet: VnetSnapshot, world: World) -> Plain:
     }
 
 
-def _edge(snapshot: Snapshot) -> Plain:
+def _edge(stage: Stage, snapshot: Snapshot) -> Plain:
     return {
         **_account(snapshot.vnets),
         "datagrams_in": snapshot.datagrams_in,
         "datagrams_out": snapshot.datagrams_out,
         "datagrams_dropped": sum(snapshot.datagram_drops.values()),
+        "flows": sum(vnet.flows for vnet in snapshot.vnets),
+        "tunnels_up": sum(tunnel.up for tunnel in snapshot.tunnels),
     }
 
 
@@ -91,4 +138,25 @@ def _account(vnets: Iterable[VnetSnapshot]) -> dict[str, Plain]:
         "held": sum(vnet.packets_held for vnet in vnets),
         "dropped": sum(drops.values()),
         "drops": drops,
+    }
+
+
+def _tunnels(stage: Stage, snapshot: Snapshot) -> Plain:
+    up = stage.network.up()
+    by_name = {tunnel.name: tunnel for tunnel in snapshot.tunnels}
+    return Lazy(up, lambda name: _tunnel(name, by_name.get(name), up[name]))
+
+
+def _tunnel(name: str, tunnel: TunnelSnapshot | None, up: bool) -> Plain:
+    if tunnel is None:  # the PoP is not there
+        tunnel = TunnelSnapshot(name=name, vnet="", kind="", up=False)
+    return {
+        "up": up,
+        "vnet": tunnel.vnet,
+        "endpoint": tunnel.endpoint,
+        "handshakes": tunnel.handshakes,
+        "packets_in": tunnel.packets_rx,
+        "packets_out": tunnel.packets_tx,
+        "bytes_in": tunnel.bytes_rx,
+        "bytes_out": tunnel.bytes_tx,
     }

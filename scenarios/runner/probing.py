@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from edge.document import address_bytes
-from scenarios.checks import Plain, Ratio, Seconds
+from scenarios.checks import Metrics, Plain, Ratio, Seconds
 from scenarios.proto.udp_echo import Probe
 from scenarios.runner.stage import Quiet, Stage
 from scenarios.runner.witness import Witness
-from scenarios.schema.language import Ping, UdpSend
+from scenarios.schema.verbs import Ping, UdpSend
 from scenarios.world import Member
 
 
@@ -63,7 +63,7 @@ class Probing(Quiet):
             )
         self._stage.wake(member)
         probe = self._probe
-        await self._stage.until(lambda: probe.ended)
+        await self._stage.until(lambda: probe.ended, member)
 
     def results(self) -> dict[str, Plain]:
         probe = self._probe
@@ -91,6 +91,14 @@ class Probing(Quiet):
             text += ", told by ICMP"
         why = self._witness.summary() if not values["received"] else ""
         return f"{text}: {why}" if why else text
+
+    def measure(self, metrics: Metrics, **tags: str) -> None:
+        probe = self._probe
+        if probe is not None:
+            name = "ping" if isinstance(self._verb, Ping) else "udp"
+            for trip in probe.round_trips.values():
+                metrics.add(f"{name}.rtt", trip, **tags)
+            metrics.add(f"{name}.lost", probe.sent - probe.received, **tags)
 
     def _find_target(self) -> Member | None:
         """The host of the sender's network that has the address."""

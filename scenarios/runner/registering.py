@@ -4,29 +4,34 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from scenarios.checks import Plain
+import trio
+
+from scenarios.checks import Metrics, Plain
 from scenarios.proto.registration import RegistrationState
 from scenarios.report import CallRecord, SightingRecord
 from scenarios.runner.stage import Stage
-from scenarios.schema.language import SipRegister
+from scenarios.schema.verbs import SipRegister
 from scenarios.world import Member
 
 
 class Registering:
     FIELDS: ClassVar[tuple[str, ...]] = ("registered", "phones", "status", "seen", "true_sources")
+    TAG: ClassVar[str] = "step"
     DEFAULT: ClassVar[tuple[str, ...]] = ("registered == len(phones)", "true_sources")
 
     def __init__(self, stage: Stage, verb: SipRegister) -> None:
         self._stage = stage
         self._verb = verb
-        self._members = [stage.member(name) for name in verb.phones]
+        self._members = stage.members(verb.phones)
 
     async def run(self) -> None:
         for member in self._members:
             assert member.phone is not None
             member.phone.register(self._stage.now())
             self._stage.wake(member)
-        await self._stage.until(lambda: not self._open(), at_most=self._verb.give_up)
+        with trio.move_on_after(self._verb.give_up):
+            for member in self._members:
+                await self._stage.until(lambda member=member: not _is_open(member), member)  # type: ignore[misc]
 
     def results(self) -> dict[str, Plain]:
         seen = {member.actor.name: self._seen(member) for member in self._members}
@@ -76,9 +81,12 @@ class Registering:
                 )
         return found
 
+    def measure(self, metrics: Metrics, **tags: str) -> None:
+        for member in self._members:
+            metrics.add("sip.registered", member.phone is not None and member.phone.registered, **tags)
+
     def _open(self) -> list[Member]:
-        done = (RegistrationState.REGISTERED, RegistrationState.REFUSED)
-        return [m for m in self._members if m.phone is not None and m.phone.registration.state not in done]
+        return [member for member in self._members if _is_open(member)]
 
     def _seen(self, member: Member) -> dict[str, Plain]:
         registrar = self._stage.world.script.cast.registrar(member.actor)
@@ -91,3 +99,8 @@ class Registering:
 
 def _status(member: Member) -> int | None:
     return member.phone.registration.status if member.phone is not None else None
+
+
+def _is_open(member: Member) -> bool:
+    done = (RegistrationState.REGISTERED, RegistrationState.REFUSED)
+    return member.phone is not None and member.phone.registration.state not in done

@@ -2,71 +2,33 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from ipaddress import ip_address
-from typing import Protocol
 
 import trio
 
-from edge.config import Kind
 from edge.errors import PoplabError
+from edge.metrics import Snapshot
 from scenarios import world as worlds
-from scenarios.checks import ExpressionError, Plain, Seconds, invariants, parse, show
+from scenarios.checks import Plain, Seconds, invariants, threshold
 from scenarios.fabric import Fabric
-from scenarios.report import (
-    AccountRecord,
-    CheckRecord,
-    InvariantRecord,
-    MemberRecord,
-    RunRecord,
-    State,
-    StepRecord,
-    VnetRecord,
-)
-from scenarios.runner.actions import action
-from scenarios.runner.names import names
-from scenarios.runner.stage import Action, Stage
-from scenarios.schema import Script, Step
+from scenarios.report import AccountRecord, InvariantRecord, RunRecord, SampleRecord, State
+from scenarios.runner.catalogue import metrics
+from scenarios.runner.loading import Loading
+from scenarios.runner.names import Lazy, names
+from scenarios.runner.observer import Nobody, Observer
+from scenarios.runner.stage import Stage
+from scenarios.runner.stepping import Stepping
+from scenarios.runner.tree import tree
+from scenarios.runner.verdict import Watch, judged, limits, measured
+from scenarios.schema import Script
 from scenarios.world import World
 
-TICK = 0.25
-"""Seconds between two looks of the watchers."""
-SAMPLE_TICKS = 2
-
-
-class Observer(Protocol):
-    """Whoever watches: the record is always up to date when one of these is called."""
-
-    def started(self, run: RunRecord) -> None: ...
-
-    def step_started(self, run: RunRecord, step: StepRecord) -> None: ...
-
-    def step_ended(self, run: RunRecord, step: StepRecord) -> None: ...
-
-    def tick(self, run: RunRecord) -> None: ...
-
-    def ended(self, run: RunRecord) -> None: ...
-
-
-class Nobody:
-    """Watches nothing."""
-
-    def started(self, run: RunRecord) -> None:
-        """Nothing."""
-
-    def step_started(self, run: RunRecord, step: StepRecord) -> None:
-        """Nothing."""
-
-    def step_ended(self, run: RunRecord, step: StepRecord) -> None:
-        """Nothing."""
-
-    def tick(self, run: RunRecord) -> None:
-        """Nothing."""
-
-    def ended(self, run: RunRecord) -> None:
-        """Nothing."""
+SAMPLES = 240
+"""About so many over the deadline of a run, but not more often than every half second."""
+FASTEST_SAMPLE = 0.5
 
 
 async def run(
@@ -84,12 +46,14 @@ async def run(
     """
     world = worlds.build(script, seed=seed)
     quiet = trio.Event() if interrupt is None else interrupt
-    performance = _Run(world, fabric, repeat, Nobody() if observer is None else observer, quiet)
+    performance = Performance(world, fabric, repeat, Nobody() if observer is None else observer, quiet)
     await performance.perform()
     return performance.record
 
 
-class _Run:
+class Performance:
+    """A run at work; `record` is what is known of it so far."""
+
     def __init__(
         self, world: World, fabric: Fabric, repeat: str, observer: Observer, interrupt: trio.Event
     ) -> None:
@@ -97,40 +61,41 @@ class _Run:
         self.fabric = fabric
         self.observer = observer
         self.interrupt = interrupt
-        self.actions: dict[str, Action] = {}
-        self.performing: list[tuple[StepRecord, Action]] = []
-        self.started = 0.0
-        self.forwarded: list[tuple[float, int]] = []
+        self.metrics = metrics()
         scenario = world.scenario
+        self._limits = limits(scenario)
+        self._watches = [Watch(invariant) for invariant in scenario.invariants]
+        self._steps: list[Stepping] = []
+        self._loads: dict[str, Loading] = {}
+        self._begun = time.monotonic()
+        self._before: tuple[float, int, int] = (0.0, 0, 0)
+        self._broken: dict[str, InvariantRecord] = {}
         self.record = RunRecord(
             file=world.script.file,
             name=scenario.name,
             about=" ".join(scenario.about.split()),
+            cell=dict(world.script.cell),
             fabric=fabric.name,
             seed=world.seed,
             deadline=scenario.deadline,
             repeat=repeat,
-            vnets=_vnets(world),
-            steps=[
-                StepRecord(
-                    id=step.id, name=step.name or _title(step), verb=step.verb[0], background=step.background
-                )
-                for step in scenario.steps
-            ],
+            vnets=tree(world),
         )
 
     async def perform(self) -> None:
         record = self.record
         record.started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.started = trio.current_time()
         record.state = State.RUNNING
+        stage: Stage | None = None
         try:
             async with self.fabric.bring_up(self.world) as network:
                 record.pop = network.address
                 stage = Stage(self.world, network)
+                self._prepare(stage)
                 self.observer.started(record)
                 await self._watched(stage)
                 await network.drain()
+                self._sample(stage)
                 self._refresh(stage)
                 self._judge(stage)
         except Exception as error:
@@ -139,109 +104,177 @@ class _Run:
                 raise refusal from None
             record.error = "".join(traceback.format_exception(error)).strip()
             self._cut_off(State.ERROR, "poplab failed")
-        record.elapsed = trio.current_time() - self.started
+        if stage is not None:
+            record.elapsed = stage.elapsed()
+        record.wall = time.monotonic() - self._begun
         self.observer.ended(record)
 
+    def _prepare(self, stage: Stage) -> None:
+        def given() -> Mapping[str, Plain]:
+            return self._given(stage)
+
+        scenario = self.world.scenario
+        self._steps = [Stepping(stage, step, given, self._running) for step in scenario.steps]
+        self._loads = {name: Loading(name, load, stage, self.metrics) for name, load in scenario.load.items()}
+        self.record.steps = [step.record for step in self._steps]
+        self.record.loads = [load.record for load in self._loads.values()]
+        stage.network.every(max(FASTEST_SAMPLE, scenario.deadline / SAMPLES), lambda: self._sample(stage))
+        stage.network.watch(lambda: self._look(stage))
+
     async def _watched(self, stage: Stage) -> None:
-        """The steps under the deadline, with a clock beside them and an ear for Ctrl-C."""
+        """Steps and loads under the deadline, with an ear for Ctrl-C and for thresholds that end the run."""
         with trio.move_on_after(self.record.deadline) as deadline:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._tick, stage)
+                stage.abort = nursery.cancel_scope.cancel
                 nursery.start_soon(self._interrupted, nursery.cancel_scope)
-                await self._steps(stage)
+                async with trio.open_nursery() as working:
+                    for load in self._loads.values():
+                        working.start_soon(load.run)
+                    working.start_soon(self._perform_steps, stage)
                 nursery.cancel_scope.cancel()
         if self.interrupt.is_set():
             self._cut_off(State.INTERRUPTED, "interrupted")
         elif deadline.cancelled_caught:
             self._cut_off(State.FAILED, f"the deadline of {Seconds(self.record.deadline)} passed")
+        elif self.record.stopped_by:
+            self._cut_off(State.FAILED, f"a threshold ended the run: {self.record.stopped_by}")
 
     async def _interrupted(self, scope: trio.CancelScope) -> None:
         await self.interrupt.wait()
         scope.cancel()
 
-    async def _steps(self, stage: Stage) -> None:
+    async def _perform_steps(self, stage: Stage) -> None:
         async with trio.open_nursery() as background:
-            for step, record in zip(self.world.scenario.steps, self.record.steps, strict=True):
-                if step.background:
-                    await background.start(self._step, stage, step, record)
+            for step in self._steps:
+                if step.step.background:
+                    await background.start(self._perform_step, stage, step)
                 else:
-                    await self._step(stage, step, record)
+                    await self._perform_step(stage, step)
 
-    async def _step(
+    async def _perform_step(
         self,
         stage: Stage,
-        step: Step,
-        record: StepRecord,
+        step: Stepping,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        record.state = State.RUNNING
-        record.started = self._elapsed()
-        acting = action(stage, step.verb[1], self._running)
-        if step.id is not None:
-            self.actions[step.id] = acting
-        self.performing.append((record, acting))
-        self.observer.step_started(self.record, record)
-        task_status.started()
-        with trio.move_on_after(step.within if step.within is not None else float("inf")) as within:
-            await acting.run()
-        if within.cancelled_caught and step.within is not None:
-            record.error = f"not within {Seconds(step.within)}: {acting.waiting()}"
-        self._finish(stage, record, acting)
-        given = names(self.world, stage.network) | self._results() | acting.results()
-        record.checks = [_check(text, given) for text in step.expect or acting.DEFAULT]
-        failed = record.error or not all(check.holds for check in record.checks)
-        record.state = State.FAILED if failed else State.PASSED
+        if step.step.background and step.step.at is not None:
+            task_status.started()  # its time may be that of a later step
+        started = False
+
+        def begun() -> None:
+            nonlocal started
+            started = True
+            self.observer.step_started(self.record, step.record)
+            if not (step.step.background and step.step.at is not None):
+                task_status.started()
+
+        await step.run(begun)
+        if not started:
+            begun()
+        if step.acting is not None:
+            step.acting.measure(self.metrics, **_tags(step))
+        record = step.record
+        if record.started is not None and record.ended is not None and record.id is not None:
+            self.metrics.add("steps.duration", record.ended - record.started, step=record.id)
+        self._refresh(stage)
+        step.judge()
+        self._check_watches(stage)
         self.observer.step_ended(self.record, record)
 
-    def _finish(self, stage: Stage, record: StepRecord, acting: Action) -> None:
-        record.ended = self._elapsed()
-        record.summary = acting.summary()
-        record.results = dict(acting.results())
-        record.waiting = ""
+    def _running(self, name: str) -> bool:
+        if name in self._loads:
+            record = self._loads[name].record
+            return bool(record.running or record.target)
+        pending = (State.PENDING, State.RUNNING)
+        return any(step.record.id == name and step.record.state in pending for step in self._steps)
+
+    def _given(self, stage: Stage) -> Mapping[str, Plain]:
+        """Everything that conditions can ask for."""
+        world = names(stage)
+        steps = {step.step.id: step for step in self._steps if step.step.id is not None}
+
+        def make(key: str) -> Plain:
+            if key in steps:
+                return steps[key].results()
+            if key in self._loads:
+                return self._loads[key].results()
+            if key == "steps":
+                return {"failed": sum(step.record.state is State.FAILED for step in self._steps)}
+            return world[key]
+
+        return Lazy([*world, "steps", *steps, *self._loads], make)
+
+    # -- what is looked at while it goes on
+
+    def _look(self, stage: Stage) -> None:
         self._refresh(stage)
-
-    def _running(self, step: str) -> bool:
-        return any(record.id == step and record.state is State.RUNNING for record in self.record.steps)
-
-    def _results(self) -> dict[str, Plain]:
-        return {step: acting.results() for step, acting in self.actions.items()}
-
-    def _elapsed(self) -> float:
-        return trio.current_time() - self.started
-
-    # -- what watchers see
-
-    async def _tick(self, stage: Stage) -> None:
-        ticks = 0
-        while True:
-            await trio.sleep(TICK)
-            ticks += 1
-            if ticks % SAMPLE_TICKS == 0:
-                self._sample(stage)
-            self._refresh(stage)
-            self.observer.tick(self.record)
+        self.record.wall = time.monotonic() - self._begun
+        self.observer.tick(self.record)
 
     def _sample(self, stage: Stage) -> None:
-        now, out = self._elapsed(), sum(vnet.packets_out for vnet in stage.network.snapshot().vnets)
-        before, past = self.forwarded[-1] if self.forwarded else (0.0, 0)
-        self.forwarded.append((now, out))
-        self.record.traffic.append((out - past) / (now - before))
+        """At even distances: figures over time, invariants, thresholds that end the run."""
+        now = stage.elapsed()
+        snapshot = stage.network.snapshot()
+        out = sum(vnet.packets_out for vnet in snapshot.vnets)
+        dropped = sum(vnet.dropped for vnet in snapshot.vnets)
+        at, out_before, dropped_before = self._before
+        took = now - at
+        if took > 0:
+            self._before = now, out, dropped
+            rate = max(0, out - out_before) / took
+            self.record.samples.append(
+                SampleRecord(
+                    at=now,
+                    packets_per_second=rate,
+                    dropped_per_second=max(0, dropped - dropped_before) / took,
+                    flows=sum(vnet.flows for vnet in snapshot.vnets),
+                    tunnels_up=sum(tunnel.up for tunnel in snapshot.tunnels),
+                )
+            )
+            self.metrics.add("edge.packets_per_second", rate)
+        self._account(snapshot, now)
+        self._check_watches(stage)
+        failing = threshold.first_abort(self._limits, self.metrics, now)
+        if failing is not None and not self.record.stopped_by:
+            self.record.stopped_by = failing.text
+            stage.abort()
+
+    def _account(self, snapshot: Snapshot, now: float) -> None:
+        """The laws that the PoP's own counters show, at any moment; a breach is remembered even if it heals."""
+        law = invariants.accounting(snapshot)
+        if not law.holds and law.id not in self._broken:
+            details = [f"at {Seconds(now)}: {detail}" for detail in law.details]
+            self._broken[law.id] = InvariantRecord(id=law.id, holds=False, text=law.text, details=details)
+        for vnet in snapshot.vnets:
+            self.metrics.add("edge.packets", vnet.packets_out, vnet=vnet.name)
+            self.metrics.add("edge.flows", vnet.flows, vnet=vnet.name)
+        self.metrics.add("edge.tunnels_up", sum(tunnel.up for tunnel in snapshot.tunnels))
+
+    def _check_watches(self, stage: Stage) -> None:
+        if self._watches:
+            given = self._given(stage)
+            for watch in self._watches:
+                watch.look(given, stage.elapsed())
 
     def _refresh(self, stage: Stage) -> None:
         """Bring the record up to date."""
         record, network = self.record, stage.network
-        record.elapsed = self._elapsed()
+        record.elapsed = stage.elapsed()
+        record.events = network.events
         up = network.up()
         for vnet in record.vnets:
             for member in vnet.members:
                 member.up = up.get(member.name, False)
-        for step, acting in self.performing:
-            if step.state is State.RUNNING:
-                step.waiting = acting.waiting()
-        record.calls = [call for _, acting in self.performing for call in acting.calls()]
-        sightings = {(s.pbx, s.user): s for _, acting in self.performing for s in acting.sightings()}
+        for step in self._steps:
+            if step.record.state is State.RUNNING:
+                step.refresh()
+        for load in self._loads.values():
+            load.refresh()
+        record.calls = [call for step in self._steps for call in step.calls()]
+        sightings = {(s.pbx, s.user): s for step in self._steps for s in step.sightings()}
         record.sightings = list(sightings.values())
+        record.faults = stage.faults
         snapshot = network.snapshot()
         record.accounts = [
             AccountRecord(
@@ -255,93 +288,59 @@ class _Run:
             for vnet in snapshot.vnets
         ]
         record.invariants = [
-            InvariantRecord(id=law.id, holds=law.holds, text=law.text, details=list(law.details))
+            self._broken.get(law.id)
+            or InvariantRecord(id=law.id, holds=law.holds, text=law.text, details=list(law.details))
             for law in invariants.check(self.world.ledger, snapshot)
-        ]
+        ] + [watch.record for watch in self._watches]
 
     # -- the verdict
 
     def _judge(self, stage: Stage) -> None:
         record = self.record
+        self._measure(stage)
+        record.thresholds = measured(self._limits, self.metrics, record.elapsed)
+        if record.stopped_by:
+            for limit in record.thresholds:
+                limit.aborted = not limit.holds and record.stopped_by.startswith(f"{limit.key}: {limit.text}")
+        for watch in self._watches:
+            watch.end()
         if record.state is State.INTERRUPTED:
             return
-        given = names(self.world, stage.network) | self._results()
-        record.checks = [_check(text, given) for text in self.world.scenario.expect]
+        given = self._given(stage)
+        record.checks = [judged(text, given) for text in self.world.scenario.expect]
         good = (
-            all(step.state is State.PASSED for step in record.steps)
+            record.state is State.RUNNING
+            and all(step.state is State.PASSED for step in record.steps)
             and all(check.holds for check in record.checks)
             and all(law.holds for law in record.invariants)
+            and all(limit.holds for limit in record.thresholds)
         )
         record.state = State.PASSED if good else State.FAILED
+
+    def _measure(self, stage: Stage) -> None:
+        """What only the end can tell."""
+        snapshot = stage.network.snapshot()
+        failed = sum(step.record.state is State.FAILED for step in self._steps)
+        self.metrics.add("steps.failed", failed)
+        for vnet in snapshot.vnets:
+            for reason, count in vnet.drops.items():
+                if count:
+                    self.metrics.add("edge.dropped", count, vnet=vnet.name, reason=reason.value)
 
     def _cut_off(self, state: State, why: str) -> None:
         """Every step that runs ends here; the run goes on to drain and report."""
         self.record.state = state
-        for step, acting in self.performing:
-            if step.state is State.RUNNING:
-                step.state = state
-                step.waiting = acting.waiting()
-                step.error = f"{why} while {step.waiting}" if step.waiting else why
-                step.ended = self._elapsed()
-                step.results = dict(acting.results())
-                self.observer.step_ended(self.record, step)
+        for step in self._steps:
+            if step.record.state is State.RUNNING:
+                step.cut_off(state, why)
+                self.observer.step_ended(self.record, step.record)
 
 
-def _check(text: str, given: Mapping[str, Plain]) -> CheckRecord:
-    try:
-        outcome = parse(text).evaluate(given)
-    except ExpressionError as error:
-        return CheckRecord(text=text, holds=False, error=f"{error}; {error.fix}" if error.fix else str(error))
-    return CheckRecord(
-        text=text, holds=outcome.holds, saw=[(name, show(value)) for name, value in outcome.saw]
-    )
-
-
-def _title(step: Step) -> str:
-    """A name for a step without one."""
-    word, verb = step.verb
-    who = [getattr(verb, part, None) for part in ("caller", "sender", "pbx", "to")]
-    named = " ".join(str(name) for name in who if name)
-    return f"{word} {named}".strip()
-
-
-def _vnets(world: World) -> list[VnetRecord]:
-    """The topology as a person draws it."""
-    records = []
-    for name in world.scenario.vnets:
-        members = []
-        for end in world.ends:
-            if end.vnet != name:
-                continue
-            config = world.config.tunnels[end.name]
-            hosts = [member for member in world.members.values() if member.end == end.name]
-            if end.kind is Kind.CONNECTOR:
-                address = ", ".join(map(str, end.routes))
-                inside = [(m.actor.short_name, m.host.address, _role(m)) for m in hosts]
-            else:
-                address, inside = str(ip_address(config.addresses[0])), []
-            members.append(
-                MemberRecord(
-                    name=end.name,
-                    kind=end.kind.value,
-                    address=address,
-                    tags=[*config.tags, *config.groups],
-                    hosts=inside,
-                )
-            )
-        records.append(VnetRecord(name=name, members=members))
-    prefixes = [{member.address for member in record.members} for record in records]
-    for index, record in enumerate(records):
-        for earlier, other in enumerate(records[:index]):
-            if prefixes[index] & prefixes[earlier]:
-                record.note = f"the same addresses as {other.name}, another tenant"
-                break
-    return records
-
-
-def _role(member: worlds.Member) -> str:
-    roles = (("PBX", member.pbx), ("phone", member.phone), ("echo", member.echo))
-    return ", ".join(word for word, app in roles if app is not None)
+def _tags(step: Stepping) -> dict[str, str]:
+    """How its figures are called in thresholds."""
+    if step.step.id is None or step.acting is None:
+        return {}
+    return {step.acting.TAG: step.step.id}
 
 
 def _refusal(error: BaseException) -> PoplabError | None:

@@ -7,10 +7,10 @@ from typing import ClassVar, Protocol
 
 import trio
 
-from scenarios.checks import Plain
+from scenarios.checks import Metrics, Plain
 from scenarios.fabric import Network
-from scenarios.proto.host import HostEvent
-from scenarios.report import CallRecord, SightingRecord
+from scenarios.proto.host import Host, HostEvent
+from scenarios.report import CallRecord, FaultRecord, SightingRecord
 from scenarios.world import Member, World
 
 LOOK_AGAIN = 0.05
@@ -23,33 +23,59 @@ class Stage:
     def __init__(self, world: World, network: Network) -> None:
         self.world = world
         self.network = network
-        self._beat = trio.Event()
+        self.started = network.now()
+        self.faults: list[FaultRecord] = []
+        """What was done to the world so far."""
+        self.abort: Callable[[], None] = _nothing
+        """Ends the run early."""
+        self._beats: dict[Host, trio.Event] = {}
         for member in world.members.values():
             member.host.on_event = self._happened
 
     def now(self) -> float:
         return self.network.now()
 
+    def elapsed(self) -> float:
+        """Seconds since the scenario began."""
+        return self.network.now() - self.started
+
     def member(self, name: str) -> Member:
         return self.world.members[name]
 
-    def wake(self, member: Member) -> None:
-        """Let the tunnel of `member` send what its applications have just been told to."""
-        self.network.wake(member.end)
+    def members(self, words: tuple[str, ...] | str) -> list[Member]:
+        """Everybody whom `words` of the file mean."""
+        return [self.world.members[name] for name in self.world.script.cast.names(words)]
 
-    async def until(self, holds: Callable[[], bool], *, at_most: float = float("inf")) -> bool:
-        """Wait until `holds`; False if that took longer than `at_most` seconds."""
+    def wake(self, member: Member) -> None:
+        """Let `member` send what its applications have just been told to."""
+        self.network.wake(member.host)
+
+    async def until(
+        self, holds: Callable[[], bool], member: Member | None = None, *, at_most: float = float("inf")
+    ) -> bool:
+        """Wait until `holds`; False if that took longer than `at_most` seconds.
+
+        It is looked at whenever an application of `member` says something. Without a member nobody tells: then again
+        and again.
+        """
         with trio.move_on_after(at_most):
             while not holds():
-                beat = self._beat
-                with trio.move_on_after(LOOK_AGAIN):
-                    await beat.wait()
+                if member is None:
+                    await trio.sleep(LOOK_AGAIN)
+                else:
+                    await self._beats.setdefault(member.host, trio.Event()).wait()
             return True
         return holds()
 
     def _happened(self, event: HostEvent) -> None:
-        beat, self._beat = self._beat, trio.Event()
-        beat.set()
+        beat = self._beats.pop(event.host, None)
+        if beat is not None:
+            beat.set()
+            self.network.attention()
+
+
+def _nothing() -> None:
+    """Nobody to tell."""
 
 
 class Action(Protocol):
@@ -59,6 +85,8 @@ class Action(Protocol):
     """The names that conditions of this step can ask for."""
     DEFAULT: ClassVar[tuple[str, ...]]
     """What is expected of a step that expects nothing itself."""
+    TAG: ClassVar[str]
+    """The tag of its figures that is the id of the step."""
 
     async def run(self) -> None: ...
 
@@ -75,9 +103,17 @@ class Action(Protocol):
 
     def sightings(self) -> list[SightingRecord]: ...
 
+    def measure(self, metrics: Metrics, **tags: str) -> None:
+        """Once it has ended: add what came of it."""
+
 
 class Quiet:
-    """For actions without calls."""
+    """For actions without calls and figures."""
+
+    TAG: ClassVar[str] = "step"
+
+    def measure(self, metrics: Metrics, **tags: str) -> None:
+        """Nothing."""
 
     def calls(self) -> list[CallRecord]:
         return []

@@ -9,7 +9,8 @@ import trio
 
 from scenarios.checks import Plain, Seconds
 from scenarios.runner.stage import Quiet, Stage
-from scenarios.schema.language import Wait
+from scenarios.schema.verbs import Wait
+from scenarios.schema.words import many
 
 
 class Waiting(Quiet):
@@ -20,7 +21,7 @@ class Waiting(Quiet):
         self._stage = stage
         self._verb = verb
         self._running = running
-        self._steps = (verb.step,) if isinstance(verb.step, str) else verb.step or ()
+        self._steps = many(verb.step)
         self._text = ""
 
     async def run(self) -> None:

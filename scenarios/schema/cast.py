@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from edge.document import IPAddress, Path
-from scenarios.schema.language import Apps, Scenario, SipPbx, SipPhone
+from scenarios.schema.apps import Apps, SipPbx, SipPhone
+from scenarios.schema.language import Scenario
+from scenarios.schema.words import many
 
 _URI = re.compile(r"sips?:(?P<user>[^@]+)@(?P<host>[^;>]+)(?P<rest>.*)\Z")
 
@@ -44,28 +47,47 @@ class Actor(NamedTuple):
 class Cast:
     """The actors of a scenario by name, sites first, in the order of the file."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(
+        self, scenario: Scenario, groups: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    ) -> None:
         self.actors = {actor.name: actor for actor in _actors(scenario)}
+        self.groups = groups
+        self.tunnels = dict(_tunnels(scenario))
+        """Every connector and client, with its site; a client's is None."""
+        self._pbxs: dict[str, list[Actor]] = {}
+        self._phones: dict[str, list[Actor]] = {}
+        for actor in self.actors.values():
+            if actor.pbx is not None:
+                self._pbxs.setdefault(actor.vnet, []).append(actor)
+        for actor in self.actors.values():
+            if actor.phone is not None and (pbx := self.registrar(actor)) is not None:
+                self._phones.setdefault(pbx.name, []).append(actor)
+
+    def names(self, words: tuple[str, ...] | str) -> tuple[str, ...]:
+        """Everybody whom `words` mean: a counted group is all of its copies. Unknown words stay as they are."""
+        return tuple(name for word in many(words) for name in self.groups.get(word, (word,)))
+
+    def tunnels_of(self, words: tuple[str, ...] | str) -> tuple[str, ...]:
+        """Every tunnel that `words` mean: a site is all of its connectors, "all" is all. Unknown words stay."""
+        if words == "all":
+            return tuple(self.tunnels)
+        found: dict[str, None] = {}
+        for name in self.names(words):
+            own = [tunnel for tunnel, site in self.tunnels.items() if site == name]
+            found.update(dict.fromkeys(own or [name]))
+        return tuple(found)
 
     def registrar(self, phone: Actor) -> Actor | None:
         """The PBX where `phone` registers; None if it names none and its network has not exactly one."""
         if phone.phone is not None and phone.phone.registrar is not None:
             named = self.actors.get(phone.phone.registrar)
             return named if named is not None and named.pbx is not None else None
-        candidates = [
-            actor for actor in self.actors.values() if actor.pbx is not None and actor.vnet == phone.vnet
-        ]
+        candidates = self._pbxs.get(phone.vnet, [])
         return candidates[0] if len(candidates) == 1 else None
 
     def phones(self, pbx: Actor) -> list[Actor]:
         """Every phone that registers at `pbx`."""
-        return [
-            actor
-            for actor in self.actors.values()
-            if actor.phone is not None
-            and (registrar := self.registrar(actor)) is not None
-            and registrar == pbx
-        ]
+        return self._phones.get(pbx.name, [])
 
     def users(self, pbx: Actor) -> tuple[str, ...]:
         """Whom `pbx` lets in: as listed, or its phones."""
@@ -99,4 +121,13 @@ def _actors(scenario: Scenario) -> Iterator[Actor]:
             path: Path = ("topology", "sites", name, "hosts", short)
             yield Actor(f"{name}/{short}", site.vnet, host.ip, host.app, name, path)
     for name, client in scenario.topology.clients.items():
-        yield Actor(name, client.vnet, client.ip, client.app, None, ("topology", "clients", name))
+        if client.ip is not None:  # as after the expansion
+            yield Actor(name, client.vnet, client.ip, client.app, None, ("topology", "clients", name))
+
+
+def _tunnels(scenario: Scenario) -> Iterator[tuple[str, str | None]]:
+    for name, site in scenario.topology.sites.items():
+        for connector in site.connectors or (name,):
+            yield connector, name
+    for name in scenario.topology.clients:
+        yield name, None

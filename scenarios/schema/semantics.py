@@ -1,146 +1,182 @@
-"""What a scenario must satisfy beyond its form: names that mean something, addresses that fit."""
+"""What a scenario must satisfy beyond its form: steps that do one thing, to things that are there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterator
+
+from msgspec.structs import replace
 
 from edge.document import Path, address_bytes, did_you_mean
-from scenarios.schema.cast import Actor, Cast
-from scenarios.schema.language import (
+from scenarios.proto.link_profile import PRESETS
+from scenarios.schema import topology_semantics
+from scenarios.schema.cast import Cast
+from scenarios.schema.language import Load, Scenario, Step
+from scenarios.schema.places import Finding, is_a, known
+from scenarios.schema.verbs import (
+    FAULT_WORDS,
     VERBS,
+    BlackHole,
+    Degrade,
+    DirectoryBind,
+    DirectoryPush,
+    DnsQuery,
+    Heal,
+    HttpRequest,
+    Kill,
+    Partition,
+    Pause,
     PbxDial,
     Ping,
-    Scenario,
+    Rebind,
+    RekeyNow,
+    Restart,
+    Roam,
     SipCall,
     SipRegister,
-    Step,
+    TrafficRun,
     UdpSend,
+    Verb,
     Wait,
+    WebhookPost,
+    Zombie,
 )
+from scenarios.schema.words import many
 
-GLOBAL_NAMES = ("clients", "hosts", "sites", "vnets", "edge", "tunnels")
+GLOBAL_NAMES = ("clients", "hosts", "sites", "vnets", "edge", "tunnels", "steps", "time")
 """What conditions can ask for besides the results of steps."""
 
+EDGE = "edge"
 
-class Finding(NamedTuple):
-    """One mistake; `path` is where in the file."""
-
-    path: Path
-    message: str
-    fix: str = ""
+LOADS = ("sip.call", "udp.send", "ping", "http.request", "dns.query")
 
 
-def check(scenario: Scenario) -> Iterator[Finding]:
-    """Everything wrong with `scenario` that its types cannot tell."""
-    cast = Cast(scenario)
-    yield from _topology(scenario)
-    for actor in cast.actors.values():
-        if actor.vnet in scenario.vnets:
-            yield from _phone(actor, cast)
+def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
+    """Everything wrong with `scenario`, in which nothing is counted any more, that its types cannot tell."""
+    yield from topology_semantics.check(scenario, cast)
+    if scenario.crypto is None and scenario.fabrics != ("sim",):
+        yield Finding(("crypto",), "only the sim fabric can do without encryption", "add `fabric: sim`")
+    if not scenario.steps and not scenario.load:
+        yield Finding((), "nothing happens in this scenario", "add `steps:`, or `load:`")
     seen: dict[str, int] = {}
     for index, step in enumerate(scenario.steps):
         path: Path = ("steps", index)
         yield from _step(step, path, seen)
         for word, verb in step.verbs.items():
-            where = (*path, word)
-            match verb:
-                case Wait():
-                    yield from _wait(verb, where, seen, scenario.steps[:index])
-                case SipRegister():
-                    for number, name in enumerate(verb.phones):
-                        yield from _is_a(cast, name, (*where, "phones", number), "phone")
-                case SipCall():
-                    yield from _call(verb, where, cast)
-                case PbxDial():
-                    yield from _is_a(cast, verb.pbx, (*where, "pbx"), "PBX")
-                    yield from _is_a(cast, verb.to, (*where, "to"), "phone")
-                case UdpSend() | Ping():
-                    yield from _known(cast, verb.sender, (*where, "from"))
-                    if address_bytes(verb.to) is None:
-                        yield from _known(cast, verb.to, (*where, "to"))
+            if getattr(verb, "caller", None) == "" or getattr(verb, "sender", None) == "":
+                yield Finding((*path, word), "missing key 'from'", "add `from: ...`")
+            else:
+                yield from _verb(verb, (*path, word), scenario, cast)
+            if isinstance(verb, Wait):
+                before = scenario.steps[:index]
+                yield from _wait(verb, (*path, word), seen, before)
         if step.id is not None:
             seen.setdefault(step.id, index)
-
-
-def _topology(scenario: Scenario) -> Iterator[Finding]:
-    topology, vnets = scenario.topology, scenario.vnets
-    for name, site in topology.sites.items():
-        path: Path = ("topology", "sites", name)
-        if name in topology.clients:
-            yield Finding(path, f"a site and a client are both called {name!r}", "rename one of them")
-        if site.vnet not in vnets:
-            yield Finding((*path, "vnet"), f"unknown vnet {site.vnet!r}", did_you_mean(site.vnet, vnets))
-        seen: dict[bytes, str] = {}
-        for short, host in site.hosts.items():
-            where = (*path, "hosts", short, "ip")
-            if not any(route.covers(host.ip) for route in site.routes):
-                routes = ", ".join(map(str, site.routes))
-                yield Finding(
-                    where, f"{host.ip} is in none of the routes of {name}: {routes}", "move one of them"
-                )
-            if (other := seen.setdefault(host.ip, short)) != short:
-                yield Finding(
-                    where, f"{other!r} and {short!r} both have {host.ip}", "give one another address"
-                )
-        for other in site.connectors:
-            taken = other != name and (other in topology.sites or other in topology.clients)
-            if taken:
-                yield Finding(
-                    (*path, "connectors", other), f"{other!r} is the name of something else", "rename it"
-                )
-    for name, client in topology.clients.items():
-        if client.vnet not in vnets:
-            where = ("topology", "clients", name, "vnet")
-            yield Finding(where, f"unknown vnet {client.vnet!r}", did_you_mean(client.vnet, vnets))
-
-
-def _phone(actor: Actor, cast: Cast) -> Iterator[Finding]:
-    if actor.phone is None:
-        return
-    path = (*actor.path, "app", "sip.phone")
-    registrar = cast.registrar(actor)
-    if registrar is not None:
-        if actor.user not in cast.users(registrar):
-            users = cast.users(registrar)
-            yield Finding(
-                path, f"{registrar.name} has no user {actor.user!r}", did_you_mean(actor.user, users)
-            )
-    elif actor.phone.registrar is not None:
-        yield from _is_a(cast, actor.phone.registrar, (*path, "registrar"), "PBX")
-    else:
-        names = [
-            other.name for other in cast.actors.values() if other.pbx is not None and other.vnet == actor.vnet
-        ]
-        if names:
-            text = f"vnet {actor.vnet} has several PBXs: {', '.join(names)}"
-        else:
-            text = f"vnet {actor.vnet} has no PBX where {actor.name} could register"
-        yield Finding(path, text, "add `registrar: site/host`, with a host that has `app: {sip.pbx: {}}`")
+    for name, load in scenario.load.items():
+        yield from _load(load, ("load", name), name in seen, scenario, cast)
+    for index, invariant in enumerate(scenario.invariants):
+        if (invariant.always is None) is (invariant.sometimes is None):
+            text = "an invariant has one of `always` and `sometimes`"
+            yield Finding(("invariants", index), text, "write one condition")
+    if scenario.outputs.captures is not None:
+        for name in cast.names(scenario.outputs.captures.at):
+            if name != EDGE:
+                yield from known(cast, name, ("outputs", "captures", "at"))
+    if scenario.faults is not None:
+        yield from _tunnels(cast, scenario.faults.spare, ("faults", "spare"))
 
 
 def _step(step: Step, path: Path, seen: dict[str, int]) -> Iterator[Finding]:
     verbs = list(step.verbs)
-    if not verbs:
-        yield Finding(path, "the step does nothing", f"add one of: {', '.join(VERBS.values())}")
+    if not verbs and step.until is None:
+        yield Finding(path, "the step does nothing", f"add `await`, or one of: {', '.join(VERBS.values())}")
     elif len(verbs) > 1:
-        yield Finding(
-            path, f"the step does {len(verbs)} things: {', '.join(verbs)}", "make them steps of their own"
-        )
+        text = f"the step does {len(verbs)} things: {', '.join(verbs)}"
+        yield Finding(path, text, "make them steps of their own")
     if step.id is None:
         return
     if step.id in GLOBAL_NAMES:
         yield Finding((*path, "id"), f"conditions use {step.id!r} for something else", "choose another id")
     elif step.id in seen:
-        yield Finding(
-            (*path, "id"), f"step {seen[step.id] + 1} is called {step.id!r} too", "choose another id"
-        )
+        text = f"step {seen[step.id] + 1} is called {step.id!r} too"
+        yield Finding((*path, "id"), text, "choose another id")
+
+
+def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
+    match verb:
+        case SipRegister():
+            yield from is_a(cast, verb.phones, (*path, "phones"), "phone")
+        case SipCall():
+            yield from _call(verb, path, cast)
+        case PbxDial():
+            yield from is_a(cast, verb.pbx, (*path, "pbx"), "PBX")
+            yield from is_a(cast, verb.to, (*path, "to"), "phone")
+        case UdpSend() | Ping() | HttpRequest():
+            yield from known(cast, verb.sender, (*path, "from"))
+            yield from _target(cast, verb.to, (*path, "to"))
+        case DnsQuery():
+            yield from known(cast, verb.sender, (*path, "from"))
+            yield from _target(cast, verb.server, (*path, "server"))
+        case WebhookPost():
+            yield from known(cast, verb.sender, (*path, "from"))
+            yield from known(cast, verb.to, (*path, "to"))
+        case TrafficRun():
+            yield from is_a(cast, verb.sources, (*path, "from"), "source of traffic")
+        case DirectoryPush():
+            yield from is_a(cast, verb.server, (*path, "server"), "directory server")
+        case DirectoryBind():
+            yield from is_a(cast, verb.members, (*path, "members"), "directory member")
+        case Kill() | Restart() | Pause():
+            if verb.machine != EDGE:
+                yield from _tunnels(cast, verb.machine, (*path, "machine"), also=(EDGE,))
+        case Zombie():
+            yield from _tunnels(cast, verb.machine, (*path, "machine"))
+        case Roam():
+            yield from _tunnels(cast, verb.tunnel, (*path, "tunnel"))
+        case Rebind():
+            yield from _rebind(verb, (*path, "client"), scenario, cast)
+        case Partition() | Heal() | RekeyNow() | BlackHole():
+            yield from _tunnels(cast, verb.tunnels, (*path, "tunnels"))
+        case Degrade():
+            yield from _tunnels(cast, verb.tunnels, (*path, "tunnels"))
+            links = [*scenario.topology.links, *PRESETS]
+            name = verb.to if isinstance(verb.to, str) else verb.to.like
+            if name is not None and name not in links:
+                yield Finding((*path, "to"), f"unknown link {name!r}", did_you_mean(name, links))
+
+
+def _target(cast: Cast, to: str, path: Path) -> Iterator[Finding]:
+    if address_bytes(to) is None:
+        yield from known(cast, to, path)
+
+
+def _tunnels(
+    cast: Cast, words: tuple[str, ...] | str, path: Path, also: tuple[str, ...] = ()
+) -> Iterator[Finding]:
+    """Connectors, clients, or sites; what is worked out at run time is looked at then."""
+    if any("${" in word for word in many(words)):
+        return
+    for name in cast.tunnels_of(words):
+        if name not in cast.tunnels:
+            sites = [site for site in cast.tunnels.values() if site is not None]
+            near = did_you_mean(name, {*cast.tunnels, *sites, *also})
+            yield Finding(path, f"there is no tunnel {name!r}", near)
+
+
+def _rebind(verb: Rebind, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
+    if "${" in verb.client:
+        return
+    clients = scenario.topology.clients
+    for name in cast.names(verb.client):
+        if name not in clients:
+            yield Finding(path, f"there is no client {name!r}", did_you_mean(name, clients))
+        elif clients[name].nat is None:
+            yield Finding(path, f"{name!r} is not behind a NAT", "add `nat: port-restricted` to it")
 
 
 def _wait(wait: Wait, path: Path, seen: dict[str, int], before: tuple[Step, ...]) -> Iterator[Finding]:
     if wait == Wait():
         yield Finding(path, "nothing to wait for", "add `tunnels: up`, `step: ID` or `for: 2s`")
-    for name in [wait.step] if isinstance(wait.step, str) else wait.step or ():
+    for name in many(wait.step):
         background = [step.id for step in before if step.id is not None and step.background]
         if name not in seen:
             fix = did_you_mean(name, background) or "give a step before it `id` and `background: true`"
@@ -148,32 +184,46 @@ def _wait(wait: Wait, path: Path, seen: dict[str, int], before: tuple[Step, ...]
 
 
 def _call(call: SipCall, path: Path, cast: Cast) -> Iterator[Finding]:
-    unknown = list(_is_a(cast, call.caller, (*path, "from"), "phone"))
+    unknown = list(is_a(cast, call.caller, (*path, "from"), "phone"))
     if unknown:
         yield from unknown
         return
-    caller = cast.actors[call.caller]
-    registrar = cast.registrar(caller)
-    if registrar is not None and cast.sip_uri(caller, call.to) is None:
-        phones = [actor.name for actor in cast.phones(registrar)]
-        near = did_you_mean(call.to, dict.fromkeys([*phones, *cast.extensions(registrar)]))
-        yield Finding((*path, "to"), f"nobody answers to {call.to!r} at {registrar.name}", near)
+    if call.to in cast.groups:  # of a load: the n-th calls the n-th
+        yield from is_a(cast, call.to, (*path, "to"), "phone")
+        return
+    for name in cast.names(call.caller):
+        caller = cast.actors[name]
+        registrar = cast.registrar(caller)
+        if registrar is not None and cast.sip_uri(caller, call.to) is None:
+            phones = [actor.name for actor in cast.phones(registrar)]
+            near = did_you_mean(call.to, dict.fromkeys([*phones, *cast.extensions(registrar)]))
+            yield Finding((*path, "to"), f"nobody answers to {call.to!r} at {registrar.name}", near)
+            return
 
 
-_KINDS: dict[str, Callable[[Actor], object]] = {
-    "phone": lambda actor: actor.phone,
-    "PBX": lambda actor: actor.pbx,
-}
+def _load(load: Load, path: Path, taken: bool, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
+    verbs = load.do.verbs
+    if taken:
+        yield Finding(path, f"a step is called {path[-1]!r} too", "rename one of them")
+    if len(verbs) != 1:
+        yield Finding((*path, "do"), "a load does one thing", f"write one of: {', '.join(LOADS)}")
+        return
+    word, verb = next(iter(verbs.items()))
+    if word not in LOADS:
+        yield Finding((*path, "do", word), f"{word} cannot be a load", f"known: {', '.join(LOADS)}")
+    strangers = list(known(cast, load.actors, (*path, "actor")))
+    yield from strangers
+    if not strangers:
+        yield from _verb(performed_by(verb, load.actors), (*path, "do", word), scenario, cast)
 
 
-def _is_a(cast: Cast, name: str, path: Path, kind: str) -> Iterator[Finding]:
-    """`name` is an actor with a `kind`."""
-    fitting = [actor.name for actor in cast.actors.values() if _KINDS[kind](actor) is not None]
-    if name not in fitting:
-        text = f"{name!r} has no {kind}" if name in cast.actors else f"there is no {name!r}"
-        yield Finding(path, text, did_you_mean(name, fitting))
+def performed_by(verb: Verb, actor: tuple[str, ...] | str) -> Verb:
+    """The verb of a load with whose turn it is."""
+    if isinstance(verb, SipCall):
+        return verb if verb.caller else replace(verb, caller=actor)
+    if isinstance(verb, UdpSend | Ping | HttpRequest | DnsQuery):
+        return verb if verb.sender else replace(verb, sender=actor)
+    return verb
 
 
-def _known(cast: Cast, name: str, path: Path) -> Iterator[Finding]:
-    if name not in cast.actors:
-        yield Finding(path, f"there is no {name!r}", did_you_mean(name, cast.actors))
+__all__ = ["EDGE", "FAULT_WORDS", "GLOBAL_NAMES", "Finding", "check", "performed_by"]

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from edge import cli, enrol
 from edge.cli import edge
 from edge.config import load, public_key
-from edge.errors import PoplabError, Refused
+from edge.errors import ConfigError, PoplabError, Refused
 from edge.state import SqliteStore
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +95,86 @@ def test_a_connector_reaches_the_others_but_not_itself(config: Path) -> None:
     assert loaded.site == "branch"
 
 
+def test_a_replica_is_like_the_others_of_its_site(config: Path) -> None:
+    enrol.add_connector(config, "branch", routes=["10.0.60.0/24"])
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24", "10.0.51.0/24"])
+    file = config.parent / "tunnels.d" / "hq.yaml"
+    file.write_text(file.read_text() + "tags: [voice]\ngroups: [g]\nuser: ops\n")
+    enrolled = run("--config", config, "add-connector", "hq-b", "--replica-of", "hq")
+    assert enrolled.exit_code == 0, enrolled.output
+    said = section(enrolled.stdout)
+    assert said["Address"] == "100.96.0.4/32"
+    assert said["AllowedIPs"] == "100.96.0.0/24, 10.0.60.0/24", "not what is behind itself"
+    loaded = load(config)
+    one, two = loaded.tunnels["hq"], loaded.tunnels["hq-b"]
+    assert (two.site, two.routes, two.tags, two.groups, two.user) == (
+        "hq", one.routes, ("voice",), ("g",), "ops",
+    )  # fmt: skip
+    assert (one.preference, two.preference) == (0, 1)
+    assert enrol.add_connector(config, "hq-c", replica_of="hq").tunnel.preference == 2
+    load(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({}, "--route"),
+        ({"routes": ["10.0.70.0/24"], "replica_of": "hq"}, "either routes or"),
+        ({"replica_of": "hk"}, "known: hq"),
+        ({"replica_of": "alice"}, "no site 'alice'"),
+    ],
+)
+def test_what_no_replica_can_be_of(config: Path, options: dict[str, object], word: str) -> None:
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
+    enrol.add_client(config, "alice")
+    with pytest.raises(Refused, match=word):
+        enrol.add_connector(config, "new", **options)  # type: ignore[arg-type]
+    assert sorted(load(config).tunnels) == ["alice", "hq"]
+
+
+def test_a_replica_of_a_connector_that_cannot_be_probed_is_refused_with_the_remedy(config: Path) -> None:
+    file = enrol.add_connector(config, "hq", routes=["10.0.50.0/24"]).file
+    file.write_text(file.read_text().replace('addresses: ["100.96.0.2"]\n', ""))
+    with pytest.raises(ConfigError, match=r"'hq' .* no address(.|\n)*addresses: \[100\.96\.0\.3\]") as wrong:
+        enrol.add_connector(config, "hq-b", replica_of="hq")
+    assert [problem.file for problem in wrong.value.problems] == [str(file)]
+
+
+def test_a_replica_brings_no_routes_and_is_no_news_to_others(config: Path) -> None:
+    enrol.add_client(config, "alice")
+    for name, route in (("hq", "10.0.50.0/24"), ("exit", "0.0.0.0/0")):
+        assert enrol.add_connector(config, name, routes=[route]).advice
+        advice = enrol.add_connector(config, f"{name}-b", replica_of=name).advice
+        assert not any("enrolled before" in line or "full tunnel" in line for line in advice)
+    (once,) = enrol.add_client(config, "bob").advice
+    assert "0.0.0.0/0" in once
+
+
+def test_a_site_in_a_file_with_mistakes_is_not_missed(config: Path) -> None:
+    file = enrol.add_connector(config, "hq", routes=["10.0.50.0/24"]).file
+    file.write_text(file.read_text() + "bad: 1\n")
+    with pytest.raises(ConfigError, match="unknown key 'bad'"):
+        enrol.add_connector(config, "hq-b", replica_of="hq")
+
+
+def test_a_replica_whose_key_nobody_got_is_not_enrolled(config: Path) -> None:
+    def nobody(_: str) -> None:
+        raise Refused("nobody got the private key")
+
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
+    with pytest.raises(Refused, match="nobody"):
+        enrol.add_connector(config, "hq-b", replica_of="hq", deliver=nobody)
+    assert list(load(config).tunnels) == ["hq"]
+
+
+def test_the_site_says_which_network(config: Path) -> None:
+    config.write_text(config.read_text().replace("vnets:", "vnets:\n  other: {pool: 100.97.0.0/24}\n", 1))
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"], vnet="acme")
+    assert enrol.add_connector(config, "hq-b", replica_of="hq").tunnel.vnet == "acme"
+    with pytest.raises(Refused, match="vnet other has no site 'hq'"):
+        enrol.add_connector(config, "hq-c", replica_of="hq", vnet="other")
+
+
 def test_both_families_get_an_address(config: Path) -> None:
     text = config.read_text()
     config.write_text(text.replace("    mtu:", '    pool6: "fd00:96::/64"\n    mtu:'))
@@ -158,6 +238,13 @@ def test_bad_routes_are_refused_before_anything_is_written(config: Path, route: 
         enrol.add_connector(config, "branch", routes=[route])
     assert list(load(config).tunnels) == ["hq"]
     assert str(refusal.value).count("fix:") <= 1, "one mistake, one message"
+
+
+def test_a_listener_on_any_port_needs_an_endpoint(tmp_path: Path) -> None:
+    config = enrol.init(tmp_path / "pop", listen="127.0.0.1:0")
+    with pytest.raises(Refused, match="--endpoint"):
+        enrol.add_client(config, "alice")
+    assert not list((tmp_path / "pop" / "tunnels.d").iterdir())
 
 
 def test_a_wildcard_listener_needs_an_endpoint(tmp_path: Path) -> None:

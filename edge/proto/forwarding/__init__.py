@@ -4,6 +4,24 @@ from edge.proto.forwarding.attachment import Attachment
 from edge.proto.forwarding.fib import Fib
 from edge.proto.forwarding.forwarder import Forwarder
 from edge.proto.forwarding.policy import Action, Flow, Party, Policy, Verdict
+from edge.proto.forwarding.prober import Prober
+from edge.proto.forwarding.replica import ProbeSettings, ReplicaState
+from edge.proto.forwarding.site import ReplicaChanged, Site
 from edge.proto.forwarding.vnet import VirtualNetwork
 
-__all__ = ["Action", "Attachment", "Fib", "Flow", "Forwarder", "Party", "Policy", "Verdict", "VirtualNetwork"]
+__all__ = [
+    "Action",
+    "Attachment",
+    "Fib",
+    "Flow",
+    "Forwarder",
+    "Party",
+    "Policy",
+    "ProbeSettings",
+    "Prober",
+    "ReplicaChanged",
+    "ReplicaState",
+    "Site",
+    "Verdict",
+    "VirtualNetwork",
+]

@@ -34,17 +34,19 @@ class Agenda:
             heappush(self._heap, (at, self._sequence, tunnel))
 
     def earliest(self) -> Deadline:
+        at = self.next()
+        return Deadline(at, self._heap[0][2].timers.deadline().why if self._heap else "idle")
+
+    def next(self) -> float:
+        """When somebody is due; NEVER if nobody is."""
         heap = self._heap
         while heap and heap[0][0] != heap[0][2].armed_at:
             heappop(heap)  # superseded by an earlier deadline of the same tunnel
-        if not heap:
-            return Deadline(NEVER, "idle")
-        at, _, tunnel = heap[0]
-        return Deadline(at, tunnel.timers.deadline().why)
+        return heap[0][0] if heap else NEVER
 
     def due(self, now: float) -> Tunnel | None:
         """A tunnel whose deadline has passed, no longer armed; None if there is none."""
-        if self.earliest().at > now:
+        if self.next() > now:
             return None
         _, _, tunnel = heappop(self._heap)
         tunnel.armed_at = NEVER

@@ -45,7 +45,6 @@ from edge.proto.wireguard.timers import (
     COOKIE_SECRET_TIME,
     INITIATION_SPACING,
     KEEPALIVE_TIMEOUT,
-    LAST_MINUTE_TIME,
     MAX_ATTEMPTS,
     MAX_TIMER_JITTER,
     REJECT_AFTER_MESSAGES,
@@ -169,10 +168,13 @@ class Device:
             session: Session | None = None
             own_index = -1
             packets: list[bytearray] = []
-            for start in range(0, length, segment or 1):
-                datagrams += 1
+            octets = 0
+            starts = range(0, length, segment or 1)
+            datagrams += len(starts)
+            for start in starts:
                 body = data[start + TRANSPORT_HEADER_SIZE : start + segment]
-                if len(body) < TAG_SIZE:
+                size = len(body) - TAG_SIZE
+                if size < 0:
                     drops[DropReason.MALFORMED] += 1
                     continue
                 kind, index, counter = _unpack_header(data, start)
@@ -190,7 +192,7 @@ class Device:
                 if counter >= REJECT_AFTER_MESSAGES:
                     drops[DropReason.SESSION_EXPIRED] += 1
                     continue
-                packet = bytearray(len(body) - TAG_SIZE)
+                packet = bytearray(size)
                 try:
                     found.decrypt_into(_pack_nonce(counter), body, None, packet)
                 except InvalidTag:
@@ -204,16 +206,18 @@ class Device:
                     continue
                 if found is not session:
                     if session is not None:
-                        self._received(session, source, packets, now)
+                        self._received(session, source, len(packets), octets, now)
                         if packets:
                             runs.append((session.tunnel, packets))
                             packets = []
+                        octets = 0
                     session = found
                     own_index = index
-                if packet:
+                if size:
                     packets.append(packet)
+                    octets += size
             if session is not None:
-                self._received(session, source, packets, now)
+                self._received(session, source, len(packets), octets, now)
                 if packets:
                     runs.append((session.tunnel, packets))
         self.datagrams_in += datagrams
@@ -270,6 +274,10 @@ class Device:
             return Deadline(-NEVER, "handshakes-waiting")
         return self._agenda.earliest()
 
+    def next_timeout(self) -> float:
+        """As ``poll_timeout``, without its reason: for whoever asks after every packet."""
+        return -NEVER if self._admission else self._agenda.next()
+
     def handle_timeout(self, now: float) -> None:
         """Do all that is due. Calling early is harmless."""
         if self._admission:
@@ -284,10 +292,15 @@ class Device:
     def initiate(self, tunnel: Tunnel, now: float) -> None:
         """Start a handshake now, if the peer's address is known and none was started within REKEY_TIMEOUT."""
         if tunnel.endpoint is not None:
-            if tunnel.persistent_keepalive and tunnel.timers.persistent_at == NEVER:
-                # So that a peer that is away now is tried again after this handshake was given up.
-                tunnel.timers.persistent_at = now + tunnel.persistent_keepalive
+            self.keep_alive(tunnel, now)  # a peer that is away now is tried again after this one was given up
             self._initiate(tunnel, now)
+            self._agenda.arm(tunnel)
+
+    def keep_alive(self, tunnel: Tunnel, now: float) -> None:
+        """Let a persistent keepalive that was set or shortened meanwhile begin without waiting for traffic."""
+        seconds, timers = tunnel.persistent_keepalive, tunnel.timers
+        if seconds and tunnel.endpoint is not None and timers.persistent_at > now + seconds:
+            timers.persistent_at = now + seconds
             self._agenda.arm(tunnel)
 
     def _handle_timers(self, tunnel: Tunnel, now: float) -> None:
@@ -379,22 +392,18 @@ class Device:
 
     # -- receiving what is not data --
 
-    def _received(self, session: Session, source: Address, packets: list[bytearray], now: float) -> None:
-        """Account authenticated messages of one session: `packets` and perhaps keepalives."""
+    def _received(self, session: Session, source: Address, packets: int, octets: int, now: float) -> None:
+        """Account authenticated messages of one session: so many packets and bytes, and perhaps keepalives."""
         tunnel = session.tunnel
         if session is tunnel.next:
-            self._retire(tunnel.confirm())
-            self._completed(tunnel, session, now)
-            if tunnel.staged:
-                tunnel.endpoint = source
-                self._flush(tunnel, now)
+            self._confirmed(session, source, now)
         if source != tunnel.endpoint:
             self._move(tunnel, source)
         timers = tunnel.timers
         timers.silence_at = NEVER
         if packets:
-            tunnel.packets_in += len(packets)
-            tunnel.bytes_in += sum(map(len, packets))
+            tunnel.packets_in += packets
+            tunnel.bytes_in += octets
             if timers.keepalive_at == NEVER:
                 timers.keepalive_at = now + KEEPALIVE_TIMEOUT
                 if timers.keepalive_at < tunnel.armed_at:
@@ -403,8 +412,18 @@ class Device:
                 timers.another_keepalive = True
         if tunnel.persistent_keepalive:
             self._postpone_persistent(tunnel, now)
-        if session.initiator and now >= session.created_at + LAST_MINUTE_TIME:
+        if now >= session.renew_at and session is tunnel.current:
             self._initiate(tunnel, now)
+
+    def _confirmed(self, session: Session, source: Address, now: float) -> None:
+        """The first message of the peer under a session that we answered for: it has the key."""
+        tunnel = session.tunnel
+        self._retire(tunnel.confirm())
+        self._completed(tunnel, session, now)
+        if source != tunnel.endpoint:
+            self._move(tunnel, source)  # before what waits is sent
+        if tunnel.staged:
+            self._flush(tunnel, now)
 
     def _sent(self, session: Session, data: bool, now: float) -> None:
         """Account what was sent under a session."""
@@ -471,6 +490,7 @@ class Device:
             # rekey: the end with the greater key gives way, and the other's handshake is the one.
             self._forget_pending(tunnel)
         tunnel.last_initiation_in = now
+        tunnel.timers.silence_at = NEVER  # we hear the peer, and a new session is on its way
         tunnel.timestamp = initiation.timestamp
         self._events.append(TimestampAdvanced(tunnel))
         index = self._new_index()

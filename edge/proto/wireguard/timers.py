@@ -54,13 +54,16 @@ class Timers:
 
     def deadline(self) -> Deadline:
         """The next deadline with its name; ``at`` is NEVER if nothing is due."""
-        return min(
-            Deadline(self.retransmit_at, "retransmit-handshake"),
-            Deadline(self.keepalive_at, "passive-keepalive"),
-            Deadline(self.silence_at, "new-handshake-after-silence"),
-            Deadline(self.erase_at, "erase-keys"),
-            Deadline(self.persistent_at, "persistent-keepalive"),
-        )
+        at = self.earliest()
+        if at == self.retransmit_at:
+            return Deadline(at, "retransmit-handshake")
+        if at == self.keepalive_at:
+            return Deadline(at, "passive-keepalive")
+        if at == self.silence_at:
+            return Deadline(at, "new-handshake-after-silence")
+        if at == self.erase_at:
+            return Deadline(at, "erase-keys")
+        return Deadline(at, "persistent-keepalive")
 
     def clear(self) -> None:
         self.__init__()  # type: ignore[misc]  # the same blank state, stated once

@@ -16,6 +16,7 @@ from edge.proto.wireguard.noise import InitiatorState, RemoteStatic, SessionKeys
 from edge.proto.wireguard.replay import ReplayWindow
 from edge.proto.wireguard.timers import (
     ERASE_AFTER_TIME,
+    LAST_MINUTE_TIME,
     REJECT_AFTER_TIME,
     REKEY_AFTER_TIME,
     Timers,
@@ -37,6 +38,7 @@ class Session:
         "local_index",
         "rekey_at",
         "remote_index",
+        "renew_at",
         "started_at",
         "tunnel",
         "window",
@@ -59,8 +61,10 @@ class Session:
         self.created_at = now
         self.started_at = now  # when the handshake that made it began
         self.expires_at = now + REJECT_AFTER_TIME
-        # Only the initiator renews by age (whitepaper 6.2), else both sides would at once.
+        # Only the initiator renews by age (whitepaper 6.2), else both sides would at once: when it sends, and when
+        # it receives what it may soon no longer answer under this session.
         self.rekey_at = now + REKEY_AFTER_TIME if initiator else NEVER
+        self.renew_at = now + LAST_MINUTE_TIME if initiator else NEVER
         self.counter = 0
         self.window = ReplayWindow()
         self.encrypt = ChaCha20Poly1305(keys.send).encrypt
@@ -160,6 +164,11 @@ class Tunnel:
     def is_up(self, now: float) -> bool:
         """True while there is a session that may still be used."""
         return self.current is not None and now < self.current.expires_at
+
+    @property
+    def was_heard(self) -> bool:
+        """True once the peer has proven, to this device, to be at an endpoint of its own."""
+        return self.handshakes > 0 or self.last_initiation_in > -NEVER
 
     # -- keypair rotation (whitepaper 6.3, kernel names) --
 

@@ -8,7 +8,8 @@ import pytest
 from edge.config import EdgeConfig, Kind, TunnelConfig, VnetConfig, check, public_key
 from edge.document import Prefix
 from edge.proto.forwarding.policy import Action, Rule, Selector
-from edge.proto.types import Address
+from edge.proto.ip import build_udp, check_addresses, parse_untrusted
+from edge.proto.types import Address, BadPacket, DropReason
 from edge.proto.wireguard import Identity
 from edge.proto.wireguard.noise import RemoteStatic
 
@@ -146,3 +147,55 @@ def test_a_tunnel_is_dialled_in_the_family_of_the_listener(listen: str, peer: Ad
 )
 def test_tunnels_that_a_listener_can_dial(listen: str, peer: Address) -> None:
     assert check(replace(pop(client(endpoint=peer)), listen=(listen, 51820))) == []
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "0.1.0.0/16",
+        "127.1.0.0/16",
+        "169.254.1.0/24",
+        "224.0.0.0/8",
+        "250.0.0.0/8",
+        "::/96",
+        "::1:0/112",
+        "::ffff:10.0.0.0/104",
+        "::ffff:0:a00:0/104",
+        "64:ff9b::a00:0/104",
+        "64:ff9b:1::/64",
+        "2001:0:1::/48",
+        "2002:a00::/24",
+        "fe80::/64",
+        "ff05::/16",
+    ],
+)
+def test_what_the_data_path_never_carries_is_no_route(route: str) -> None:
+    """C7, P13, P14: in one place a mistake with a fix, in the other a counted drop; of the same prefixes."""
+    prefix = Prefix.parse(route)
+    size = len(prefix.address)
+    some, other = (
+        prefix.address[:-1] + b"\x05",
+        (b"\x0a" if size == 4 else b"\xfd") + bytes(size - 2) + b"\x01",
+    )
+    for source, destination in ((some, other), (other, some)):
+        with pytest.raises(BadPacket) as caught:
+            check_addresses(parse_untrusted(build_udp(source, destination, 1, 2, b"")))
+        assert caught.value.reason in (DropReason.BOGON, DropReason.MULTICAST)
+    hq = TunnelConfig("hq", "acme", Kind.CONNECTOR, public_key(bytes([3] * 32)), routes=(prefix,))
+    (finding,) = check(pop(hq))
+    assert finding.path == ("tunnels", "hq", "routes", 0)
+    assert finding.fix
+
+
+def test_a_wide_route_may_hold_a_prefix_that_embeds_ipv4() -> None:
+    hq = TunnelConfig(
+        "hq", "acme", Kind.CONNECTOR, public_key(bytes([3] * 32)), routes=(Prefix.parse("2000::/3"),)
+    )
+    assert check(pop(hq)) == []
+
+
+def test_port_0_is_nowhere() -> None:
+    (finding,) = check(pop(client(endpoint=("192.0.2.1", 0))))
+    assert finding.path == ("tunnels", "alice", "endpoint")
+    (finding,) = check(replace(pop(), endpoint="pop.example.net:0"))
+    assert finding.path == ("endpoint",)

@@ -169,3 +169,37 @@ def test_the_form_of_the_file_has_a_json_schema() -> None:
     assert "private_key_file" in forms["EdgeFile"]["required"]
     assert {"type": "null"} in forms["ListenFile"]["properties"]["metrics"]["anyOf"]
     assert "null" not in str(forms["TunnelFile"])
+
+
+def test_a_hook_module_that_exits_is_a_mistake_like_any_other(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C8: a reload must survive whatever a module does on import."""
+    (tmp_path / "quitting_hooks.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    text = refusal(write(GOOD.replace("0/24}", "0/24, hooks: ['quitting_hooks:x']}")))
+    assert "SystemExit" in text
+
+
+def test_a_folder_of_tunnels_that_cannot_be_read_is_not_an_empty_one(write: Write, tmp_path: Path) -> None:
+    """C8: else a reload would cut all of them off."""
+    (tmp_path / "tunnels.d").write_text("not a folder; root may read every folder\n")
+    assert "tunnels.d" in refusal(write(GOOD))
+
+
+def test_files_beside_those_of_tunnels_are_left_alone(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "tunnels.d"
+    folder.mkdir()
+    for name in (".hidden.yaml", "alice.yaml~", "alice.psk"):
+        (folder / name).write_text("]")
+    assert set(load(write(GOOD)).tunnels) == {"alice"}
+
+
+@pytest.mark.parametrize("name", ["''", r'"a\0b"'])
+def test_a_state_without_a_name_is_no_state_in_memory(write: Write, name: str) -> None:
+    """C9: an empty word must not quietly mean that nothing survives, nor a NUL end in a traceback."""
+    assert ":4:8: " in refusal(write(GOOD.replace("private_key_file", f"state: {name}\nprivate_key_file")))
+
+
+def test_a_number_with_a_point_is_not_a_whole_one(write: Write) -> None:
+    assert "1420.0 is not a whole number" in refusal(write(GOOD.replace("0/24}", "0/24, mtu: 1420.0}")))

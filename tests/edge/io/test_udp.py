@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import trio
 import trio.testing
 
 from edge.errors import Refused
+from edge.io import mmsg
 from edge.io.driver import Driver
-from edge.io.udp import SOL_UDP, UDP_SEGMENT, UdpPort
+from edge.io.udp import LARGE_READ, LARGE_READS, SOL_UDP, UDP_SEGMENT, UdpPort
 from edge.proto.types import NEVER, Address, DropReason
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 OFFLOADS = [(True, True), (False, False), (True, False), (False, True)]
+MANY = [False, *([True] if mmsg.available() else [])]
 
 
 def has_ipv6() -> bool:
@@ -40,6 +42,12 @@ families = pytest.mark.parametrize(
     ids=["v4", "v6"],
 )
 offloads = pytest.mark.parametrize(("gro", "gso"), OFFLOADS, ids=["both", "neither", "gro", "gso"])
+
+
+@pytest.fixture(params=MANY, ids=["one", "many"][: len(MANY)], autouse=True)
+def _calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of this file twice: with a system call for each datagram, and with one for many."""
+    monkeypatch.setattr(mmsg, "available", lambda: request.param)
 
 
 @contextmanager
@@ -128,6 +136,20 @@ async def test_one_receive_brings_no_more_than_it_has_buffers_for() -> None:
         assert [len(datagrams(receiver)) for _ in range(3)] == [3, 2, 0]
 
 
+async def test_after_a_large_read_fewer_are_brought_at_once() -> None:
+    with port(gro=False, reads=LARGE_READS + 2) as receiver, port(gso=False) as sender:
+        for size, then in ((LARGE_READ + 1, LARGE_READS), (LARGE_READ, LARGE_READS + 2)):
+            sender.send([(receiver.address, [bytes(size)])])
+            with trio.fail_after(5):
+                await receiver.wait_readable()
+            assert len(receiver.receive()) == 1
+            sender.send([(receiver.address, [b"x"] * (LARGE_READS + 2))])
+            with trio.fail_after(5):
+                await receiver.wait_readable()
+            assert len(receiver.receive()) == then
+            receiver.receive()
+
+
 async def test_an_empty_datagram_is_nothing() -> None:
     with port() as receiver, port() as sender:
         sender.send([(receiver.address, [b"", b"", b"x"])])
@@ -141,6 +163,34 @@ def test_an_unreachable_destination_is_a_counted_drop_and_spoils_no_other(gro: b
         sender.send([(nowhere, [b"one"]), (nowhere, [b"many"] * 3), (receiver.address, [b"fine"])])
         assert sender.drops == {DropReason.OTHER: 4}
         assert [data for data, _ in datagrams(receiver)] == [b"fine"]
+
+
+async def test_many_destinations_of_which_some_cannot_be_reached() -> None:
+    nowhere = [("127.0.0.1", 0), ("::1", 9), ("256.1.1.1", 9)]
+    with port() as sender, port() as first, port() as second:
+        batches: list[tuple[Address, list[bytes]]] = []
+        for n in range(100):
+            batches += [(first.address, [b"a%d" % n]), (second.address, [b"b%d" % n])]
+        batches[30:30] = [(address, [b"lost"]) for address in nowhere]
+        batches = [(nowhere[0], [b"lost"]), *batches, (nowhere[1], [b"lost"])]
+        sender.send(batches)
+        assert sender.drops == {DropReason.OTHER: 5}
+        assert [data for data, _ in await arrived(first, 100)] == [b"a%d" % n for n in range(100)]
+        assert [data for data, _ in await arrived(second, 100)] == [b"b%d" % n for n in range(100)]
+
+
+async def test_more_strangers_than_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mmsg, "ADDRESSES", 3)
+    with ExitStack() as stack:
+        hub = stack.enter_context(port())
+        strangers = [stack.enter_context(port()) for _ in range(10)]
+        for _ in range(2):
+            for stranger in strangers:
+                stranger.send([(hub.address, [b"to"])])
+            assert await arrived(hub, 10) == [(b"to", stranger.address) for stranger in strangers]
+            hub.send([(stranger.address, [b"back"]) for stranger in strangers])
+            for stranger in strangers:
+                assert await arrived(stranger, 1) == [(b"back", hub.address)]
 
 
 def test_an_address_of_the_other_family_is_a_counted_drop() -> None:

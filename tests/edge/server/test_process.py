@@ -335,6 +335,23 @@ def test_on_a_terminal_the_mistakes_in_a_file_stand_in_lines_of_their_own(
     assert rest == ["    a.yaml:1:2: wrong", "        fix: \\x1b[2Jmend it"]
 
 
+async def test_a_reload_that_is_asked_for_during_the_start_is_done_after_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C8: SIGHUP ends a process that has not said yet what it wants with it."""
+    (folder / "early_hooks.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGHUP)\nhook = print\n"
+    )
+    (folder / "edge.yaml").write_text(
+        CONFIG.replace("default: allow", "default: allow, hooks: ['early_hooks:hook']")
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    async with pop(folder / "edge.yaml") as (process, log):
+        await log.event("serving")
+        await log.event("reloaded")
+        assert process.poll() is None
+
+
 # -- refusals --
 
 

@@ -88,6 +88,7 @@ def test_a_flipped_bit_is_refused_or_harmless(path: Path) -> None:
         "UPDATE peer SET port = port + 1",
         "DELETE FROM peer WHERE public_key = x'" + "05" * 32 + "'",
         "UPDATE header SET clock = x'000000000000000000000000'",
+        "UPDATE header SET clock = CAST(clock AS TEXT)",
         "UPDATE header SET peers = 3",
         "DELETE FROM header",
         "DROP TABLE peer",
@@ -251,6 +252,39 @@ def test_a_full_disk_is_said_and_the_old_state_stays(path: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     assert "cannot be written" in ran.stdout
     assert set(PEERS) <= set(opened(path)[0])
+
+
+def with_room(path: Path, size: int) -> str:
+    """What opening the state says in a process whose files may grow to `size` bytes."""
+    program = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from edge.state import SqliteStore; from edge.errors import Refused\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)\n"
+        "try: print(len(SqliteStore(Path(sys.argv[1])).load()))\n"
+        "except Refused as error: print(error)\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program, str(path), str(size)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_a_full_disk_at_the_start_is_no_damage(path: Path, tmp_path: Path) -> None:
+    """C9: the remedy for damage, to move the state away, would give the guard against replays away."""
+    assert with_room(path, 16) == f"{len(PEERS)}\n"  # what is kept can be read
+    for whose in (path, tmp_path / "new.db"):
+        said = with_room(whose, 0)
+        assert "cannot be kept" in said
+        assert "damaged" not in said
+    assert "cannot be kept" in with_room(tmp_path / "new.db", 16)
+    assert not (tmp_path / "new.db").exists()
+    assert set(opened(path)[0]) == set(PEERS)
 
 
 def test_no_descriptor_is_left_open(path: Path) -> None:

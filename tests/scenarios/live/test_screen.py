@@ -18,6 +18,7 @@ from scenarios.report import (
     InvariantRecord,
     MemberRecord,
     RunRecord,
+    SampleRecord,
     SightingRecord,
     State,
     StepRecord,
@@ -95,7 +96,9 @@ def record(state: State = State.FAILED) -> RunRecord:
             InvariantRecord(id="accounting", holds=True, text="0 of 9"),
         ],
         accounts=[AccountRecord(vnet="acme", packets_in=9, packets_out=7, dropped={"policy_blocked": 2})],
-        traffic=[0.0, 10.0, 300.0],
+        samples=[
+            SampleRecord(at=float(n), packets_per_second=rate) for n, rate in enumerate((0.0, 10.0, 300.0))
+        ],
     )
 
 

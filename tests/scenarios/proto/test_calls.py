@@ -1,6 +1,7 @@
 """Calls between phones over the PBX, and from the PBX itself: what each side says about them, what is on the wire."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,27 @@ from scenarios.proto.call import (
 )
 from scenarios.proto.proxy import CallAnswered, CallEnded, CallStarted
 from scenarios.proto.sip import message_untrusted
+from scenarios.proto.sip_uri import NameAddr, uri_untrusted
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
+
+
+class Deaf:
+    """Takes every datagram and says nothing."""
+
+    def wants(self, port):
+        return True
+
+    def handle_datagram(self, port, source, data, now):
+        """Said to nobody."""
+
+    def poll_transmit(self):
+        return []
+
+    def poll_timeout(self):
+        return float("inf")
+
+    def poll_event(self):
+        return None
 
 
 def connected(**options):
@@ -137,6 +158,36 @@ def test_cancelled_before_anything_came_back():
     call.cancel(world.now)
     world.run(40)
     assert call.state is CallState.CANCELLED
+
+
+@pytest.mark.parametrize("over_the_proxy", [True, False])
+def test_a_cancel_that_nobody_answers_leaves_nothing_behind(over_the_proxy):
+    world, pbx, alice, bob = office()
+    bob.auto_answer_after = None
+    call = alice.call("bob", world.now) if over_the_proxy else pbx.dial("600", "bob", world.now)
+    world.run(1)
+    world.down.add(BOB)
+    call.cancel(world.now)
+    world.run(33)
+    assert (call.state, call.status, call.ended_by) == (CallState.CANCELLED, 408, "caller")
+    world.run(40)
+    assert (pbx.transactions, pbx.proxied) == (0, [])
+
+
+def test_ringing_after_the_cancel_does_not_hold_the_call_open():
+    world, pbx, alice, bob = office()
+    bob.auto_answer_after = None
+    call = alice.call("bob", world.now)
+    world.run(1)
+    world.down.add(BOB)
+    call.cancel(world.now)
+    ringing = world.sip(source=BOB, status=180)[-1].encode()
+    for _ in range(8):
+        world.run(5)
+        pbx.handle_datagram(5060, (BOB, 5060), ringing, world.now)
+    assert call.status == 408
+    world.run(40)
+    assert (pbx.transactions, pbx.proxied) == (0, [])
 
 
 def test_an_answer_that_crosses_the_cancel_is_taken_back():
@@ -322,6 +373,21 @@ def test_a_refused_reinvite_changes_nothing():
     assert world.said(ALICE, CallChanged)[-1].status == 488
 
 
+def test_a_reinvite_that_was_never_settled_ends_with_its_call():
+    world, pbx, _, bob = office()
+    call = pbx.dial("600", "bob", world.now)
+    world.run(1)
+    assert call.state is CallState.CONFIRMED
+    assert call.reinvite(world.now)
+    (_, _, data), *_ = pbx.poll_transmit()
+    trying = message_untrusted(data).reply(100)
+    pbx.handle_datagram(5060, (BOB, 5060), trying.encode(), world.now)
+    bob.calls[0].hangup(world.now)
+    world.run(64)
+    assert call.state is CallState.ENDED
+    assert pbx.transactions == 0
+
+
 def test_a_reinvite_into_a_dead_dialog_ends_the_call():
     world, _, mine, _ = connected()
     world.down.add(BOB)
@@ -376,6 +442,242 @@ def test_options():
         world.run(1)
     assert [event.status for event in world.said(ALICE, OptionsAnswered)] == [200, 200, 404]
     assert world.sip(method="OPTIONS", source=BOB, status=200)[0].header("Allow").startswith("INVITE")
+
+
+def test_a_second_answer_of_a_forked_call_is_ended_and_the_first_goes_on():
+    world, pbx, alice, _ = office()
+    call = alice.call("bob", world.now)
+    world.run(1)
+    answer = next(
+        sent.message
+        for sent in world.sent
+        if sent.source[0] == BOB and b"CSeq: 2 INVITE" in sent.data and b"200 OK" in sent.data
+    )
+    fork = replace(answer, to=answer.to.with_param("tag", "fork"))
+    sent_before = len(world.sent)
+    world.send((BOB, 5060), (PBX, 5060), fork.encode())
+    world.run(0.2)
+    reached = [sent.message for sent in world.sent[sent_before:] if sent.destination[0] == BOB]
+    assert [(m.method, m.to.tag) for m in reached] == [("ACK", "fork"), ("BYE", "fork")]
+    # Somebody has to answer that BYE; then the call that was there first can still be changed and ended.
+    world.send((BOB, 5060), (PBX, 5060), reached[1].reply(200).encode())
+    world.run(0.2)
+    assert call.state is CallState.CONFIRMED
+    assert len(pbx.proxied) == 1
+    assert call.hold(world.now)
+    world.run(1)
+    assert call.on_hold
+    call.hangup(world.now)
+    world.run(1)
+    assert world.sip(status=200, destination=ALICE)[-1].method == "BYE"
+    assert pbx.proxied == []
+
+
+def test_calling_oneself_is_no_merged_request():
+    world = World()
+    world.pbx()
+    alice = world.phone("alice", ALICE, max_calls=2)
+    alice.register(0.0)
+    world.run(1)
+    call = alice.call("alice", world.now, hold=1.0)
+    world.run(5)
+    assert call.confirmed_at is not None
+    assert [call.state for call in alice.calls] == [CallState.ENDED] * 2
+
+
+def crafted_answer(world, cseq, status, tag):
+    """What BOB might say to an INVITE of the PBX."""
+    invite = next(m for m in world.sip(method="INVITE", destination=BOB, lost=True) if m.cseq == cseq)
+    reply = invite.reply(status, tag=tag)
+    reply.contacts = [NameAddr(uri_untrusted(f"sip:bob@{BOB}"))]
+    if status == 200:
+        reply.with_body("application/sdp", invite.body)
+    world.send((BOB, 5060), (PBX, 5060), reply.encode())
+    world.run(0.1)
+
+
+def dialled_by_hand():
+    """The PBX calls a phone whose answers we write ourselves."""
+    world, pbx, _, _ = office()
+    call = pbx.dial("600", "bob", world.now)
+    world.down.add(BOB)
+    world.run(0.1)
+    world.down.clear()
+    world.apps[BOB] = Deaf()
+    return world, call
+
+
+def test_an_answer_without_a_tag_makes_no_call():
+    world, call = dialled_by_hand()
+    crafted_answer(world, 1, 200, "")
+    assert call.state is CallState.DIALING
+    assert not world.sip(method="ACK", destination=BOB)
+
+
+def test_each_repeated_answer_to_a_reinvite_is_acknowledged_once_more():
+    world, call = dialled_by_hand()
+    crafted_answer(world, 1, 200, "b")
+    assert call.hold(world.now)
+    world.run(0.1)
+    for _ in range(3):
+        crafted_answer(world, 2, 200, "b")
+    assert [m.cseq for m in world.sip(method="ACK", destination=BOB)] == [1, 2, 2, 2]
+    assert (call.reinvites, call.on_hold) == (1, True)
+
+
+def test_a_reinvite_that_meets_no_dialog_ends_the_call():
+    world, call = dialled_by_hand()
+    crafted_answer(world, 1, 200, "b")
+    assert call.reinvite(world.now)
+    world.run(0.1)
+    crafted_answer(world, 2, 481, "b")
+    assert call.state is CallState.ENDED
+    assert world.sip(method="BYE", destination=BOB)
+
+
+def test_an_ack_of_another_invite_confirms_nothing():
+    world, _, alice, bob = office()
+    bob.auto_answer_after = 1.0
+    alice.call("bob", world.now)
+    world.run(1.04)
+    assert bob.calls[0].state is CallState.ANSWERED
+    world.apps[ALICE].poll_transmit()
+    world.down.add(ALICE)
+    answer = next(
+        sent.message
+        for sent in world.sent
+        if sent.source[0] == BOB and b"INVITE" in sent.data and b"200 OK" in sent.data
+    )
+    for number, state in ((answer.cseq + 1, CallState.ANSWERED), (answer.cseq, CallState.CONFIRMED)):
+        ack = replace(
+            world.sip(method="INVITE", destination=BOB)[0], method="ACK", cseq=number, to=answer.to, body=b""
+        )
+        bob.handle_datagram(5060, (PBX, 5060), ack.encode(), world.now)
+        assert bob.calls[0].state is state
+
+
+def test_a_reinvite_before_the_ack_is_refused():
+    world, _, alice, bob = office()
+    bob.auto_answer_after = 1.0
+    alice.call("bob", world.now)
+    world.run(1.04)
+    assert bob.calls[0].state is CallState.ANSWERED
+    first = world.sip(method="INVITE", destination=BOB)[0]
+    tag = world.sip(source=BOB, status=180)[0].to.tag
+    branch = (("branch", "z9hG4bKagain"),)
+    second = replace(
+        first,
+        cseq=first.cseq + 1,
+        to=first.to.with_param("tag", tag),
+        vias=[replace(first.vias[0], params=branch)],
+    )
+    bob.handle_datagram(5060, (PBX, 5060), second.encode(), world.now)
+    ((_, _, data),) = bob.poll_transmit()
+    assert message_untrusted(data).status == 500  # RFC 3261 section 14.2
+
+
+@pytest.mark.parametrize(
+    ("changed", "status", "unsupported"),
+    [
+        ({"contacts": []}, 400, ""),
+        ({"from_": NameAddr(uri_untrusted("sip:alice@hq.example"))}, 400, ""),
+        ({"extra": [("Require", "100rel, timer")]}, 420, "100rel, timer"),
+    ],
+)
+def test_an_invite_that_no_dialog_can_come_of_is_refused(changed, status, unsupported):
+    world, _, alice, bob = office()
+    alice.call("bob", world.now)
+    world.run(0.1)
+    invite = replace(world.sip(method="INVITE", destination=BOB)[0], call_id="other", body=b"", **changed)
+    invite.vias = [replace(invite.vias[0], params=(("branch", "z9hG4bKother"),))]
+    bob.calls[0].hangup(world.now)
+    world.run(1)
+    bob.handle_datagram(5060, (PBX, 5060), invite.encode(), world.now)
+    ((_, _, data),) = bob.poll_transmit()
+    reply = message_untrusted(data)
+    assert (reply.status, reply.header("Unsupported")) == (status, unsupported)
+
+
+def test_a_callee_who_hangs_up_before_the_ack_waits_for_it():
+    world, _, alice, bob = office()
+    bob.auto_answer_after = 1.0
+    alice.call("bob", world.now)
+    world.run(1.04)
+    theirs = bob.calls[0]
+    assert theirs.state is CallState.ANSWERED
+    theirs.hangup(world.now)
+    assert theirs.state is CallState.ANSWERED  # RFC 3261 section 15
+    world.run(1)
+    assert theirs.state is CallState.ENDED
+    methods = [m.method for m in world.sip() if m.method in ("ACK", "BYE") and m.to.tag]
+    assert methods.index("ACK") < methods.index("BYE")
+
+
+def test_a_bye_out_of_order_is_refused():
+    world, _, mine, theirs = connected()
+    assert mine.hold(world.now)
+    world.run(1)
+    ack = world.sip(method="ACK", destination=BOB)[-1]
+    bye = replace(
+        ack, method="BYE", cseq=ack.cseq - 1, vias=[replace(ack.vias[0], params=(("branch", "z9hG4bKold"),))]
+    )
+    world.send((PBX, 5060), (BOB, 5060), bye.encode())
+    world.run(1)
+    assert world.sip(source=BOB, status=500)
+    assert mine.state is theirs.state is CallState.CONFIRMED
+
+
+def test_ringing_may_last_three_minutes_from_its_last_sign_and_no_longer():
+    world, pbx, alice, bob = office()
+    bob.auto_answer_after = None
+    call = alice.call("bob", world.now, ring_timeout=1000)
+    world.run(1)
+    ringing = world.sip(source=BOB, status=180)[-1].encode()
+    world.apps[BOB] = Deaf()
+    world.run(150)
+    pbx.handle_datagram(5060, (BOB, 5060), ringing, world.now)
+    world.run(150)
+    assert call.state is CallState.RINGING
+    assert not world.sip(method="CANCEL", destination=BOB)
+    world.run(40)  # timer C (RFC 3261 section 16.6 step 11) runs for 185 seconds
+    assert world.sip(method="CANCEL", destination=BOB)
+    world.run(33)
+    assert (call.state, call.status) == (CallState.FAILED, 408)
+
+
+def test_a_next_hop_that_only_tries_is_given_up():
+    world, pbx, alice, _ = office()
+    world.apps[BOB] = Deaf()
+    alice.call("bob", world.now, ring_timeout=1000)
+    world.run(0.1)
+    trying = world.sip(method="INVITE", destination=BOB)[0].reply(100)
+    pbx.handle_datagram(5060, (BOB, 5060), trying.encode(), world.now)
+    world.run(190)
+    assert world.sip(method="CANCEL", destination=BOB)
+
+
+def test_an_overloaded_phone_does_not_make_the_pbx_look_overloaded():
+    world, pbx, alice, _ = office()
+    world.apps[BOB] = Deaf()
+    call = alice.call("bob", world.now)
+    world.run(0.1)
+    reply = world.sip(method="INVITE", destination=BOB)[0].reply(503, tag="b")
+    pbx.handle_datagram(5060, (BOB, 5060), reply.encode(), world.now)
+    world.run(0.1)
+    assert (call.state, call.status) == (CallState.FAILED, 500)  # RFC 3261 section 16.7 step 6
+
+
+def test_a_reinvite_out_of_order_is_refused():
+    world, _, mine, theirs = connected()
+    assert mine.hold(world.now)
+    world.run(1)
+    old = world.sip(method="INVITE", destination=BOB)[-1]
+    again = replace(old, vias=[replace(old.vias[0], params=(("branch", "z9hG4bKagain"),))])
+    world.send((PBX, 5060), (BOB, 5060), again.encode())
+    world.run(1)
+    refusal = world.sip(source=BOB, status=500)[0]
+    assert 0 <= int(refusal.header("Retry-After")) <= 10  # RFC 3261 section 14.2
+    assert theirs.reinvites == 1
 
 
 def test_under_loss_calls_succeed_and_nothing_is_left_over():

@@ -167,6 +167,33 @@ def test_the_table_of_counts_is_bounded_and_forgets_no_replay():
     assert judge(authenticator, replay, now=10.0) is Outcome.STALE
 
 
+def test_a_count_is_eight_hexadecimal_digits():
+    authenticator = server()
+    nonce = fields_untrusted(challenge(authenticator).header("WWW-Authenticate"))["nonce"]
+    outcomes = []
+    for count in ("1", "0000000g", "000000001", "-0000001", "", "0000000a"):
+        right = response(
+            "MD5", ("ann", "hq.example", 'pa"ss\\'), "REGISTER", "sip:hq.example", nonce, (count, "c")
+        )
+        request = message_untrusted(REGISTER)
+        request.set(
+            "Authorization",
+            f'Digest username="ann", realm="hq.example", nonce="{nonce}", uri="sip:hq.example", '
+            f'response="{right}", cnonce="c", qop=auth, nc="{count}"',
+        )
+        outcomes.append(judge(authenticator, request))
+    assert outcomes == [Outcome.WRONG] * 5 + [Outcome.OK]
+
+
+def test_a_phone_remembers_only_so_many_realms():
+    credentials = client()
+    for number in range(100):
+        reply = message_untrusted(REGISTER).reply(401)
+        reply.set("WWW-Authenticate", f'Digest realm="r{number}", nonce="n"')
+        assert credentials.challenged(message_untrusted(REGISTER), reply)
+    assert len(signed(credentials).headers("Authorization")) <= 16
+
+
 def test_secrets_stay_out_of_repr():
     credentials = client("hunter2")
     credentials.challenged(message_untrusted(REGISTER), challenge(server()))
@@ -175,7 +202,17 @@ def test_secrets_stay_out_of_repr():
 
 
 @pytest.mark.parametrize(
-    "value", ["Basic x", "Digest a", 'Digest a="b', 'Digest a="b" c="d"', "Digest a=b, a=c", "", "Digest"]
+    "value",
+    [
+        "Basic x",
+        "Digest a",
+        'Digest a="b',
+        'Digest a="b" c="d"',
+        "Digest a=b, a=c",
+        'Digest realm="r", nonce="\\\x01"',  # a quoted-pair is text in a header, but cannot be sent back
+        "",
+        "Digest",
+    ],
 )
 def test_malformed(value):
     with pytest.raises(BadPacket):

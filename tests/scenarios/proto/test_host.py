@@ -9,17 +9,19 @@ import pytest
 from edge.proto.ip import (
     Unreachable,
     build_icmp_echo,
+    build_tcp,
     build_udp,
     decrement_ttl,
     parse_untrusted,
     udp_payload,
     unreachable,
 )
-from scenarios.proto.host import Host
+from scenarios.proto.host import MAX_REMEMBERED, Host
 from scenarios.proto.lan import Lan
 from scenarios.proto.ledger import MAX_PACKET_LIFE, Ledger, Offence
 from scenarios.proto.ping import Ping
 from scenarios.proto.udp_echo import UdpEcho, UdpProbe
+from tests.scenarios.proto.tcp_world import Peer
 
 ALICE, PBX, ROUTER = "100.96.0.12", "10.0.50.60", "100.96.0.1"
 
@@ -217,3 +219,50 @@ def test_junk_is_counted_and_harms_nothing(junk: bytes) -> None:
     world.pbx.handle_packets([bytearray(junk)], 0.0)
     assert sum(world.pbx.counters.values()) >= 2 or not junk
     assert not world.ledger.findings or world.ledger.offences[Offence.MISDELIVERED]
+
+
+def test_what_a_host_remembers_has_a_cap() -> None:
+    world = World()
+    mine, theirs = (ip_address(a).packed for a in (ALICE, PBX))
+    echo = world.probe.start((PBX, 7), b"hello", count=1, interval=0.1, patience=1.0, now=0.0)
+    world.alice.handle_timeout(0.0)
+    world.carry(0.0)
+    assert echo.received == 1
+    for number in range(MAX_REMEMBERED + 10):
+        source = (number + 0x0A000000).to_bytes(4, "big")
+        world.pbx.handle_packets([build_udp(source, theirs, 9, number % 60_000 + 1000, b"x")], 1.0)
+        world.pbx.poll_packets()
+    assert (len(world.pbx.seen), len(world.pbx.port_bytes)) == (MAX_REMEMBERED, MAX_REMEMBERED)
+    packets = world.pbx.seen[ALICE].packets
+    world.pbx.handle_packets([build_udp(mine, theirs, 9, 7, b"x")], 2.0)
+    assert world.pbx.seen[ALICE].packets == packets + 1  # whom it knew it goes on counting
+
+
+def test_errors_are_known_for_the_latest_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    mine = ip_address(ALICE).packed
+
+    def error_about(port: int) -> int:
+        before = world.alice.counters["icmp_errors"]
+        sent = build_udp(mine, ip_address(PBX).packed, port, 7, b"x")
+        error = unreachable(sent, parse_untrusted(sent), ip_address(ROUTER).packed, Unreachable.PORT)
+        assert error is not None
+        world.alice.handle_packets([error], 0.0)
+        return world.alice.counters["icmp_errors"] - before
+
+    sender = UdpProbe()
+    flows = [(port, (PBX, 7), b"x") for port in (*range(1, MAX_REMEMBERED + 1), 1, MAX_REMEMBERED + 1)]
+    monkeypatch.setattr(sender, "poll_transmit", lambda: flows)
+    world.alice.add(sender)
+    world.alice.poll_packets()
+    assert [error_about(port) for port in (1, 2, 3, MAX_REMEMBERED + 1)] == [1, 0, 1, 1]
+
+
+def test_a_host_without_chance_knows_no_tcp() -> None:
+    world = World()
+    with pytest.raises(ValueError, match="alice knows no TCP"):
+        world.alice.add_stream(Peer())
+    syn = build_tcp(world.pbx.packed, world.alice.packed, 50000, 80, sequence=1, flags=2)
+    world.alice.handle_packets([syn], 0.0)
+    assert world.alice.counters["no_such_protocol"] == 1
+    assert world.alice.poll_packets() == []

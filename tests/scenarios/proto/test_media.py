@@ -474,3 +474,17 @@ def test_same_seed_same_packets():
         return sent
 
     assert run() == run()
+
+
+def test_a_report_about_a_new_source_does_not_quote_the_old_ones():
+    a = session()
+    for ssrc in (7, 8):
+        for n in range(2):
+            a.handle_rtp(B, rtp.RtpPacket(0, n, n * 160, ssrc, bytes(160)).to_bytes(), 0.02 * n)
+        if ssrc == 7:
+            report = rtcp.compound([rtcp.SenderReport(7, 5 << 32, 0, 2, 320)])
+            a.handle_rtcp((B[0], B[1] + 1), report, 0.05)
+    a.stop(0.1)
+    (sent,) = [data for port, _, data in a.poll_transmit() if port % 2]
+    (block,) = rtcp.parse_untrusted(sent)[0].reports
+    assert (block.ssrc, block.lsr, block.dlsr) == (8, 0, 0)  # RFC 3550 6.4.1: of SSRC_n

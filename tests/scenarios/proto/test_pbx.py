@@ -9,8 +9,8 @@ from scenarios.proto.audio import Tone
 from scenarios.proto.call import CallState
 from scenarios.proto.digest import Credentials
 from scenarios.proto.pbx import Pbx
-from scenarios.proto.sip import Request, message_untrusted
-from scenarios.proto.sip_uri import uri_untrusted, via_untrusted
+from scenarios.proto.sip import MAX_MESSAGE, Request, message_untrusted
+from scenarios.proto.sip_uri import NameAddr, name_addr_untrusted, uri_untrusted, via_untrusted
 from scenarios.proto.softphone import media_with
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
 
@@ -126,6 +126,37 @@ def test_next_hops_are_numeric_and_not_ourselves():
     assert answers(pbx, replace(circular, method="ACK"), world.now) == []
 
 
+@pytest.mark.parametrize("method", ["ACK", "INFO"])
+def test_a_strict_router_is_named_in_the_request_uri(method):
+    world, pbx, alice, _ = office()
+    alice.call("bob", world.now)
+    world.run(1)
+    ack = next(m for m in world.sip(method="ACK", destination=PBX) if m.to.tag and m.routes)
+    strict, loose = (name_addr_untrusted(text) for text in ("<sip:192.0.2.7>", "<sip:192.0.2.8;lr>"))
+    request = replace(ack, method=method, cseq=99, vias=crafted().vias, routes=[*ack.routes, strict, loose])
+    pbx.handle_datagram(5060, STRANGER, request.encode(), world.now)
+    ((_, destination, data),) = pbx.poll_transmit()
+    sent = message_untrusted(data)
+    assert destination == ("192.0.2.7", 5060)
+    assert str(sent.uri) == "sip:192.0.2.7"
+    assert [route.uri for route in sent.routes] == [loose.uri, ack.uri]  # RFC 3261 section 16.6 step 6
+
+
+def test_a_request_from_a_strict_router_is_for_the_last_route():
+    world, pbx, alice, _ = office()
+    alice.call("bob", world.now)
+    world.run(1)
+    ack = next(m for m in world.sip(method="ACK", destination=PBX) if m.to.tag and m.routes)
+    request = replace(
+        ack, method="INFO", cseq=99, vias=crafted().vias, uri=ack.routes[0].uri, routes=[NameAddr(ack.uri)]
+    )
+    pbx.handle_datagram(5060, STRANGER, request.encode(), world.now)
+    ((_, destination, data),) = pbx.poll_transmit()
+    sent = message_untrusted(data)
+    assert (destination, sent.uri, sent.routes) == ((BOB, 5060), ack.uri, [])  # RFC 3261 section 16.4
+    assert sent.max_forwards == request.max_forwards - 1
+
+
 def test_a_preloaded_route_leads_nowhere():
     world, pbx, _, _ = office()
     request = crafted("Route: <sip:198.51.100.7;lr>\r\n")
@@ -134,6 +165,26 @@ def test_a_preloaded_route_leads_nowhere():
     _, destination, data = pbx.poll_transmit()[0]
     assert destination == (BOB, 5060)
     assert message_untrusted(data).routes == []
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "INVITE"])
+def test_a_response_that_is_for_nobody_behind_us_ends_the_request(method):
+    _, pbx, _, _ = office()
+    request = crafted(method=method)
+    assert method in authenticated(pbx, request, 5.0)
+    now = pbx.poll_timeout()
+    pbx.handle_timeout(now)
+    forwarded = message_untrusted(pbx.poll_transmit()[0][2])
+    reply = forwarded.reply(404, tag="t")
+    reply.vias = reply.vias[:1]
+    pbx.handle_datagram(5060, (BOB, 5060), reply.encode(), now)
+    sent = [
+        message_untrusted(data) for _, destination, data in pbx.poll_transmit() if destination == STRANGER
+    ]
+    assert [message.status for message in sent] == [502]
+    while pbx.poll_timeout() < now + 100:
+        pbx.handle_timeout(pbx.poll_timeout())
+    assert (pbx.transactions, pbx.proxied) == (0, [])
 
 
 def test_calls_have_a_cap():
@@ -338,3 +389,14 @@ def test_one_seed_one_story():
         return [(sent.at, sent.source, sent.data) for sent in world.sent]
 
     assert story() == story()
+
+
+def test_what_is_relayed_fits_into_a_datagram():
+    _, pbx, _, _ = office()
+    request = crafted(method="MESSAGE", body=bytes(MAX_MESSAGE - 1_000))
+    assert authenticated(pbx, request, 5.0) == ["MESSAGE"]
+    pbx.handle_timeout(pbx.poll_timeout())
+    ((_, _, data),) = pbx.poll_transmit()
+    assert MAX_MESSAGE - 1_000 < len(data) <= 65_507
+    assert answers(pbx, replace(request, body=bytes(MAX_MESSAGE)), 5.0) == []
+    assert pbx.dropped == {"bad_length": 1}

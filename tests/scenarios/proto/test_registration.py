@@ -1,12 +1,15 @@
 """A phone registers with the PBX: passwords, refresh, expiry, sources."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
+from scenarios.proto.call import CallState, OptionsAnswered
 from scenarios.proto.registrar import Registered, Unregistered
 from scenarios.proto.registration import RegistrationChanged, RegistrationState
 from scenarios.proto.sip import message_untrusted
+from scenarios.proto.sip_uri import NameAddr, Uri
 from tests.scenarios.proto.sip_world import ALICE, BOB, PBX, World, office
 
 
@@ -177,18 +180,22 @@ def test_no_registration_is_for_ever():
 
 
 class AlwaysStale:
-    """A server that finds every nonce too old."""
+    """A server that finds every nonce too old, in requests of `only` these methods."""
 
-    def __init__(self):
+    def __init__(self, *only):
         self.requests = 0
         self.out = []
+        self.only = only
 
     def wants(self, port):
         return True
 
     def handle_datagram(self, port, source, data, now):
         request = message_untrusted(data)
-        if request.method != "ACK":
+        if self.only and request.method not in self.only:
+            if request.method != "ACK":
+                self.out.append((port, source, self.content(request).encode()))
+        elif request.method != "ACK":
             self.requests += 1
             reply = request.reply(401, tag="t")
             nonce = f"n{self.requests}"
@@ -196,6 +203,13 @@ class AlwaysStale:
                 ("WWW-Authenticate", f'Digest realm="r", nonce="{nonce}", qop="auth", stale=true')
             )
             self.out.append((port, source, reply.encode()))
+
+    def content(self, request):
+        reply = request.reply(200, tag="t")
+        if request.method == "INVITE":
+            reply.contacts = [NameAddr(request.uri)]
+            reply.with_body("application/sdp", request.body)
+        return reply
 
     def poll_transmit(self):
         out, self.out = self.out, []
@@ -223,3 +237,86 @@ def test_a_server_that_is_never_content_is_left_alone():
     world.run(1)
     assert server.requests == 8
     assert call.status == 401
+
+
+def test_requests_inside_and_outside_a_call_are_not_signed_for_ever():
+    world = World()
+    server = world.add(PBX, AlwaysStale("OPTIONS", "BYE"))
+    alice = world.phone("alice", ALICE)
+    alice.options("bob", 0.0)
+    world.run(5)
+    assert server.requests == 4
+    assert [event.status for event in world.said(ALICE, OptionsAnswered)] == [401]
+    call = alice.call("bob", world.now, hold=1.0)
+    world.run(5)
+    assert call.state is CallState.ENDED
+    assert server.requests == 8
+
+
+class NeverLongEnough(AlwaysStale):
+    """A registrar whose minimum is always a second more than what was asked for."""
+
+    def handle_datagram(self, port, source, data, now):
+        self.requests += 1
+        request = message_untrusted(data)
+        reply = request.reply(423, tag="t")
+        reply.set("Min-Expires", str(request.expires + 1))
+        self.out.append((port, source, reply.encode()))
+
+
+def test_a_registrar_that_always_wants_longer_is_left_alone():
+    world = World()
+    server = world.add(PBX, NeverLongEnough())
+    alice = world.phone("alice", ALICE)
+    alice.register(0.0)
+    world.run(0.5)
+    assert server.requests == 4
+    assert alice.registration.poll_timeout() > 1.0  # and tried later
+
+
+def test_a_registration_taken_back_is_never_lengthened():
+    world = World()
+    server = world.add(PBX, NeverLongEnough())
+    alice = world.phone("alice", ALICE)
+    alice.unregister(0.0)
+    world.run(100)
+    assert server.requests == 1
+    assert alice.registration.state is RegistrationState.UNREGISTERED
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"extra": [("Require", "path")]}, 420),
+        ({"contacts": [], "any_contact": True}, 400),  # "*" goes with Expires: 0 only
+        ({"contacts": [NameAddr(Uri(ALICE)), NameAddr(Uri(BOB))]}, 400),
+    ],
+)
+def test_registrations_that_are_refused(changed, status):
+    world = World()
+    pbx, alice = world.pbx(), world.phone("alice", ALICE)
+    alice.register(0.0)
+    for _ in range(2):  # without and with credentials
+        ((_, _, data),) = alice.poll_transmit()
+        request = message_untrusted(data)
+        request = replace(request, **{**changed, "extra": [*request.extra, *changed.get("extra", [])]})
+        pbx.handle_datagram(5060, (ALICE, 5060), request.encode(), 0.0)
+        ((_, _, answer),) = pbx.poll_transmit()
+        alice.handle_datagram(5060, (PBX, 5060), answer, 0.0)
+    assert message_untrusted(answer).status == status
+    assert pbx.registrations == {}
+
+
+def test_a_phone_that_was_restarted_begins_to_count_anew():
+    world, pbx, alice, _ = office()
+    alice.register(world.now)
+    world.run(1)
+    before = pbx.registrations["alice"]
+    world.seed = 2  # another Call-ID
+    again = world.phone("alice", ALICE)
+    again.register(world.now)
+    world.run(1)
+    after = pbx.registrations["alice"]
+    assert again.registered
+    assert after.call_id != before.call_id
+    assert after.cseq < before.cseq

@@ -6,7 +6,8 @@ import pytest
 
 from edge.proto.types import NEVER, DropReason
 from scenarios.proto.sip import message_untrusted
-from scenarios.proto.transaction import TABLE, TIMER, TIMERS, Kind, State, Transaction
+from scenarios.proto.sip_uri import name_addr_untrusted
+from scenarios.proto.transaction import LIMITS, TABLE, TIMER, TIMERS, Kind, State, Transaction
 from scenarios.proto.transaction_layer import RequestIn, ResponseIn, TimedOut, TransactionLayer
 
 US, PEER = ("192.0.2.1", 5060), ("192.0.2.2", 5060)
@@ -86,12 +87,15 @@ def test_the_tables_are_complete():
     for (_, state), steps in TABLE.items():
         assert state is not State.TERMINATED
         assert all(step.state in State for step in steps.values())
-    for (kind, state), letters in TIMERS.items():
+    for (kind, state), letters in [*TIMERS.items(), *LIMITS.items()]:
         assert set(letters) <= set(TIMER)
         for letter in letters:
             assert letter in TABLE[kind, state]
     for (kind, state), steps in TABLE.items():
-        assert {name for name in steps if len(name) == 1} == set(TIMERS.get((kind, state), ""))
+        assert {name for name in steps if len(name) == 1} == {
+            *TIMERS.get((kind, state), ""),
+            *LIMITS.get((kind, state), ""),
+        }
 
 
 def test_invite_is_repeated_with_doubling_intervals_for_32_seconds():
@@ -125,6 +129,21 @@ def test_a_provisional_response_slows_other_requests_and_stops_invite():
     peer.run(300)
     assert peer.times() == [0.0]  # ringing may take as long as it likes
     assert transaction.state is State.PROCEEDING
+
+
+def test_a_cancelled_invite_waits_no_longer_than_a_new_one():
+    peer = Peer()
+    transaction = peer.start()
+    peer.answer(transaction, 180)
+    peer.run(100)
+    peer.layer.cancel(transaction, peer.now)
+    peer.run(131)
+    peer.answer(transaction, 180)  # still nothing final
+    assert transaction.state is State.PROCEEDING
+    peer.events()
+    peer.run(132)
+    assert transaction in [event.transaction for event in peer.events()]
+    assert (peer.layer.open, peer.layer.poll_timeout()) == (0, NEVER)
 
 
 def test_a_failure_is_acknowledged_each_time_and_reported_once():
@@ -189,6 +208,32 @@ def test_a_failure_without_ack_is_given_up():
     assert [type(event) for event in peer.events()] == [TimedOut]
 
 
+@pytest.mark.parametrize(
+    ("side", "method", "status", "acknowledged", "seconds"),
+    [
+        ("client", "INVITE", 486, False, 32.0),  # D
+        ("client", "INVITE", 200, False, 32.0),  # M
+        ("client", "OPTIONS", 200, False, 5.0),  # K
+        ("server", "INVITE", 486, False, 32.0),  # H
+        ("server", "INVITE", 486, True, 5.0),  # I
+        ("server", "INVITE", 200, False, 32.0),  # L
+        ("server", "OPTIONS", 200, False, 32.0),  # J
+    ],
+)
+def test_how_long_an_ended_transaction_absorbs_what_is_late(side, method, status, acknowledged, seconds):
+    peer = Peer()
+    if side == "client":
+        peer.answer(peer.start(method), status)
+    else:
+        peer.respond(peer.accept(request(method, branch="z9hG4bK1")), status)
+    if acknowledged:
+        peer.receive(request("ACK", branch="z9hG4bK1", to_tag="u"))
+    peer.run(seconds - 0.001)
+    assert peer.layer.open == 1
+    peer.run(seconds)
+    assert (peer.layer.open, peer.layer.poll_timeout()) == (0, NEVER)
+
+
 def test_a_2xx_is_left_to_its_sender_and_absorbs_the_invite():
     peer = Peer()
     transaction = peer.accept(request(branch="z9hG4bK1"))
@@ -245,11 +290,38 @@ def test_cancel_goes_the_way_of_its_invite():
     assert (cancel.cseq, cancel.to.tag) == (1, "")
 
 
+def test_cancel_and_ack_take_the_route_of_their_invite():
+    peer = Peer()
+    message = request()
+    message.vias, message.routes = [], [name_addr_untrusted("<sip:192.0.2.9;lr>")]
+    message.max_forwards = 3
+    invite = peer.layer.request(message, PEER, 0.0)
+    peer.answer(invite, 180)
+    peer.layer.cancel(invite, 0.0)
+    peer.answer(invite, 487)
+    cancel, ack = (message for _, message in peer.sent[-2:])
+    assert [cancel.method, ack.method] == ["CANCEL", "ACK"]
+    assert cancel.routes == ack.routes == message.routes
+    assert cancel.max_forwards == ack.max_forwards == 70
+
+
 def test_a_request_makes_no_state_until_it_is_accepted():
     peer = Peer()
     for number in range(100):
         peer.receive(request(branch=f"z9hG4bK{number}"))
     assert peer.layer.open == 0
+
+
+def test_a_stateless_answer_has_the_same_tag_each_time():
+    peer = Peer()
+    for branch in ("z9hG4bK1", "z9hG4bK1", "z9hG4bK2"):
+        message = request("OPTIONS", branch=branch)
+        peer.receive(message)
+        peer.layer.reply(message, message.reply(401))
+    peer.collect()
+    first, again, other = (message.to.tag for _, message in peer.sent)
+    assert first == again != other
+    assert len(first) == 16
 
 
 def test_the_tables_have_a_cap():

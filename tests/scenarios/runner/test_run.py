@@ -13,7 +13,8 @@ from edge.errors import FabricUnavailable
 from scenarios.fabric import FABRICS, Loopback, Network
 from scenarios.report import RunRecord, State, StepRecord
 from scenarios.runner import Nobody, check, run
-from scenarios.runner.preflight import fields
+from scenarios.runner.stepping import fields
+from scenarios.schema import Script
 from scenarios.world import World
 
 LIBRARY = Path(__file__).parents[3] / "scenarios/library"
@@ -37,8 +38,14 @@ steps:
 """
 
 
+def only(source: Path | str) -> Script:
+    """The one script of a scenario without a matrix."""
+    (script,) = check(source, "small.yaml")
+    return script
+
+
 async def run_text(text: str, **options: object) -> RunRecord:
-    return await run(check(text, "small.yaml"), Loopback(), **options)  # type: ignore[arg-type]
+    return await run(only(text), Loopback(), **options)  # type: ignore[arg-type]
 
 
 async def test_every_scenario_of_the_library_passes_on_loopback() -> None:
@@ -47,7 +54,7 @@ async def test_every_scenario_of_the_library_passes_on_loopback() -> None:
     records: dict[str, RunRecord] = {}
 
     async def one(file: Path) -> None:
-        records[file.stem] = await run(check(file), FABRICS["loopback"])
+        records[file.stem] = await run(only(file), FABRICS["loopback"])
 
     async with trio.open_nursery() as nursery:
         for file in files:
@@ -146,12 +153,12 @@ async def test_a_machine_without_the_fabric_is_told_apart_from_a_failure() -> No
             raise FabricUnavailable("no sockets here")
 
     with pytest.raises(FabricUnavailable):
-        await run(check(SMALL), Nowhere())  # type: ignore[arg-type]
+        await run(only(SMALL), Nowhere())  # type: ignore[arg-type]
 
 
 async def test_results_have_the_names_that_conditions_were_checked_against() -> None:
-    record = await run(check(LIBRARY / "04-policy-denies.yaml"), Loopback())
-    for step, done in zip(check(LIBRARY / "04-policy-denies.yaml").scenario.steps, record.steps, strict=True):
+    record = await run(only(LIBRARY / "04-policy-denies.yaml"), Loopback())
+    for step, done in zip(only(LIBRARY / "04-policy-denies.yaml").scenario.steps, record.steps, strict=True):
         assert tuple(done.results) == fields(step)
 
 
@@ -172,7 +179,7 @@ async def test_a_network_that_leaks_between_tenants_fails_the_run() -> None:
             async with super().bring_up(world) as network:
                 yield network
 
-    record = await run(check(LIBRARY / "02-two-tenants-same-addresses.yaml"), Leaky())
+    record = await run(only(LIBRARY / "02-two-tenants-same-addresses.yaml"), Leaky())
     assert record.state is State.FAILED
     isolation = next(law for law in record.invariants if law.id == "isolation")
     assert not isolation.holds

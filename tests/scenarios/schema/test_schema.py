@@ -43,7 +43,7 @@ def problems(text: str) -> list[str]:
 
 
 def test_the_small_one_is_good() -> None:
-    script = check(GOOD)
+    (script,) = check(GOOD)
     assert list(script.cast.actors) == ["hq/pbx", "hq/desk", "alice"]
     assert script.scenario.steps[1].verb[0] == "sip.call"
     assert script.scenario.deadline == 60.0
@@ -66,7 +66,7 @@ def test_the_small_one_is_good() -> None:
         ("call.mos > 3", "clients.bob.ip == 3", "21:10 'clients.bob.ip == 3': clients has no 'bob' | known: alice"),
         ("id: call", "id: edge", "18:9 conditions use 'edge' for something else | choose another id"),
         ("tunnels: up", "tunnels: down", "17:21 'down' is not one of the choices | known: up"),
-        ("wait: {tunnels: up}", "name: nothing", "17:5 the step does nothing | add one of: wait, sip.register"),
+        ("wait: {tunnels: up}", "name: nothing", "17:5 the step does nothing | add `await`, or one of: wait"),
         ("wait: {tunnels: up}", "wait: {step: cal}", "17:18 no step before this one is called 'cal'"),
         ("wait: {tunnels: up}", "ping: {from: alice, to: hq/desc}", "17:29 there is no 'hq/desc' | did you mean"),
         ("100.96.0.12", "100.200.0.12", "13:29 100.200.0.12 is outside the pool 100.96.0.0/12 of vnet acme"),
@@ -98,7 +98,7 @@ def test_two_verbs_in_one_step_are_refused() -> None:
 
 
 def test_targets_of_calls() -> None:
-    cast = load(GOOD).cast
+    cast = load(GOOD)[0].cast
     alice = cast.actors["alice"]
     assert cast.sip_uri(alice, "hq/desk") == "sip:desk@10.0.50.60"
     assert cast.sip_uri(alice, "600") == "sip:600@10.0.50.60"
@@ -120,6 +120,6 @@ def test_the_json_schema_knows_every_verb() -> None:
     "file", sorted((Path(__file__).parents[3] / "scenarios/library").glob("*.yaml")), ids=lambda f: f.stem
 )
 def test_the_library_is_good(file: Path) -> None:
-    script = check(file)
+    (script,) = check(file)
     assert script.scenario.about
     assert file.stem.partition("-")[2] == script.scenario.name

@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from edge.proto.forwarding import Action, Attachment, Flow, Forwarder, Party, Policy, VirtualNetwork
+from edge.proto.forwarding.attachment import CACHE_LIMIT
 from edge.proto.ip import (
     build_icmp_echo,
     build_tcp,
@@ -111,9 +112,12 @@ def test_padding_of_the_tunnel_is_cut_on_both_paths() -> None:
 def test_every_checksum_survives_the_ttl_update() -> None:
     """RFC 1624: all 65,536 values of the identification reach every checksum."""
     lab = Lab()
-    packets = [udp(ident=n) for n in range(0, 65536, 7)]
-    for packet in lab.send("a", *packets)["b"]:
-        assert checksum(packet[:20]) == 0
+    first = int.from_bytes(udp(ident=0)[10:12], "big")
+    edges = [(first - wanted) % 0xFFFF for wanted in (0xFDFF, 0xFE00, 0xFEFF, 0xFF00, 0xFFFE, 0)]
+    idents = [*edges, *range(0, 65536, 7)]
+    lab.send("a", udp())
+    out = lab.send("a", *[udp(ident=n) for n in idents])["b"]
+    assert [bytes(packet) for packet in out] == [bytes(udp(ident=n, ttl=63)) for n in idents]
 
 
 def test_answers_need_no_rule_of_their_own_but_belong_to_the_flow() -> None:
@@ -161,6 +165,83 @@ def test_no_packet_is_accepted_under_an_old_owner_of_a_prefix() -> None:
     assert lab.send("a", udp()) == {}
     assert lab.drops == {DropReason.SPOOFED_SOURCE: 1}
     assert "b" in lab.send("c", udp())
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_longer_prefix_takes_a_live_conversation_over(family: int) -> None:
+    """P2: attached under a flow, without a detach. Neither end may go on under the old owner."""
+    source, destination, host = (A, B, A + "/32") if family == 4 else (A6, B6, A6 + "/128")
+    lab = Lab()
+    for _ in range(2):
+        assert "b" in lab.send("a", udp(source, destination))
+        assert "a" in lab.send("b", udp(destination, source, 5060, 4000))
+    lab.attach("phone", [host])
+    assert lab.send("a", udp(source, destination)) == {}
+    assert lab.drops == {DropReason.SPOOFED_SOURCE: 1}
+    for _ in range(2):
+        assert set(lab.send("b", udp(destination, source, 5060, 4000))) == {"phone"}
+        assert set(lab.send("phone", udp(source, destination))) == {"b"}
+    assert len(lab.seen) == 2
+    lab.check_accounting()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_ip_options_are_not_taken_for_ports_of_a_known_flow(known: bool) -> None:
+    """P10: where a plain packet has its ports, one with options has those, and the checksum covers them."""
+    lab = Lab()
+    if known:
+        lab.send("a", udp(), udp())
+    plain = udp()
+    smuggled = bytearray(b"\x46" + plain[1:20] + plain[20:24] + build_udp(ip(A), ip(B), 1, 22, b"")[20:])
+    smuggled[2:4] = len(smuggled).to_bytes(2, "big")
+    smuggled[10:12] = b"\0\0"
+    smuggled[10:12] = checksum(smuggled[:20]).to_bytes(2, "big")  # right for the first 20 bytes only
+    assert lab.send("a", smuggled) == {}
+    assert lab.drops == {DropReason.BAD_CHECKSUM: 1}
+
+
+def test_a_packet_with_options_does_not_vouch_for_one_whose_ports_look_like_them() -> None:
+    """P10: four no-operations, and a packet from port 257 to port 257."""
+    lab = Lab()
+    packet = udp()
+    with_options = bytearray(b"\x46" + packet[1:20] + b"\1\1\1\1" + packet[20:])
+    with_options[2:4] = len(with_options).to_bytes(2, "big")
+    with_options[10:12] = b"\0\0"
+    with_options[10:12] = checksum(with_options[:24]).to_bytes(2, "big")
+    assert "b" in lab.send("a", with_options)
+    lab.default = Action.BLOCK
+    assert lab.send("a", udp(sport=257, dport=257)) == {}
+    assert [flow.destination_port for flow in lab.seen] == [5060, 257]
+
+
+def test_extension_headers_are_not_taken_for_the_ports_of_a_known_flow() -> None:
+    """P11: two packets alike in their first 44 bytes, to other ports."""
+    lab = Lab()
+
+    def behind_options(dport: int) -> bytearray:
+        packet = udp(A6, B6, dport=dport)
+        packet[40:40] = b"\x11\0\1\4\0\0\0\0"  # destination options: UDP follows, PadN
+        packet[4:6] = (len(packet) - 40).to_bytes(2, "big")
+        packet[6] = 60
+        return packet
+
+    for _ in range(2):
+        assert "b" in lab.send("a", behind_options(5060))
+    lab.default = Action.BLOCK
+    assert lab.send("a", behind_options(22)) == {}
+    assert [flow.destination_port for flow in lab.seen] == [5060, 22]
+
+
+def test_later_fragments_do_not_outlive_the_decision_on_the_first() -> None:
+    """P7: the policy changes between the two halves of a datagram."""
+    lab = Lab()
+    first, second = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False), 600)
+    assert "b" in lab.send("a", first)
+    lab.default = Action.BLOCK
+    lab.vnet.changed()
+    assert lab.send("a", second) == {}
+    assert lab.drops == {DropReason.FRAGMENT_ORPHAN: 1}
+    lab.check_accounting()
 
 
 def test_a_moved_destination_is_found_again() -> None:
@@ -485,6 +566,21 @@ def test_one_side_of_a_ping_does_not_open_the_other() -> None:
     assert lab.send("b", build_icmp_echo(ip(B), ip(A), ident=5, sequence=1, payload=b"")) == {}
 
 
+def test_an_address_of_the_pool_that_nobody_has_is_not_behind_a_default_route() -> None:
+    """P1, P2: no site speaks for a client that left, nor hears what is for it."""
+    lab = Lab({"exit": ["0.0.0.0/0", "::/0"], "phone": ["100.96.0.7/32", "fd00:96::7/128"]})
+    lab.vnet.set_pools([(ip("100.96.0.0"), 24), (ip("fd00:96::"), 64)])
+    for phone, free, far in (("100.96.0.7", "100.96.0.9", "203.0.113.5"), ("fd00:96::7", "fd00:96::9", B6)):
+        assert "exit" in lab.send("phone", udp(phone, far))
+        assert "phone" in lab.send("exit", udp(far, phone, 5060, 4000))
+        assert lab.send("exit", udp(free, phone)) == {}
+        assert set(lab.send("phone", udp(phone, free))) == {"phone"}  # told that there is no route
+    assert lab.drops == {DropReason.SPOOFED_SOURCE: 2, DropReason.NO_ROUTE: 2}
+    lab.vnet.set_pools([(ip("100.97.0.0"), 24)])
+    assert set(lab.send("phone", udp("100.96.0.7", "100.96.0.9"))) == {"exit"}
+    lab.check_accounting()
+
+
 def test_the_gateway_is_nobodys_source_even_behind_a_default_route() -> None:
     lab = Lab({"a": ["0.0.0.0/0"], "b": ["10.0.2.0/24"]})
     assert lab.send("a", udp("10.255.0.1", B)) == {}
@@ -515,3 +611,70 @@ def test_a_known_flow_does_not_smuggle_a_cut_tcp_header() -> None:
     cut[10:12] = checksum(cut[:20]).to_bytes(2, "big")
     assert lab.send("a", cut) == {}
     lab.check_accounting()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_known_flow_does_not_vouch_for_the_next_packet(family: int) -> None:
+    """P20, P21: checksum, length and size are each packet's own."""
+    lab = Lab(mtu=1280)
+    source, destination = (A, B) if family == 4 else (A6, B6)
+    for _ in range(2):
+        assert "b" in lab.send("a", udp(source, destination))
+    packet = udp(source, destination)
+    assert lab.send("a", packet[:-1]) == {}
+    assert lab.drops == {DropReason.BAD_LENGTH: 1}
+    (told,) = lab.send("a", udp(source, destination, payload=bytes(1300)))["a"]
+    assert parse_untrusted(told).icmp_type == (3 if family == 4 else 2)
+    assert lab.drops == {DropReason.BAD_LENGTH: 1, DropReason.TOO_BIG: 1}
+    if family == 4:
+        packet[5] ^= 1  # identification
+        assert lab.send("a", packet) == {}
+        assert lab.drops[DropReason.BAD_CHECKSUM] == 1
+    assert "b" in lab.send("a", udp(source, destination))
+    lab.check_accounting()
+
+
+def test_an_error_about_a_flow_that_is_no_longer_allowed_does_not_pass() -> None:
+    """P15: the flow is decided afresh on its next packet, and until then it vouches for nothing."""
+    lab = Lab()
+    packet = lab.send("a", udp())["b"][0]
+    header = parse_untrusted(packet)
+    lab.default = Action.BLOCK
+    lab.vnet.changed()
+    assert lab.send("b", time_exceeded(packet, header, ip(B))) == {}
+    assert lab.drops == {DropReason.ICMP_UNSOLICITED: 1}
+
+
+def test_forbidden_messages_do_not_pass_in_fragments() -> None:
+    """P16: a redirect of two pieces is a redirect."""
+    lab = Lab()
+    whole = build_icmp_echo(ip(A), ip(B), ident=1, sequence=1, payload=bytes(1000))
+    whole[6:8] = b"\0\0"  # may be fragmented
+    whole[10:12] = b"\0\0"
+    whole[10:12] = checksum(whole[:20]).to_bytes(2, "big")
+    whole[20] = 5
+    first, second = fragment_ipv4(whole, 600)
+    assert lab.send("a", first, second) == {}
+    assert lab.drops == {DropReason.ICMP_FORBIDDEN: 2}
+
+
+def test_every_fragment_spends_its_own_ttl() -> None:
+    """P17: the sender is told about the first one only."""
+    lab = Lab()
+    first, second = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False, ttl=1), 600)
+    (told,) = lab.send("a", first, second)["a"]
+    assert parse_untrusted(told).icmp_type == 11
+    assert lab.drops == {DropReason.TTL_EXCEEDED: 2}
+    first, _ = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False, ident=2), 600)
+    _, second = fragment_ipv4(udp(payload=bytes(1000), dont_fragment=False, ident=2, ttl=1), 600)
+    assert len(lab.send("a", first, second)["b"]) == 1
+    assert lab.drops == {DropReason.TTL_EXCEEDED: 3}
+    lab.check_accounting()
+
+
+def test_a_tunnel_that_shows_many_shapes_does_not_grow_without_bound() -> None:
+    lab = Lab()
+    tunnel = lab.vnet.attachments["a"]
+    for sport in range(1, CACHE_LIMIT + 100):
+        lab.send("a", udp(sport=sport))
+        assert len(tunnel.cache) <= CACHE_LIMIT

@@ -8,7 +8,9 @@ from pair import Pair, device, key
 
 from edge.proto.types import NEVER, DropReason
 from edge.proto.wireguard import EndpointChanged, HandshakeCompleted, HandshakeGivenUp, TimestampAdvanced
+from edge.proto.wireguard.device import STAGED_TOTAL_LIMIT
 from edge.proto.wireguard.timers import (
+    COOKIE_SECRET_TIME,
     ERASE_AFTER_TIME,
     KEEPALIVE_TIMEOUT,
     MAX_ATTEMPTS,
@@ -200,6 +202,55 @@ def test_roaming_follows_the_first_authenticated_packet() -> None:
     assert pair.packets["a"][-1].startswith(b"found you")
 
 
+def test_a_first_packet_from_a_new_address_is_a_move_even_if_packets_wait_for_it() -> None:
+    """What the owner is not told of it cannot keep over a restart."""
+    pair = Pair(b_knows_a=True)
+    pair.filter = lambda sender, datagram: datagram[0] != TRANSPORT
+    pair.initiate("a")
+    pair.drive(1)
+    pair.send("b", b"waits for the first word")
+    pair.filter = lambda sender, datagram: True
+    moved = ("198.51.100.7", 7777)
+    pair.move_a(moved)
+    pair.send("a", b"from elsewhere")
+    pair.drive(2)
+    assert pair.to_a.endpoint == moved
+    assert EndpointChanged(pair.to_a, Pair.A) in pair.events["b"]
+    assert pair.packets["a"][0].startswith(b"waits")
+
+
+def test_a_late_packet_of_an_old_session_renews_nothing() -> None:
+    """As in the kernel, where only the current key is looked at; else a held packet buys a handshake."""
+    pair = Pair(latency=0.001)
+    pair.connect()
+    pair.wire.clear()
+    pair.send("b", b"held on the way", b"not held")
+    del pair._in_flight[0]
+    held, _ = pair.on_wire("b", TRANSPORT)
+    pair.drive(REKEY_AFTER_TIME + 30)
+    pair.send("a", b"renews")
+    pair.drive(REJECT_AFTER_TIME - 5)
+    assert pair.to_b.handshakes == 2
+    pair.inject("a", held, Pair.B)
+    pair.drive(pair.now + 1)
+    assert pair.packets["a"][-1] == b"held on the way" + bytes(1)
+    assert pair.to_b.handshakes_initiated == 2
+
+
+def test_an_initiation_of_the_peer_ends_the_silence() -> None:
+    """As in the kernel: it is authenticated, and a session is on its way; a second handshake is not wanted."""
+    pair = Pair(b_knows_a=True)
+    pair.connect()
+    pair.filter = lambda sender, datagram: datagram[0] == INITIATION
+    pair.wire.clear()
+    start = pair.now
+    pair.send("b", b"lost")
+    pair.drive(start + SILENCE_TIMEOUT - 1)
+    pair.initiate("a")
+    pair.drive(start + SILENCE_TIMEOUT + 2)
+    assert pair.on_wire("b", INITIATION) == []
+
+
 def test_the_initiator_rekeys_after_two_minutes_without_losing_a_packet() -> None:
     pair = Pair()
     pair.connect()
@@ -208,6 +259,11 @@ def test_the_initiator_rekeys_after_two_minutes_without_losing_a_packet() -> Non
         pair.send("b", b"y" * 16)
         pair.drive(pair.now + 1)
     assert pair.to_b.handshakes == pair.to_a.handshakes == 3
+    begun = [at for at, _, datagram in pair.wire if datagram[0] == INITIATION]
+    assert all(
+        REKEY_AFTER_TIME <= gap <= REKEY_AFTER_TIME + 2
+        for gap in (b - a for a, b in itertools.pairwise(begun))
+    )
     assert len(pair.packets["b"]) == len(pair.packets["a"]) == REKEY_AFTER_TIME * 3
     assert not pair.a.drops
     assert not pair.b.drops
@@ -261,6 +317,45 @@ def test_counters_near_their_end_rekey_and_then_refuse() -> None:
     assert pair.a.staged == 1
 
 
+def test_a_counter_past_the_limit_is_not_even_opened() -> None:
+    """W7: made with the real key, which no honest peer uses so often."""
+    pair = Pair()
+    pair.connect()
+    session = pair.to_b.current
+    assert session is not None
+    for counter, reason in (
+        (REJECT_AFTER_MESSAGES, DropReason.SESSION_EXPIRED),
+        (REJECT_AFTER_MESSAGES - 1, None),
+    ):
+        number = counter.to_bytes(8, "little")
+        sealed = session.encrypt(bytes(4) + number, bytes(16), None)
+        header = b"\x04\0\0\0" + session.remote_index.to_bytes(4, "little") + number
+        pair.inject("b", header + sealed, Pair.A)
+        assert pair.b.drops == {DropReason.SESSION_EXPIRED: 1}
+        assert len(pair.packets["b"]) == (reason is None)
+
+
+@pytest.mark.parametrize("why", ["time", "counter"])
+def test_a_keepalive_does_not_use_a_dead_key_either(why: str) -> None:
+    """W7: what a receiver owes within 10 s may fall due when its key is over; then a handshake is sent instead."""
+    pair = Pair(b_knows_a=True)
+    pair.connect()
+    pair.filter = lambda sender, datagram: datagram[0] != INITIATION
+    if why == "time":
+        pair.drive(REJECT_AFTER_TIME - 1)
+    pair.send("a", b"answer this")
+    pair.drive(pair.now + 0.5)
+    session = pair.to_a.current
+    assert session is not None
+    if why == "counter":
+        session.counter = REJECT_AFTER_MESSAGES
+    pair.wire.clear()
+    pair.filter = lambda sender, datagram: sender == "b"
+    pair.drive(pair.now + KEEPALIVE_TIMEOUT + 1)
+    assert pair.on_wire("b", TRANSPORT) == []
+    assert len(pair.on_wire("b", INITIATION)) >= 1
+
+
 def test_keys_are_erased_three_lifetimes_after_the_last_handshake() -> None:
     pair = Pair()
     pair.connect()
@@ -271,6 +366,22 @@ def test_keys_are_erased_three_lifetimes_after_the_last_handshake() -> None:
     pair.drive(ERASE_AFTER_TIME + 2)
     assert pair.to_b.sessions() == pair.to_a.sessions() == []
     assert pair.to_b.pending is None
+
+
+def test_the_ephemeral_of_a_handshake_under_way_is_erased_with_the_keys() -> None:
+    """As in the kernel: what the next attempt makes is younger than what anybody could have taken."""
+    pair = Pair()
+    pair.connect()
+    erased = pair.to_b.timers.erase_at
+    pair.filter = lambda sender, datagram: False
+    pair.drive(erased - 1)
+    pair.initiate("a")
+    assert pair.to_b.pending is not None
+    pair.drive(erased)
+    assert pair.to_b.pending is None
+    pair.filter = lambda sender, datagram: True
+    pair.drive(erased + REKEY_TIMEOUT)
+    assert pair.to_b.is_up(pair.now)
 
 
 def test_a_receiver_with_nothing_to_say_answers_within_the_keepalive_time() -> None:
@@ -565,3 +676,103 @@ def test_a_cookie_demanded_for_a_response_is_accepted() -> None:
     pair.drive(20)
     assert pair.to_a.cookie
     assert pair.to_b.is_up(pair.now)
+
+
+def test_no_two_initiations_within_the_rekey_timeout() -> None:
+    """W10: whoever asks for them."""
+    pair = Pair()
+    pair.filter = lambda sender, datagram: False
+    sent: list[float] = []
+    for _ in range(40):
+        before = pair.a.datagrams_out
+        pair.initiate("a")
+        pair.send("a", b"and data waits")
+        sent += [pair.now] * (pair.a.datagrams_out - before)
+        pair.now += 0.25
+    assert sent == [0.0, REKEY_TIMEOUT]
+
+
+def test_data_that_comes_while_a_keepalive_is_due_gets_one_of_its_own() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.wire.clear()
+    start = pair.now
+    pair.send("a", b"first")
+    pair.drive(start + KEEPALIVE_TIMEOUT - 1)
+    pair.send("a", b"second")
+    pair.drive(start + 3 * KEEPALIVE_TIMEOUT)
+    times = [at for at, sender, datagram in pair.wire if sender == "b" and datagram[0] == TRANSPORT]
+    assert [round(at - start) for at in times] == [10, 20]
+
+
+def test_a_response_ends_the_silence() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.filter = lambda sender, datagram: len(datagram) != 48  # all data is lost
+    start = pair.now
+    pair.send("a", b"anybody there?")
+    pair.drive(start + SILENCE_TIMEOUT - REKEY_TIMEOUT - 1)  # else the spacing of initiations hides it
+    pair.initiate("a")
+    pair.drive(pair.now + 1)
+    assert pair.to_b.handshakes == 2
+    pair.wire.clear()
+    pair.drive(start + SILENCE_TIMEOUT + 1)
+    assert pair.on_wire("a", INITIATION) == []
+
+
+def test_traffic_postpones_a_persistent_keepalive() -> None:
+    pair = Pair(keepalive=25.0)
+    pair.connect()
+    pair.wire.clear()
+    for _ in range(8):
+        pair.send("a", b"busy")
+        pair.drive(pair.now + 8)
+    assert all(len(datagram) > 32 for datagram in pair.on_wire("a", TRANSPORT))
+    pair.drive(pair.now + 40)
+    assert len(pair.on_wire("a", TRANSPORT)[-1]) == 32
+
+
+@pytest.mark.parametrize(("age", "used"), [(COOKIE_SECRET_TIME - 1, True), (COOKIE_SECRET_TIME, False)])
+def test_an_old_cookie_is_not_shown(age: float, used: bool) -> None:
+    """W3: its giver would no longer know it, and ask again."""
+    pair = Pair()
+    pair.b.demand_cookies(1.0)
+    pair.initiate("a")
+    pair.drive(0.5)
+    assert pair.to_b.cookie
+    got = pair.to_b.cookie_at
+    pair.filter = lambda sender, datagram: False
+    pair.drive(got + age)
+    pair.filter = lambda sender, datagram: True
+    pair.wire.clear()
+    pair.now = (
+        max(pair.now, pair.to_b.last_initiation_out + REKEY_TIMEOUT) if used else pair.now + REKEY_TIMEOUT
+    )
+    pair.initiate("a")
+    (message,) = pair.on_wire("a", INITIATION)
+    assert any(message[-16:]) is used
+
+
+def test_a_replayed_cookie_reply_does_not_keep_an_old_cookie_fresh() -> None:
+    pair = Pair()
+    pair.b.demand_cookies(60.0)
+    pair.initiate("a")
+    pair.drive(0.5)
+    (reply,) = pair.on_wire("b", COOKIE_REPLY)
+    got = pair.to_b.cookie_at
+    pair.now += 1
+    pair.inject("a", reply, Pair.B)
+    assert pair.a.drops == {DropReason.BAD_COOKIE: 1}
+    assert pair.to_b.cookie_at == got
+
+
+def test_packets_that_wait_are_capped_over_all_tunnels() -> None:
+    dev = device("pop")
+    tunnels = [
+        dev.add_peer(f"peer {n}", device(f"peer {n}").identity.public, endpoint=("192.0.2.1", 1 + n))
+        for n in range(70)
+    ]
+    for tunnel in tunnels:
+        dev.seal(tunnel, [bytearray(20) for _ in range(128)], 0.0)
+    assert dev.staged == STAGED_TOTAL_LIMIT == sum(len(tunnel.staged) for tunnel in tunnels)
+    assert dev.staged + sum(tunnel.staged_dropped for tunnel in tunnels) == 70 * 128

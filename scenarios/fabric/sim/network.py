@@ -1,0 +1,232 @@
+"""A world in virtual time: no socket, no thread, no task per packet. Every run with one seed is the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from math import inf
+from typing import TypeVar
+
+import trio
+import trio.testing
+
+from connectors.proto import SiteRouter, TunnelEnd
+from edge.config import Kind, public_key
+from edge.errors import FabricUnavailable
+from edge.metrics import Snapshot
+from edge.server.engine import Engine
+from edge.state import MemoryStore
+from scenarios.fabric.base import EDGE
+from scenarios.fabric.sim.clock import VirtualClock, next_deadline, seeded_scheduler
+from scenarios.fabric.sim.heap import EventHeap
+from scenarios.fabric.sim.nodes import EndNode, Node, PopNode
+from scenarios.fabric.sim.underlay import POP_ADDRESS, Underlay
+from scenarios.proto.host import Host
+from scenarios.proto.link_pair import LinkPair
+from scenarios.world import World
+
+T = TypeVar("T")
+
+EPOCH = 1_750_000_000.0
+"""Unix time at the virtual time 0: a run must not depend on when it is run."""
+
+EVENTS_PER_TURN = 2000  # then signals and watchers get a look
+WATCH = 0.1  # real seconds between two looks of a watcher
+DRAIN = 1.0
+"""Virtual seconds; longer than any path of the presets, queue included."""
+
+
+class SimNetwork:
+    """The PoP and its tunnels, while they run."""
+
+    def __init__(self, world: World, clock: VirtualClock) -> None:
+        self.world = world
+        self.heap = EventHeap(clock.now)
+        self.underlay = Underlay(self.heap)
+        self._clock = clock
+        self._all_up = trio.Event()
+        self._watchers: list[Callable[[], None]] = []
+        self._watched_at = 0.0
+        pop_public = public_key(world.config.private_key)
+        self.underlay.pop = PopNode(self.underlay, EDGE, POP_ADDRESS, self._make_engine)
+        for end in world.ends:
+            node = EndNode(self.underlay, end, end.path(), lambda node: self._make_end(node, pop_public))
+            node.on_up = self._one_is_up
+            self.underlay.ends[end.name] = node
+            self.underlay.place(node)
+            end.premises.on_waiting = lambda port: self.underlay.ends[port.name].wake()
+        self.underlay.pop.start()
+        for node in self.underlay.ends.values():
+            node.start()
+        self.address = f"{POP_ADDRESS[0]}:{POP_ADDRESS[1]}"
+
+    def _make_engine(self, store: MemoryStore) -> Engine:
+        return Engine(
+            self.world.config,
+            store,
+            now=self.heap.now,
+            epoch=EPOCH,
+            rng=self.world.stream(EDGE).randbytes,
+            timer=self.now,
+        )
+
+    def _make_end(self, node: EndNode, pop_public: bytes) -> TunnelEnd:
+        end = node.end
+        side = node.port if end.kind is Kind.CLIENT else SiteRouter(node.port, end.networks)
+        return TunnelEnd(
+            end.private_key,
+            pop_public,
+            POP_ADDRESS,
+            side,
+            now=self.heap.now,
+            epoch=EPOCH,
+            rng=self.world.stream(f"{end.name}/tunnel/{node.starts}").randbytes,
+            psk=end.preshared_key,
+            keepalive=end.keepalive,
+        )
+
+    def _one_is_up(self) -> None:
+        if not self._all_up.is_set() and all(node.has_been_up for node in self.underlay.ends.values()):
+            self._all_up.set()
+            self.attention()
+
+    # -- time
+
+    def now(self) -> float:
+        return self.heap.now
+
+    async def drive(self) -> None:
+        """Let the world go on, up to whatever a task waits for; then let the tasks go on. For ever."""
+        heap, clock = self.heap, self._clock
+        while True:
+            await trio.testing.wait_all_tasks_blocked()
+            until = next_deadline()
+            if until == inf and not len(heap):
+                await trio.to_thread.run_sync(time.sleep, WATCH)  # only a signal can change anything
+                continue
+            heap.run(until, at_most=EVENTS_PER_TURN)
+            clock.now = heap.now
+            if self._watchers and time.monotonic() >= self._watched_at + WATCH:
+                self._watched_at = time.monotonic()
+                for look in self._watchers:
+                    look()
+
+    def attention(self) -> None:
+        self.heap.stop()
+
+    def every(self, seconds: float, look: Callable[[], None]) -> None:
+        def again(_: object) -> None:
+            look()
+            self.heap.at(self.heap.now + seconds, again)
+
+        self.heap.at(self.heap.now + seconds, again)
+
+    def watch(self, look: Callable[[], None]) -> None:
+        self._watchers.append(look)
+
+    # -- the world
+
+    def wake(self, host: Host) -> None:
+        premises = self.world.members[host.name].premises
+        premises.touch(host)
+        gateway = premises.gateway
+        if gateway is None:
+            self.underlay.orphaned(premises)
+        else:
+            self.underlay.ends[gateway.name].wake()
+
+    def snapshot(self) -> Snapshot:
+        return self.underlay.pop.snapshot()
+
+    def up(self) -> dict[str, bool]:
+        return {
+            name: node.core is not None and node.core.has_been_up for name, node in self.underlay.ends.items()
+        }
+
+    def handshake_seconds(self) -> dict[str, float]:
+        cores = {name: node.core for name, node in self.underlay.ends.items()}
+        return {
+            name: core.last_handshake_seconds
+            for name, core in cores.items()
+            if core is not None and core.last_handshake_seconds is not None
+        }
+
+    def active(self, site: str) -> str | None:
+        engine = self.underlay.pop.engine
+        return None if engine is None else engine.active(site)
+
+    @property
+    def events(self) -> int:
+        return self.heap.done
+
+    async def wait_up(self) -> None:
+        await self._all_up.wait()
+
+    async def drain(self) -> None:
+        await trio.sleep(DRAIN)
+
+    # -- faults
+
+    def _machine(self, name: str) -> Node:
+        return self.underlay.pop if name == EDGE else self.underlay.ends[name]
+
+    def kill(self, machine: str, *, graceful: bool) -> None:
+        node = self._machine(machine)
+        if node.running:
+            node.stop(graceful=graceful)
+
+    def restart(self, machine: str) -> None:
+        node = self._machine(machine)
+        if not node.running:
+            node.start()
+
+    def pause(self, machine: str) -> None:
+        self._machine(machine).paused = True
+
+    def resume(self, machine: str) -> None:
+        self._machine(machine).resume()
+
+    def path(self, tunnel: str) -> LinkPair:
+        return self.underlay.ends[tunnel].path
+
+    def roam(self, tunnel: str) -> None:
+        self.underlay.roam(self.underlay.ends[tunnel])
+
+    def rebind(self, tunnel: str) -> None:
+        nat = self.underlay.ends[tunnel].nat
+        if nat is not None:
+            nat.rebind()
+
+    def rekey(self, tunnel: str) -> None:
+        node = self.underlay.ends[tunnel]
+        if node.core is not None:
+            node.core.rekey(self.heap.now)
+            node.wake()
+
+    def zombie(self, tunnel: str, *, on: bool) -> None:
+        self.underlay.ends[tunnel].port.zombie = on
+
+
+class Sim:
+    """Virtual time: as fast as the machine can, the same every time, no privilege and no socket."""
+
+    name = "sim"
+    virtual = True
+
+    def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
+        with seeded_scheduler(seed):
+            return trio.run(main, clock=VirtualClock())
+
+    @asynccontextmanager
+    async def bring_up(self, world: World) -> AsyncIterator[SimNetwork]:
+        clock = trio.lowlevel.current_clock()
+        if not isinstance(clock, VirtualClock):
+            raise FabricUnavailable(
+                "the sim fabric needs trio under a VirtualClock; run it with Sim().execute"
+            )
+        network = SimNetwork(world, clock)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(network.drive)
+            yield network
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,135 @@
+"""The Internet of a simulated world: addresses, a path from each tunnel's far end to the PoP, NATs in front of some.
+
+Addresses are from the ranges for benchmarks (RFC 2544) and for private networks behind a NAT.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from ipaddress import IPv4Address
+
+from edge.proto.types import Address
+from scenarios.fabric.sim.heap import EventHeap
+from scenarios.fabric.sim.nodes import EndNode, PopNode
+from scenarios.proto.link import IPV4_UDP, Link, flip
+from scenarios.proto.premises import Premises
+
+POP_ADDRESS: Address = ("198.18.0.1", 51820)
+FIRST_ADDRESS = int(IPv4Address("198.18.0.2"))
+END_PORT = 51820
+INSIDE_ADDRESS: Address = ("192.168.1.2", 51820)
+"""Of everybody who is behind a NAT."""
+
+
+class Underlay:
+    """Carries datagrams between the PoP and the ends."""
+
+    def __init__(self, heap: EventHeap) -> None:
+        self.heap = heap
+        self.pop: PopNode
+        self.ends: dict[str, EndNode] = {}
+        self.counters: Counter[str] = Counter()
+        self._by_address: dict[Address, EndNode] = {}
+        self._by_host: dict[str, EndNode] = {}  # public address of a NAT
+        self._addresses = FIRST_ADDRESS
+
+    # -- addresses
+
+    def _fresh_address(self) -> str:
+        self._addresses += 1
+        return str(IPv4Address(self._addresses - 1))
+
+    def place(self, node: EndNode) -> None:
+        """Give `node` an address of its own; behind a NAT, that is the NAT's."""
+        host = self._fresh_address()
+        node.nat = node.end.nat(host)
+        if node.nat is None:
+            node.address = (host, END_PORT)
+            self._by_address[node.address] = node
+        else:
+            node.address = INSIDE_ADDRESS
+            self._by_host[host] = node
+
+    def roam(self, node: EndNode) -> None:
+        """Another access network: a new address, and a new NAT if there was one. The old address is nobody's."""
+        if node.nat is None:
+            del self._by_address[node.address]
+        else:
+            del self._by_host[node.nat.host]
+        self.place(node)
+
+    # -- datagrams
+
+    def from_end(self, node: EndNode, destination: Address, datagrams: list[bytes]) -> None:
+        source = node.address
+        if node.nat is not None:
+            mapped = node.nat.outbound(source, destination, self.heap.now)
+            if mapped is None:
+                self.counters["nat_full"] += len(datagrams)
+                return
+            source = mapped
+        if destination != POP_ADDRESS:
+            self.counters["no_such_address"] += len(datagrams)
+            return
+        if node.path.swallow is not None:
+            datagrams = list(node.path.passing(datagrams))
+        self._carry(node.path.up, datagrams, self._reach_pop, source)
+
+    def from_pop(self, destination: Address, datagrams: list[bytes]) -> None:
+        node = self._by_address.get(destination) or self._by_host.get(destination[0])
+        if node is None:
+            self.counters["no_such_address"] += len(datagrams)
+            return
+        if node.path.swallow is not None:
+            datagrams = list(node.path.passing(datagrams))
+        self._carry(node.path.down, datagrams, self._reach_end, (node, destination))
+
+    def _carry(self, link: Link, datagrams: list[bytes], arrive: Callable[..., None], place: object) -> None:
+        heap = self.heap
+        now = heap.now
+        if link.clear(now):
+            link.pass_through(len(datagrams), sum(map(len, datagrams)) + IPV4_UDP * len(datagrams))
+            arrive((place, datagrams))
+            return
+        together: list[bytes] = []
+        when = now
+        for datagram in datagrams:
+            for at, corrupt in link.carry(len(datagram) + IPV4_UDP, now):
+                body = datagram if corrupt is None else flip(datagram, corrupt)
+                if together and at != when:
+                    heap.at(when, arrive, (place, together))
+                    together = []
+                when = at
+                together.append(body)
+        if together:
+            heap.at(when, arrive, (place, together))
+
+    def _reach_pop(self, arrival: tuple[Address, list[bytes]]) -> None:
+        self.pop.deliver(*arrival)
+
+    def _reach_end(self, arrival: tuple[tuple[EndNode, Address], list[bytes]]) -> None:
+        (node, destination), datagrams = arrival
+        if node.nat is None:
+            here = destination == node.address
+        else:
+            inside = node.nat.inbound(destination[1], POP_ADDRESS, self.heap.now)
+            here = inside is not None and destination[0] == node.nat.host
+        if here:
+            node.deliver(POP_ADDRESS, datagrams)
+        else:
+            self.counters["no_such_address"] += len(datagrams)
+
+    # -- premises without a tunnel
+
+    def orphaned(self, premises: Premises) -> None:
+        """Let the hosts behind a dead tunnel go on: their timers run, what they send is lost."""
+        if premises.gateway is None:
+            self.heap.at(self.heap.now, self._run_premises, premises)
+
+    def _run_premises(self, premises: Premises) -> None:
+        if premises.gateway is not None:
+            return  # a tunnel is back and drives them
+        premises.run(self.heap.now)
+        at = premises.inside.poll_timeout()
+        self.heap.at(at, self._run_premises, premises)

@@ -1,0 +1,153 @@
+"""``fault.*``: things done to the world while it runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+import trio
+
+from scenarios import links
+from scenarios.checks import ExpressionError, Plain, Seconds, parse
+from scenarios.fabric import EDGE, blackhole
+from scenarios.proto.link_pair import Direction
+from scenarios.report import FaultRecord
+from scenarios.runner.names import names
+from scenarios.runner.stage import Quiet, Stage
+from scenarios.schema import verbs
+from scenarios.schema.topology import Link
+from scenarios.schema.words import many
+
+_EXPRESSION = re.compile(r"\$\{([^{}]+)\}")
+
+
+class Faulting(Quiet):
+    FIELDS: ClassVar[tuple[str, ...]] = ("targets",)
+    DEFAULT: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, stage: Stage, verb: verbs.Fault) -> None:
+        self._stage = stage
+        self._verb = verb
+        self._targets: tuple[str, ...] = ()
+        self._text = ""
+
+    async def run(self) -> None:
+        verb = self._verb
+        words = getattr(verb, "tunnels", None) or _machine(verb)
+        self._targets = self._resolve(words)
+        for target in self._targets:
+            self._text = self._do(target)
+            kind = type(verb).__name__.lower()
+            record = FaultRecord(at=self._stage.elapsed(), kind=kind, target=target, text=self._text)
+            self._stage.faults.append(record)
+        if isinstance(verb, verbs.Pause):
+            await trio.sleep(verb.duration)
+            for target in self._targets:
+                self._stage.network.resume(target)
+
+    def results(self) -> dict[str, Plain]:
+        return {"targets": list(self._targets)}
+
+    def summary(self) -> str:
+        named = ", ".join(self._targets[:5]) + (" and others" if len(self._targets) > 5 else "")
+        return f"{named}: {self._text}" if named else "nothing"
+
+    def waiting(self) -> str:
+        return f"until {', '.join(self._targets)} goes on"
+
+    def _resolve(self, words: tuple[str, ...] | str) -> tuple[str, ...]:
+        """Machines by name; ``${...}`` is worked out now. ExpressionError if it names nobody."""
+        cast = self._stage.world.script.cast
+        plain = tuple(_EXPRESSION.sub(lambda match: self._value(match[1]), word) for word in many(words))
+        if plain == (EDGE,):
+            return plain
+        found = cast.tunnels_of("all" if plain == ("all",) else plain)
+        for name in found:
+            if name not in cast.tunnels:
+                raise ExpressionError(f"there is no tunnel {name!r}", f"the file says {words!r}")
+        return found
+
+    def _value(self, text: str) -> str:
+        value = parse(text).compute(names(self._stage))
+        if not isinstance(value, str):
+            raise ExpressionError(f"{text!r} is no name now but {value!r}")
+        return value
+
+    def _do(self, target: str) -> str:
+        network, verb = self._stage.network, self._verb
+        match verb:
+            case verbs.Kill():
+                network.kill(target, graceful=verb.graceful)
+                return "stopped" if verb.graceful else "killed"
+            case verbs.Restart():
+                network.restart(target)
+                return "started"
+            case verbs.Pause():
+                network.pause(target)
+                return f"stands still for {Seconds(verb.duration)}"
+            case verbs.Partition():
+                network.path(target).partition(Direction(verb.direction))
+                way = {"both": "", "up": " to the PoP", "down": " from the PoP"}[verb.direction]
+                return f"nothing passes{way}"
+            case verbs.Heal():
+                path = network.path(target)
+                path.heal()
+                path.restore()
+                path.swallow = None
+                return "healed"
+            case verbs.Degrade():
+                return self._degrade(target, verb)
+            case verbs.BlackHole():
+                hole = blackhole.data if verb.over is None else blackhole.Larger(verb.over)
+                network.path(target).swallow = hole
+                return "data vanishes" if verb.over is None else f"what is over {verb.over} bytes vanishes"
+            case verbs.Roam():
+                network.roam(target)
+                return "has another address"
+            case verbs.Rebind():
+                network.rebind(target)
+                return "the NAT has forgotten it"
+            case verbs.RekeyNow():
+                network.rekey(target)
+                return "new keys"
+            case verbs.Zombie():
+                network.zombie(target, on=verb.on)
+                return "forwards nothing" if verb.on else "forwards again"
+
+    def _degrade(self, target: str, verb: verbs.Degrade) -> str:
+        pair = self._stage.network.path(target)
+        given = self._stage.world.scenario.topology.links
+        if isinstance(verb.to, str):
+            profile = links.path_profile(given, verb.to)
+        else:
+            present = replace(links.PERFECT, up=pair.up.profile, down=pair.down.profile)
+            profile = links.link_profile(given, verb.to, present)
+        pair.degrade(profile.up, Direction.UP)
+        pair.degrade(profile.down, Direction.DOWN)
+        return f"like {verb.to}" if isinstance(verb.to, str) else _figures(verb.to)
+
+
+def _machine(verb: verbs.Fault) -> str:
+    for part in ("machine", "tunnel", "client"):
+        name = getattr(verb, part, None)
+        if isinstance(name, str):
+            return name
+    raise AssertionError(f"{verb} names nobody")
+
+
+def _figures(link: Link) -> str:
+    """What a degradation changes, in words."""
+    shown: dict[str, Callable[[object], str]] = {
+        "delay": lambda value: str(Seconds(float(value))),  # type: ignore[arg-type]
+        "jitter": lambda value: str(Seconds(float(value))),  # type: ignore[arg-type]
+        "rate": lambda value: f"{float(value) / 1e6:g} Mbit/s",  # type: ignore[arg-type]
+        "loss": lambda value: f"{float(value[0]):.1%}",  # type: ignore[index]
+    }
+    parts = []
+    for name in ("delay", "jitter", "loss", "rate", "reorder", "duplicate", "corrupt", "mtu"):
+        value = getattr(link, name)
+        if value is not None:
+            parts.append(f"{name} {shown[name](value) if name in shown else value}")
+    return ", ".join(parts) or "unchanged"

@@ -1,0 +1,167 @@
+"""One step from its time to its verdict: wait for `at`, do the verb, wait for `await`, look at what was expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import trio
+
+from scenarios.checks import ExpressionError, Plain, Seconds, parse, show
+from scenarios.report import CallRecord, SightingRecord, State, StepRecord
+from scenarios.runner.actions import ACTIONS, action
+from scenarios.runner.stage import LOOK_AGAIN, Action, Stage
+from scenarios.runner.verdict import judged
+from scenarios.schema import Step
+
+OWN = ("started", "ended")
+"""What conditions can ask of every step, besides the results of its verb."""
+
+
+def fields(step: Step) -> tuple[str, ...]:
+    """The names of the results of `step`."""
+    return (*OWN, *(ACTIONS[type(step.verb[1])].FIELDS if step.verb is not None else ()))
+
+
+class Stepping:
+    """A step of a checked scenario at work. `given` is everything that conditions can ask for now."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        step: Step,
+        given: Callable[[], Mapping[str, Plain]],
+        running: Callable[[str], bool],
+    ) -> None:
+        self.step = step
+        self.record = StepRecord(
+            id=step.id,
+            name=step.name or _title(step),
+            verb=step.verb[0] if step.verb is not None else "await",
+            background=step.background,
+        )
+        self._stage = stage
+        self._given = given
+        self._running = running
+        self._acting: Action | None = None
+        self._text = ""
+
+    async def run(self, begun: Callable[[], None]) -> None:
+        """Call `begun` once the verb is under way. What went wrong is in the record."""
+        record, step = self.record, self.step
+        record.state = State.RUNNING
+        record.started = self._stage.elapsed()
+        try:
+            if step.at is not None:
+                self._text = f"waiting for {step.at}"
+                await self._until(step.at)
+                record.started = self._stage.elapsed()
+                self._text = ""
+            if step.verb is not None:
+                self._acting = action(self._stage, step.verb[1], self._running)
+            begun()
+            with trio.move_on_after(step.within if step.within is not None else float("inf")) as within:
+                if self._acting is not None:
+                    await self._acting.run()
+                if step.until is not None:
+                    self._text = f"waiting for {step.until}"
+                    await self._await(step.until)
+            if within.cancelled_caught and step.within is not None:
+                record.error = f"not within {Seconds(step.within)}: {self._explained()}"
+        except ExpressionError as error:
+            record.error = f"{error}; {error.fix}" if error.fix else str(error)
+        self._text = ""
+        record.ended = self._stage.elapsed()
+        self.refresh()
+
+    def judge(self) -> None:
+        """Once it has ended."""
+        record = self.record
+        wanted = self.step.expect or (self._acting.DEFAULT if self._acting is not None else ())
+        given = {**self._given(), **self.results()}
+        record.checks = [judged(text, given) for text in wanted]
+        failed = record.error or not all(check.holds for check in record.checks)
+        record.state = State.FAILED if failed else State.PASSED
+
+    def cut_off(self, state: State, why: str) -> None:
+        """It ends here."""
+        record = self.record
+        record.state = state
+        record.waiting = self.waiting()
+        record.error = f"{why} while {record.waiting}" if record.waiting else why
+        record.ended = self._stage.elapsed()
+        record.results = dict(self.results())
+
+    def refresh(self) -> None:
+        """Bring the record up to date."""
+        record = self.record
+        record.waiting = self.waiting() if record.ended is None else ""
+        if record.ended is not None:
+            record.summary = self._acting.summary() if self._acting is not None else ""
+            record.results = dict(self.results())
+
+    def results(self) -> dict[str, Plain]:
+        record = self.record
+        return {
+            "started": None if record.started is None else Seconds(record.started),
+            "ended": None if record.ended is None else Seconds(record.ended),
+            **(self._acting.results() if self._acting is not None else {}),
+        }
+
+    def waiting(self) -> str:
+        if self._text or self._acting is None:
+            return self._text
+        return self._acting.waiting()
+
+    @property
+    def acting(self) -> Action | None:
+        return self._acting
+
+    def calls(self) -> list[CallRecord]:
+        calls = self._acting.calls() if self._acting is not None else []
+        for call in calls:
+            call.step = self.record.id or ""
+            call.started, call.ended = self.record.started, self.record.ended
+        return calls
+
+    def sightings(self) -> list[SightingRecord]:
+        return self._acting.sightings() if self._acting is not None else []
+
+    async def _until(self, text: str) -> None:
+        """Sleep until the time that `text` says; it may depend on what has not happened yet."""
+        expression = parse(text)
+        while True:
+            at = expression.compute(self._given())
+            if at is not None:
+                break
+            await trio.sleep(LOOK_AGAIN)
+        if not isinstance(at, int | float) or isinstance(at, bool):
+            raise ExpressionError(
+                f"{text!r} is no time but {show(at)}", "write for example: call.confirmed + 20s"
+            )
+        await trio.sleep(max(0.0, at - self._stage.elapsed()))
+
+    async def _await(self, text: str) -> None:
+        expression = parse(text)
+        while not expression.evaluate({**self._given(), **self.results()}).holds:  # noqa: ASYNC110 - no single event
+            await trio.sleep(LOOK_AGAIN)
+
+    def _explained(self) -> str:
+        """What it waits for, with the values that it saw."""
+        if self.step.until is None or not self._text:
+            return self.waiting()
+        check = judged(self.step.until, {**self._given(), **self.results()})
+        saw = check.error or ", ".join(f"{name} = {value}" for name, value in check.saw)
+        return f"{self._text}: {saw}" if saw else self._text
+
+
+def _title(step: Step) -> str:
+    """A name for a step without one."""
+    if step.verb is None:
+        return f"await {step.until}"
+    word, verb = step.verb
+    parts = ("caller", "sender", "pbx", "server", "machine", "tunnels", "tunnel", "client", "to")
+    who = [getattr(verb, part, None) for part in parts]
+    named = " ".join(
+        name if isinstance(name, str) else ", ".join(name) for name in who if isinstance(name, str | tuple)
+    )
+    return f"{word} {named}".strip()

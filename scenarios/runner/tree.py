@@ -1,0 +1,62 @@
+"""The topology as a person draws it."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from edge.config import Kind
+from scenarios.report import MemberRecord, VnetRecord
+from scenarios.world import Member, World
+
+
+def tree(world: World) -> list[VnetRecord]:
+    """Every virtual network with its tunnels and what is behind them."""
+    inside: dict[str, list[Member]] = {}
+    for member in world.members.values():
+        for tunnel in member.premises.ports:
+            inside.setdefault(tunnel, []).append(member)
+    records = [VnetRecord(name=name) for name in world.scenario.vnets]
+    by_name = {record.name: record for record in records}
+    for end in world.ends:
+        config = world.config.tunnels[end.name]
+        hosts: list[tuple[str, str, str]] = []
+        if end.kind is Kind.CONNECTOR:
+            address = ", ".join(map(str, end.routes))
+            hosts = [(m.actor.short_name, m.host.address, role(m)) for m in inside.get(end.name, [])]
+        else:
+            address = str(ip_address(config.addresses[0]))
+        by_name[end.vnet].members.append(
+            MemberRecord(
+                name=end.name,
+                kind=end.kind.value,
+                address=address,
+                tags=[*config.tags, *config.groups],
+                hosts=hosts,
+            )
+        )
+    prefixes = [{member.address for member in record.members} for record in records]
+    for index, record in enumerate(records):
+        for earlier, other in enumerate(records[:index]):
+            if prefixes[index] & prefixes[earlier]:
+                record.note = f"the same addresses as {other.name}, another tenant"
+                break
+    return records
+
+
+_ROLES = {
+    "sip.pbx": "PBX",
+    "sip.phone": "phone",
+    "udp.echo": "echo",
+    "http.server": "web",
+    "ci.pipeline": "CI",
+    "dns.server": "DNS",
+    "traffic": "traffic",
+    "traffic.sink": "sink",
+    "directory.server": "directory",
+    "directory.member": "member",
+}
+
+
+def role(member: Member) -> str:
+    """What it is there for."""
+    return ", ".join(_ROLES[word] for word in member.actor.apps.words)

@@ -1,0 +1,146 @@
+"""What runs on a host. Every host answers ping and can ping, send datagrams, ask a name server and a web server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from edge.document import Duration, Prefix
+from scenarios.schema.scalars import PerSecond, Records, Sizes
+from scenarios.schema.words import Actor, Actors, Port, Section, written
+
+
+class SipPbx(Section, frozen=True, kw_only=True):
+    """A registrar and proxy, with an extension that echoes what one says."""
+
+    users: tuple[str, ...] | None = None
+    """Without it, every phone that names this PBX, or could only mean this one."""
+    echo_extension: str | None = "600"
+
+
+class SipPhone(Section, frozen=True, kw_only=True):
+    """A softphone."""
+
+    user: str | None = None
+    """Without it, the name of the client or host."""
+    registrar: Actor | None = None
+    """Without it, the one PBX of the virtual network."""
+    codec: Literal["PCMU", "PCMA"] = "PCMU"
+    plc: bool = True
+    """Whether it conceals lost packets (ITU-T G.711 appendix I)."""
+    lines: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
+    """How many calls it takes at once."""
+    answer_after: Duration | None = written(Duration(0.02))
+    """How long it rings before somebody picks up; null: nobody does."""
+
+
+class UdpEcho(Section, frozen=True, kw_only=True):
+    """A server that sends back what it gets (RFC 862)."""
+
+    port: Port = 7
+
+
+class Answer(Section, frozen=True, kw_only=True):
+    """What a web server says to a path."""
+
+    status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 200
+    body: str = ""
+    delay: Duration = written(Duration(0.0))
+
+
+class HttpServer(Section, frozen=True, kw_only=True):
+    """A web server; it remembers who asked for what."""
+
+    port: Port = 80
+    routes: dict[str, Answer] = {}
+    """By path; everything else is 404."""
+    secret: str | None = None
+    """Posts must be signed with it (X-Hub-Signature-256)."""
+
+
+class Stage(Section, frozen=True, kw_only=True):
+    """One stage of a pipeline: all of its targets must take the build before the next one begins."""
+
+    name: str
+    deploy: Actors
+    path: str = "/deploy"
+
+
+class CiPipeline(Section, frozen=True, kw_only=True):
+    """A CI server: a commit hook starts its stages in order; it tells people when it is done, or has failed."""
+
+    port: Port = 8080
+    hook: str = "/commit"
+    build_time: Duration = written(Duration(2.0))
+    stages: Annotated[tuple[Stage, ...], msgspec.Meta(min_length=1)]
+    notify: Actors = ()
+    """Who is told after each stage: the server calls them, not they the server."""
+    notify_path: str = "/notify"
+    secret: str | None = None
+
+
+class DnsServer(Section, frozen=True, kw_only=True):
+    """A name server."""
+
+    zone: dict[str, Records] = {}
+    """Name to addresses, or to another name."""
+    ttl: Duration = written(Duration(300.0))
+
+
+class Traffic(Section, frozen=True, kw_only=True):
+    """A source of datagrams, from the start or when a step says so."""
+
+    to: str
+    """An actor or an address."""
+    port: Port = 9
+    rate: PerSecond = written(PerSecond(50.0))
+    arrivals: Literal["constant", "poisson"] = "constant"
+    size: Sizes = written(Sizes((200, 200)))
+    """Bytes of payload."""
+    on: Duration | None = None
+    off: Duration | None = None
+    """With both, it talks and is silent in turns of about these lengths."""
+    start: Literal["at-once", "by-step"] = "at-once"
+
+
+class TrafficSink(Section, frozen=True, kw_only=True):
+    """Counts and times what sources send."""
+
+    port: Port = 9
+
+
+class DirectoryServer(Section, frozen=True, kw_only=True):
+    """Logs and authorises by source address, and itself contacts its members to push policy."""
+
+    allow: dict[str, tuple[Prefix, ...]]
+    """Role to the source prefixes that have it."""
+    port: Port = 389
+
+
+class DirectoryMember(Section, frozen=True, kw_only=True):
+    """A machine that joins a directory and takes its policy."""
+
+    server: Actor
+    port: Port = 8530
+
+
+class Apps(Section, frozen=True, kw_only=True):
+    """What runs on a host."""
+
+    sip_pbx: SipPbx | None = msgspec.field(name="sip.pbx", default=None)
+    sip_phone: SipPhone | None = msgspec.field(name="sip.phone", default=None)
+    udp_echo: UdpEcho | None = msgspec.field(name="udp.echo", default=None)
+    http_server: HttpServer | None = msgspec.field(name="http.server", default=None)
+    ci_pipeline: CiPipeline | None = msgspec.field(name="ci.pipeline", default=None)
+    dns_server: DnsServer | None = msgspec.field(name="dns.server", default=None)
+    traffic: Traffic | None = None
+    traffic_sink: TrafficSink | None = msgspec.field(name="traffic.sink", default=None)
+    directory_server: DirectoryServer | None = msgspec.field(name="directory.server", default=None)
+    directory_member: DirectoryMember | None = msgspec.field(name="directory.member", default=None)
+
+    @property
+    def words(self) -> list[str]:
+        """The applications by their names in the file."""
+        fields: Any = msgspec.structs.fields(type(self))
+        return [field.encode_name for field in fields if getattr(self, field.name) is not None]

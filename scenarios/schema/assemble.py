@@ -1,0 +1,311 @@
+"""From files to plain data: what a scenario includes, which templates its parts use, and one copy for each matrix cell.
+
+Every value keeps its place: a mistake is named where it was written, be that in an included file or in a template.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path as FilePath
+from typing import Any
+
+from edge.document import Document, Path, did_you_mean
+from edge.errors import ConfigError, Problem
+
+MAX_FILES = 32
+MAX_DEPTH = 8  # of includes, and of templates in templates
+MAX_CELLS = 1000
+TEMPLATED = ("sites", "clients", "hosts", "connectors", "steps")
+"""Under these keys stand the parts that may say `use`."""
+
+_MATRIX = re.compile(r"\$\{\s*matrix\.([A-Za-z0-9_-]+)\s*\}")
+
+Cell = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Assembly:
+    """Data that may come from several places; a `edge.document.Places`."""
+
+    root: Document
+    data: Any
+    origins: dict[Path, tuple[Document, Path]] = field(default_factory=dict)
+    """The places of parts that do not stand where they are: longest match wins."""
+
+    @property
+    def file(self) -> str:
+        return self.root.file
+
+    def problem(self, path: Path, message: str, fix: str = "", *, key: bool = False) -> Problem:
+        """A problem with the value at `path` (or its key), placed where that was written."""
+        document, place = self.place(path)
+        return document.problem(place, message, fix, key=key)
+
+    def place(self, path: Path) -> tuple[Document, Path]:
+        for length in range(len(path), -1, -1):
+            found = self.origins.get(path[:length])
+            if found is not None:
+                return found[0], (*found[1], *path[length:])
+        return self.root, path
+
+
+def assemble(document: Document, folder: FilePath | None) -> Assembly:
+    """`document` with its includes and templates worked in; ConfigError with all that is wrong with those."""
+    problems: list[Problem] = []
+    whole = _with_includes(document, folder, problems, [])
+    if isinstance(whole.data, dict) and "use" not in whole.data:
+        _Templates(whole, problems).fill_in()
+    if problems:
+        raise ConfigError(problems)
+    return whole
+
+
+# -- includes
+
+
+def _with_includes(
+    document: Document, folder: FilePath | None, problems: list[Problem], around: list[str]
+) -> Assembly:
+    own = document.data
+    names = own.get("include", []) if isinstance(own, dict) else []
+    whole = Assembly(document, own)
+    for index, name in enumerate(names if isinstance(names, list) else [names]):
+        where: Path = ("include", index) if isinstance(names, list) else ("include",)
+        if not isinstance(name, str):
+            continue  # the types say what is wrong
+        if folder is None:
+            problems.append(document.problem(where, "text that is not in a file cannot include files"))
+            continue
+        file = folder / name
+        key = str(file.resolve())
+        if key in around or len(around) >= MAX_DEPTH:
+            problems.append(
+                document.problem(where, f"{name} includes itself, or too deep", "break the circle")
+            )
+            continue
+        try:
+            part = Document.read(file)
+        except ConfigError as error:
+            for problem in error.problems:  # what could not even be read is a mistake of who includes it
+                unread = problem.line == 0
+                text = f"{name}: {problem.message}"
+                problems.append(document.problem(where, text, problem.fix) if unread else problem)
+            continue
+        if not isinstance(part.data, dict):
+            problems.append(
+                document.problem(where, f"{name} holds no mapping", "include a scenario, or parts of one")
+            )
+            continue
+        other = _with_includes(part, file.parent, problems, [*around, key])
+        whole = _merged(other, whole)
+    return whole
+
+
+def _merged(base: Assembly, own: Assembly) -> Assembly:
+    """`own` added to `base`: mappings are joined, lists put one behind the other, single values replaced."""
+    whole = Assembly(own.root, None)
+
+    def keep(side: Assembly, old: Path, new: Path) -> None:
+        document, place = side.place(old)
+        if document is not whole.root or place != new:
+            whole.origins[new] = (document, place)
+        for path, origin in side.origins.items():
+            if path[: len(old)] == old and path != old:
+                whole.origins[(*new, *path[len(old) :])] = origin
+
+    def join(first: Any, second: Any, path: Path) -> Any:
+        if isinstance(first, dict) and isinstance(second, dict):
+            joined: dict[str, Any] = {}
+            for key in [*first, *(key for key in second if key not in first)]:
+                below = (*path, key)
+                if key in first and key in second:
+                    joined[key] = join(first[key], second[key], below)
+                else:
+                    side = base if key in first else own
+                    keep(side, below, below)
+                    joined[key] = first[key] if key in first else second[key]
+            return joined
+        if isinstance(first, list) and isinstance(second, list) and path[0] != "matrix":
+            for index in range(len(first)):
+                keep(base, (*path, index), (*path, index))
+            for index in range(len(second)):
+                keep(own, (*path, index), (*path, len(first) + index))
+            return [*first, *second]
+        keep(own, path, path)
+        return second
+
+    without = {key: value for key, value in base.data.items() if key not in ("include", "name", "about")}
+    whole.data = join(without, own.data, ())
+    return whole
+
+
+# -- templates
+
+
+class _Templates:
+    def __init__(self, whole: Assembly, problems: list[Problem]) -> None:
+        self.whole = whole
+        self.problems = problems
+        given = whole.data.get("templates")
+        self.known: dict[str, Any] = given if isinstance(given, dict) else {}
+
+    def fill_in(self) -> None:
+        self._walk(self.whole.data, (), usable=False, depth=0)
+
+    def _walk(self, data: Any, path: Path, *, usable: bool, depth: int) -> None:
+        """Look for `use` in the parts that may have it, in place."""
+        if isinstance(data, dict):
+            if usable and "use" in data:
+                self._use(data, path)
+            for key, value in list(data.items()):
+                if path or key != "templates":
+                    inside = key in TEMPLATED
+                    self._walk_part(value, (*path, key), inside)
+        elif isinstance(data, list):
+            for index, value in enumerate(data):
+                self._walk(value, (*path, index), usable=usable, depth=depth)
+
+    def _walk_part(self, data: Any, path: Path, inside: bool) -> None:
+        if inside and isinstance(data, dict):
+            for key in list(data):
+                data[key] = _own(data[key])
+                self._walk(data[key], (*path, key), usable=True, depth=0)
+        elif inside and isinstance(data, list):
+            for index in range(len(data)):
+                data[index] = _own(data[index])
+                self._walk(data[index], (*path, index), usable=True, depth=0)
+        else:
+            self._walk(data, path, usable=False, depth=0)
+
+    def _use(self, part: dict[str, Any], path: Path) -> None:
+        names = part.pop("use")
+        listed = isinstance(names, list)
+        for index, name in enumerate(names if listed else [names]):
+            where = (*path, "use", index) if listed else (*path, "use")
+            self._apply(part, name, path, where, [])
+
+    def _apply(self, part: dict[str, Any], name: Any, path: Path, where: Path, around: list[str]) -> None:
+        template = self.known.get(name) if isinstance(name, str) else None
+        if not isinstance(template, dict):
+            fix = did_you_mean(str(name), self.known) or "add it under `templates`"
+            self.problems.append(self.whole.problem(where, f"there is no template {name!r}", fix))
+            return
+        if name in around or len(around) >= MAX_DEPTH:
+            self.problems.append(
+                self.whole.problem(where, f"the template {name!r} uses itself", "break the circle")
+            )
+            return
+        self._add(part, template, path, ("templates", name), skip="use")
+        inner = template.get("use", [])
+        for each in inner if isinstance(inner, list) else [inner]:
+            self._apply(part, each, path, ("templates", name, "use"), [*around, name])
+
+    def _add(
+        self, part: dict[str, Any], template: dict[str, Any], path: Path, source: Path, skip: str = ""
+    ) -> None:
+        """What `template` says and `part` does not."""
+        for key, value in template.items():
+            if key == skip:
+                continue
+            if key not in part:
+                part[key] = _own(value, deep=True)
+                self.whole.origins[(*path, key)] = self.whole.place((*source, key))
+            elif isinstance(part[key], dict) and isinstance(value, dict):
+                part[key] = _own(part[key])
+                self._add(part[key], value, (*path, key), (*source, key))
+
+
+def _own(value: Any, *, deep: bool = False) -> Any:
+    """A copy that may be changed: aliases and templates give one value to several parts."""
+    if isinstance(value, dict):
+        return {key: _own(item, deep=deep) if deep else item for key, item in value.items()}
+    if isinstance(value, list):
+        return [_own(item, deep=deep) if deep else item for item in value]
+    return value
+
+
+# -- matrix
+
+
+def cells(whole: Assembly) -> list[Cell]:
+    """Every combination that the matrix gives; one empty cell without a matrix. ConfigError if it is none."""
+    matrix = whole.data.get("matrix") if isinstance(whole.data, dict) else None
+    if not matrix:
+        return [{}]
+    problems: list[Problem] = []
+    axes: dict[str, list[Any]] = {}
+    for name, values in matrix.items() if isinstance(matrix, dict) else ():
+        if name == "exclude":
+            continue
+        if not isinstance(values, list) or not values or any(isinstance(v, dict | list) for v in values):
+            problems.append(
+                whole.problem(("matrix", name), "an axis of the matrix is a list of plain values")
+            )
+        else:
+            axes[name] = values
+    if not isinstance(matrix, dict):
+        problems.append(whole.problem(("matrix",), "the matrix maps names to lists of values"))
+    excluded = matrix.get("exclude", []) if isinstance(matrix, dict) else []
+    for index, pattern in enumerate(excluded if isinstance(excluded, list) else [excluded]):
+        where: Path = ("matrix", "exclude", index)
+        if not isinstance(pattern, dict) or not pattern:
+            problems.append(whole.problem(where, "an exclusion maps names to values"))
+            continue
+        for name, value in pattern.items():
+            if name not in axes:
+                problems.append(
+                    whole.problem((*where, name), f"the matrix has no {name!r}", did_you_mean(name, axes))
+                )
+            elif value not in axes[name]:
+                fix = f"known: {', '.join(map(str, axes[name]))}"
+                problems.append(whole.problem((*where, name), f"{name} is never {value!r}", fix))
+    if problems:
+        raise ConfigError(problems)
+    found = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    kept: list[Cell] = [
+        cell for cell in found if not any(pattern.items() <= cell.items() for pattern in excluded)
+    ]
+    if not 1 <= len(kept) <= MAX_CELLS:
+        text = f"the matrix has {len(kept)} cells; 1 to {MAX_CELLS} are allowed"
+        raise ConfigError([whole.problem(("matrix",), text)])
+    return kept
+
+
+def substituted(whole: Assembly, cell: Cell) -> Assembly:
+    """The data of one cell: ``${matrix.NAME}`` replaced. ConfigError for names that the matrix does not have."""
+    problems: list[Problem] = []
+
+    def put(value: Any, path: Path) -> Any:
+        if isinstance(value, dict):
+            return {key: put(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [put(item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        for name in _MATRIX.findall(value):
+            if name not in cell:
+                problems.append(whole.problem(path, f"the matrix has no {name!r}", did_you_mean(name, cell)))
+                return value
+        only = _MATRIX.fullmatch(value)
+        return cell[only[1]] if only else _MATRIX.sub(lambda match: _text(cell[match[1]]), value)
+
+    data = dict(_top(whole.data, put))
+    if problems:
+        raise ConfigError(problems)
+    return Assembly(whole.root, data, whole.origins)
+
+
+def _top(data: dict[str, Any], put: Any) -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        yield key, value if key in ("matrix", "templates") else put(value, (key,))
+
+
+def _text(value: Any) -> str:
+    return (
+        {None: "null", True: "true", False: "false"}.get(value, str(value))
+        if not isinstance(value, str)
+        else value
+    )

@@ -1,0 +1,116 @@
+"""Who is there, and where: virtual networks, links, sites with their hosts, clients."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from edge.config import DEFAULT_POOL, RuleFile
+from edge.document import Duration, IPAddress, Prefix
+from scenarios.schema.apps import Apps
+from scenarios.schema.scalars import BitRate, Loss, Share, Size
+from scenarios.schema.words import Copies, Name, Section, written
+
+Tunnel = Literal["wireguard"]
+
+
+class Vnet(Section, frozen=True, kw_only=True):
+    """A virtual network: it shares nothing with the others, not even address space."""
+
+    pool: Prefix = written(DEFAULT_POOL)
+    mtu: Annotated[int, msgspec.Meta(ge=576, le=65455)] = 1420
+    default: Literal["allow", "block", "reject"] = "block"
+    policy: tuple[RuleFile, ...] | None = None
+    """Rules of this network alone; without them those at the top of the file apply."""
+
+
+class Impairment(Section, frozen=True, kw_only=True):
+    """What a path does to datagrams. What is left out stays as it was; nothing of it is on a perfect path."""
+
+    delay: Duration | None = None
+    jitter: Duration | None = None
+    loss: Loss | None = None
+    rate: BitRate | None = None
+    queue: Size | None = None
+    """Bytes that wait for the rate before the next one is dropped; without it, 100 ms of the rate."""
+    reorder: Share | None = None
+    duplicate: Share | None = None
+    corrupt: Share | None = None
+    mtu: Annotated[int, msgspec.Meta(ge=576, le=65535)] | None = None
+
+
+class Link(Impairment, frozen=True, kw_only=True):
+    """A path between a tunnel's far end and the PoP, each way."""
+
+    like: Name | None = None
+    """Another link, or a preset: lan, wan, dsl, wifi, lte, satellite, lossy. Its figures hold where none are given."""
+    up: Impairment | None = None
+    """To the PoP, where that differs."""
+    down: Impairment | None = None
+
+
+class Host(Section, frozen=True, kw_only=True):
+    """A machine in the network of a site. The copies of a counted one have the addresses that follow."""
+
+    ip: IPAddress
+    app: Apps = Apps()
+    count: Copies | None = None
+
+
+class Connector(Section, frozen=True, kw_only=True):
+    """A virtual router of a site."""
+
+    tunnel: Tunnel = "wireguard"
+    link: Name | None = None
+    keepalive: Duration | None = None
+
+
+class Site(Section, frozen=True, kw_only=True):
+    """A network behind connectors. The copies of a counted one have the prefixes and addresses that follow."""
+
+    vnet: Name
+    routes: Annotated[tuple[Prefix, ...], msgspec.Meta(min_length=1)]
+    connectors: Annotated[dict[Name, Connector], msgspec.Meta(max_length=8)] = {}
+    """In order of preference; without them, one that is called like the site."""
+    hosts: dict[Name, Host] = {}
+    link: Name | None = None
+    """Of connectors that name none."""
+    tags: tuple[str, ...] = ()
+    count: Copies | None = None
+
+
+NatKind = Literal["full-cone", "restricted-cone", "port-restricted", "symmetric", "cgnat"]
+
+
+class NatBox(Section, frozen=True, kw_only=True):
+    """A NAT (RFC 4787) in front of a client."""
+
+    kind: NatKind = "port-restricted"
+    idle: Duration | None = None
+    """A mapping that nothing used for so long is gone; without it, as is usual for the kind."""
+
+
+class Client(Section, frozen=True, kw_only=True):
+    """One device with a tunnel of its own. The copies of a counted one have the addresses that follow."""
+
+    vnet: Name
+    ip: IPAddress | None = None
+    """Without it, a free one of the pool."""
+    tunnel: Tunnel = "wireguard"
+    link: Name | None = None
+    nat: NatKind | NatBox | None = None
+    keepalive: Duration | None = None
+    user: str | None = None
+    groups: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    app: Apps = Apps()
+    count: Copies | None = None
+
+
+class Topology(Section, frozen=True, kw_only=True):
+    """Who is there, and where."""
+
+    links: dict[Name, Link] = {}
+    sites: dict[Name, Site] = {}
+    clients: dict[Name, Client] = {}
