@@ -54,6 +54,7 @@ class TunnelEnd:
             "pop", pop_public, psk=psk, endpoint=pop, persistent_keepalive=keepalive
         )
         self.last_handshake_seconds: float | None = None
+        self._due = now
         self.device.initiate(self.tunnel, now)
 
     @property
@@ -69,7 +70,7 @@ class TunnelEnd:
                 for packet in packets:
                     del packet[packet_length(packet) :]  # what the tunnel padded
                 side.handle_packets(packets, now)
-        if device.next_timeout() <= now:
+        if self._due <= now or reads:
             device.handle_timeout(now)
         side.handle_timeout(now)
         out = side.poll_packets()
@@ -89,7 +90,8 @@ class TunnelEnd:
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
-        return min(self.device.next_timeout(), self.side.poll_timeout())
+        self._due = self.device.next_timeout()
+        return min(self._due, self.side.poll_timeout())
 
     def statistics(self) -> EndpointStatistics:
         tunnel = self.tunnel

@@ -45,7 +45,7 @@ class Finding:
 
 
 class _Sent:
-    """One packet on its way, or several that are equal to the byte; `at` is when the last was sent, or all had arrived."""
+    """One packet on its way, or several that are equal; `at` is when the last was sent, or all had arrived."""
 
     __slots__ = ("at", "copies", "host")
 

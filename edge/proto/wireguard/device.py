@@ -221,7 +221,7 @@ class Device:
                 if packets:
                     runs.append((session.tunnel, packets))
         self.datagrams_in += datagrams
-        if self._admission:
+        if self._admission.backlog:
             self._answer_backlog(now)
         return runs
 
@@ -270,17 +270,17 @@ class Device:
 
     def poll_timeout(self) -> Deadline:
         """When to call ``handle_timeout``; its ``at`` is NEVER if nothing is due."""
-        if self._admission:
+        if self._admission.backlog:
             return Deadline(-NEVER, "handshakes-waiting")
         return self._agenda.earliest()
 
     def next_timeout(self) -> float:
         """As ``poll_timeout``, without its reason: for whoever asks after every packet."""
-        return -NEVER if self._admission else self._agenda.next()
+        return -NEVER if self._admission.backlog else self._agenda.next()
 
     def handle_timeout(self, now: float) -> None:
         """Do all that is due. Calling early is harmless."""
-        if self._admission:
+        if self._admission.backlog:
             self._answer_backlog(now)
         for _ in range(TIMERS_PER_TURN):
             tunnel = self._agenda.due(now)
@@ -468,7 +468,7 @@ class Device:
             self.drops[bad.reason] += 1
 
     def _answer_backlog(self, now: float) -> None:
-        for _ in range(min(HANDSHAKES_PER_TURN, len(self._admission))):
+        for _ in range(min(HANDSHAKES_PER_TURN, len(self._admission.backlog))):
             kind, message, source = self._admission.take()
             try:
                 if kind == TYPE_INITIATION:
