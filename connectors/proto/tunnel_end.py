@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
 from connectors.proto.side import PacketSide
 from edge.proto.ip import packet_length
 from edge.proto.types import Address
-from edge.proto.wireguard import Device, HandshakeCompleted, Identity, TimestampClock
+from edge.proto.wireguard import Aead, Device, HandshakeCompleted, Identity, TimestampClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class TunnelEnd:
 
     `private_key` and `psk` are 32 bytes and never shown. `now` is monotonic seconds and `epoch` what to add for Unix
     time. `keepalive` in seconds keeps NAT mappings and the PoP's idea of our address fresh; it also makes the tunnel
-    come up again without waiting for traffic.
+    come up again without waiting for traffic. `aead` as in ``Device``.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class TunnelEnd:
         rng: Callable[[int], bytes],
         psk: bytes | None = None,
         keepalive: float | None = None,
+        aead: Aead = ChaCha20Poly1305,
     ) -> None:
         self.side = side
-        self.device = Device(Identity.from_bytes(private_key), rng=rng, clock=TimestampClock(epoch), now=now)
+        identity = Identity.from_bytes(private_key)
+        self.device = Device(identity, rng=rng, clock=TimestampClock(epoch), now=now, aead=aead)
         self.tunnel = self.device.add_peer(
             "pop", pop_public, psk=psk, endpoint=pop, persistent_keepalive=keepalive
         )

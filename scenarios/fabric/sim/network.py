@@ -11,11 +11,13 @@ from typing import TypeVar
 
 import trio
 import trio.testing
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from connectors.proto import SiteRouter, TunnelEnd
 from edge.config import Kind, public_key
 from edge.errors import FabricUnavailable
 from edge.metrics import Snapshot
+from edge.proto.wireguard import Aead
 from edge.server.engine import Engine
 from edge.state import MemoryStore
 from scenarios.fabric.base import EDGE
@@ -25,6 +27,7 @@ from scenarios.fabric.sim.nodes import EndNode, Node, PopNode
 from scenarios.fabric.sim.underlay import POP_ADDRESS, Underlay
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.null_aead import NullAead
 from scenarios.world import World
 
 T = TypeVar("T")
@@ -49,6 +52,7 @@ class SimNetwork:
         self.heap = EventHeap(clock.now)
         self.underlay = Underlay(self.heap)
         self._clock = clock
+        self._aead: Aead = NullAead if world.scenario.crypto is None else ChaCha20Poly1305
         self._all_up = trio.Event()
         self._watchers: list[Callable[[], None]] = []
         self._watched_at = 0.0
@@ -73,6 +77,7 @@ class SimNetwork:
             epoch=EPOCH,
             rng=self.world.stream(EDGE).randbytes,
             timer=self.now,
+            aead=self._aead,
         )
 
     def _make_end(self, node: EndNode, pop_public: bytes) -> TunnelEnd:
@@ -89,6 +94,7 @@ class SimNetwork:
             rng=self.world.stream(f"{end.name}/tunnel/{node.starts}").randbytes,
             psk=end.preshared_key,
             keepalive=end.keepalive,
+            aead=self._aead,
         )
 
     def _one_is_up(self) -> None:
