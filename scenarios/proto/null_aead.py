@@ -1,7 +1,7 @@
 """Frames like ChaCha20-Poly1305 and does nothing else: for simulated worlds that are too large to encrypt.
 
-Lengths, counters, replay windows, handshakes and rekeys stay as they are. It is handed to tunnels whose ends are both in
-one process; a PoP that listens on a socket cannot be given it.
+Lengths, counters, replay windows, handshakes and rekeys stay as they are. It is handed to tunnels whose ends are both
+in one process; a PoP that listens on a socket cannot be given it.
 """
 
 from __future__ import annotations
