@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from structlog.typing import FilteringBoundLogger
 
 from edge.config import EdgeConfig
@@ -21,6 +22,7 @@ from edge.proto.forwarding import Attachment, Forwarder, Policy, Prober, Replica
 from edge.proto.forwarding.policy import DEFAULT_RULE
 from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import (
+    Aead,
     Device,
     EndpointChanged,
     Event,
@@ -52,7 +54,7 @@ class Engine:
     """`config` must be valid; peers that `store` knows are greeted first.
 
     `now` is monotonic seconds and `epoch` what to add for Unix time. `rng(n)` gives secret random bytes; `timer`
-    measures the budget of hooks and the latency of a turn. `public_key` is the PoP's own.
+    measures the budget of hooks and the latency of a turn; `aead` as in ``Device``. `public_key` is the PoP's own.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Engine:
         rng: Callable[[int], bytes],
         timer: Callable[[], float],
         log: FilteringBoundLogger = SILENT,
+        aead: Aead = ChaCha20Poly1305,
     ) -> None:
         identity = Identity.from_bytes(config.private_key)
         self.public_key = identity.public
@@ -75,7 +78,7 @@ class Engine:
         self._log = log
         self._started_at = epoch + now
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
-        device = Device(identity, rng=rng, clock=self._clock, now=now)
+        device = Device(identity, rng=rng, clock=self._clock, now=now, aead=aead)
         self._forwarder = Forwarder()
         self.pop = assembly.Pop(device, config, self._forwarder, Prober(rng))
         self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)

@@ -14,8 +14,11 @@ from ipaddress import ip_address
 from edge.proto.ip import TCP, Header, parse_untrusted
 from edge.proto.ip.tcp import RST
 
-MAX_PACKET_LIFE = 60.0
-"""Seconds after which a packet that did not arrive never will: it may be forgotten."""
+MAX_PACKET_LIFE = 240.0
+"""Seconds after which a packet that did not arrive never will: it may be forgotten.
+
+A tunnel keeps packets while it tries to reach its peer, which is 90 s, and the PoP may do so once more.
+"""
 
 DUPLICATE_LIFE = 1.0
 """Seconds after its arrival in which a packet may arrive once more: networks do that, and it is no offence."""
@@ -45,7 +48,7 @@ class Finding:
 
 
 class _Sent:
-    """One packet on its way, or several that are equal to the byte; `at` is when the last was sent, or all had arrived."""
+    """One packet on its way, or several that are equal; `at` is when the last was sent, or all had arrived."""
 
     __slots__ = ("at", "copies", "host")
 
@@ -60,6 +63,12 @@ def _essence(packet: bytes | bytearray) -> bytes:
     if packet[0] >> 4 == 4:
         return bytes(packet[:8] + packet[9:10] + packet[12:])
     return bytes(packet[:7] + packet[8:])
+
+
+def _same_flow(one: bytes, other: bytes) -> bool:
+    """Whether two essences without options have equal addresses and ports: then one repeats the other."""
+    at, ports = (9, 21) if one[0] >> 4 == 4 else (7, 43)
+    return one[0] >> 4 == other[0] >> 4 and one[at:ports] == other[at:ports]
 
 
 class Ledger:
@@ -137,7 +146,7 @@ class Ledger:
         if len(tail) >= 8:
             for other, entries in self._sent.items():
                 for sent, entry in entries.items():
-                    if sent.endswith(tail):
+                    if sent.endswith(tail) and not (other == vnet and _same_flow(sent, key)):
                         text = (
                             f"{flow} reached {host}, but {entry.host} sent that with other addresses or ports"
                         )
