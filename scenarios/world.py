@@ -155,7 +155,8 @@ def _ends(
     def end(
         name: str, vnet: str, kind: Kind, premises: Premises, given: Connector | Client, **rest: Any
     ) -> End:
-        link = given.link or rest.pop("link", None)
+        inherited = rest.pop("link", None)
+        link = given.link or inherited
         profile = path_profile(topology.links, link)
         box = given.nat if isinstance(given, Client) else None
         return End(
