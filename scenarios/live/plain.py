@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from typing import IO
 
+from scenarios.live.stdout import Stdout
 from scenarios.live.style import VERDICTS, per_cent, seconds
 from scenarios.report import RunRecord, State, StepRecord, explain
 
@@ -14,21 +13,14 @@ _WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", S
 
 
 class Lines:
-    """Writes to a stream as long as somebody reads it: `| head` ends the reading, not the run."""
+    """Writes to a stream, a line at a time."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._stream: IO[str] | None = stream
+        self._stream = stream if isinstance(stream, Stdout) else Stdout(stream)
 
     def __call__(self, line: str) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            with contextlib.suppress(OSError, ValueError):  # else Python complains when it flushes at exit
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-            self._stream = None
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
 
 class PlainLines:

@@ -21,6 +21,8 @@ GLYPHS = {
     State.FAILED: ("✗", BAD),
     State.INTERRUPTED: ("■", WARN),
     State.ERROR: ("✗", BAD),
+    State.SKIPPED: ("–", FAINT),
+    State.UNAVAILABLE: ("–", WARN),
 }
 
 VERDICTS = {
@@ -30,6 +32,8 @@ VERDICTS = {
     State.FAILED: ("FAIL", f"bold #1a1b26 on {BAD}"),
     State.INTERRUPTED: ("INTERRUPTED", f"bold #1a1b26 on {WARN}"),
     State.ERROR: ("ERROR", f"bold #1a1b26 on {BAD}"),
+    State.SKIPPED: ("SKIPPED", f"bold #1a1b26 on {FAINT}"),
+    State.UNAVAILABLE: ("NOT AVAILABLE", f"bold #1a1b26 on {WARN}"),
 }
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
