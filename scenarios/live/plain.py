@@ -7,7 +7,7 @@ from typing import IO
 
 from scenarios.live.stdout import Stdout
 from scenarios.live.style import VERDICTS, per_cent, seconds
-from scenarios.report import RunRecord, State, StepRecord, explain
+from scenarios.report import RunRecord, State, StepRecord, exceeded, explain, took
 
 _WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", State.ERROR: "ERROR"}
 
@@ -33,7 +33,7 @@ class PlainLines:
     def started(self, run: RunRecord) -> None:
         tunnels = sum(len(vnet.members) for vnet in run.vnets)
         self._write(
-            f"run   {run.name}  fabric {run.fabric}  seed {run.seed}  PoP {run.pop}  "
+            f"run   {run.title}  fabric {run.fabric}  seed {run.seed}  PoP {run.pop}  "
             f"{tunnels} tunnels of {len(run.vnets)} vnet{'s' if len(run.vnets) > 1 else ''}"
         )
 
@@ -78,8 +78,15 @@ class PlainLines:
             self._write(f"{'ok' if law.holds else 'FAIL':<5} {law.id}: {law.text}")
             for detail in law.details:
                 self._write(f"                {detail}")
+        for limit in run.thresholds:
+            text = f"{limit.key}: {limit.text}: {limit.saw}" if limit.holds else exceeded(limit)
+            self._write(f"{'ok' if limit.holds else 'FAIL':<5} {text}")
+        for load in run.loads:
+            counts = f"passed {load.passed} failed {load.failed} not started {load.skipped}"
+            figures = "".join(f"; {name} {value}" for name, value in load.figures)
+            self._write(f"load  {load.name}: started {load.started} {counts}{figures}")
         if run.error:
             self._write(run.error)
         report = f"  report {self._report}" if self._report else ""
         again = f"  again: {run.repeat}" if run.repeat else ""
-        self._write(f"{VERDICTS[run.state][0]} {run.name} in {run.elapsed:.1f} s{report}{again}")
+        self._write(f"{VERDICTS[run.state][0]} {run.title} in {took(run)}{report}{again}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.text import Text
+
 from scenarios.checks import Ratio, Seconds
 from scenarios.report import State
 
@@ -57,6 +59,11 @@ def mos_bar(mos: float, cells: int = 8) -> tuple[str, str]:
 def mos_colour(mos: float) -> str:
     """Satisfaction classes of G.107 Annex B, in three colours."""
     return GOOD if mos >= 4.03 else WARN if mos >= 3.1 else BAD
+
+
+def glyph(state: State) -> Text:
+    sign, colour = GLYPHS[state]
+    return Text(sign, f"bold {colour}")
 
 
 def seconds(value: float | None) -> str:

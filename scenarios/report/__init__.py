@@ -26,7 +26,7 @@ from scenarios.report.record import (
     VnetRecord,
     WindowRecord,
 )
-from scenarios.report.summary import step_summary, took
+from scenarios.report.summary import figures, step_summary, took
 
 __all__ = [
     "FORMAT",
@@ -55,6 +55,7 @@ __all__ = [
     "events_jsonl",
     "exceeded",
     "explain",
+    "figures",
     "findings",
     "folders",
     "index_html",

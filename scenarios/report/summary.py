@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from scenarios.report.findings import findings
-from scenarios.report.record import RunRecord, State
+from scenarios.report.record import LoadRecord, RunRecord, State
 
 _SIGNS = {
     State.PASSED: "✅ passed",
@@ -61,6 +62,16 @@ def took(run: RunRecord) -> str:
     if run.virtual:
         return f"{run.elapsed:.1f} s virtual, {run.wall:.1f} s wall"
     return f"{run.elapsed:.1f} s"
+
+
+def figures(load: LoadRecord) -> Iterator[str]:
+    """A line for each quantity: setup p50 51 ms, p95 54 ms."""
+    lines: dict[str, list[str]] = {}
+    for name, value in load.figures:
+        quantity, _, percentile = name.rpartition(" ")
+        lines.setdefault(quantity, []).append(f"{percentile} {value}")
+    for quantity, parts in lines.items():
+        yield f"{quantity} {', '.join(parts)}".strip()
 
 
 def escaped(text: str) -> str:

@@ -238,7 +238,7 @@ def rectangle(
 
 
 def line(x1: float, y1: float, x2: float, y2: float) -> Markup:
-    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_="axis")
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_="lan")
 
 
 def label(

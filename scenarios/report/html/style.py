@@ -63,6 +63,7 @@ svg{display:block;width:100%;font-family:var(--sans);overflow:visible}
 svg text{fill:var(--ink);font-size:12px}
 svg .t-soft{fill:var(--soft)}svg .t-mono{font-family:var(--mono);font-size:11px}
 svg .t-bold{font-weight:650}svg .t-small{font-size:11px}
+svg .lan{stroke:var(--idle);stroke-width:1;opacity:.7}
 svg .hair{stroke:var(--hair);stroke-width:1}svg .axis{stroke:var(--line);stroke-width:1}
 .plot{margin:6px 0 2px}.plot .up{display:flex}.plot .area{flex:1;min-width:0}.plot svg{overflow:hidden}
 .plot .side{position:relative;width:38px;font-size:11px;color:var(--soft)}

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from scenarios.report.findings import explain
 from scenarios.report.html.markup import Child, Markup, element, join
 from scenarios.report.html.words import MARKS, moment, mos_class, per_cent, seconds
-from scenarios.report.record import CallRecord, CheckRecord, LoadRecord, RunRecord, State, StepRecord
+from scenarios.report.record import CallRecord, CheckRecord, RunRecord, State, StepRecord
+from scenarios.report.summary import figures
 
 MOST_CALLS = 200
 MOST_MEMBERS = 1000
@@ -164,16 +165,6 @@ def loads(run: RunRecord) -> Markup:
     ]  # fmt: skip
     heads = ["load", "does", "started", "passed", "failed", "not started", "rate", "figures"]
     return table(heads, rows, numbers=(2, 3, 4, 5, 6))
-
-
-def figures(load: LoadRecord) -> Iterator[str]:
-    """A line for each quantity: setup p50 51 ms, p95 54 ms."""
-    lines: dict[str, list[str]] = {}
-    for name, value in load.figures:
-        quantity, _, percentile = name.rpartition(" ")
-        lines.setdefault(quantity, []).append(f"{percentile} {value}")
-    for quantity, parts in lines.items():
-        yield f"{quantity} {', '.join(parts)}".strip()
 
 
 def thresholds(run: RunRecord) -> Markup:

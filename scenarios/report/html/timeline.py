@@ -131,5 +131,5 @@ def _label(row: Row, y: float, letters: int) -> Markup:
     fill = {"good": "var(--good)", "bad": "var(--bad)", "warn": "var(--warn)"}.get(row.colour, "var(--soft)")
     return element(
         "text", element("title", row.name), element("tspan", row.mark, style=f"fill:{fill}", font_weight="700"),
-        element("tspan", short(row.name, letters), x=16), x=0, y=y + 14,
+        element("tspan", short(row.name, letters), x=20), x=0, y=y + 14,
     )  # fmt: skip
