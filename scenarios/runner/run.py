@@ -70,6 +70,7 @@ class Performance:
         self._begun = time.monotonic()
         self._before: tuple[float, int, int] = (0.0, 0, 0)
         self._broken: dict[str, InvariantRecord] = {}
+        self._broken_at: dict[str, float] = {}
         self.record = RunRecord(
             file=world.script.file,
             name=scenario.name,
@@ -78,6 +79,7 @@ class Performance:
             fabric=fabric.name,
             seed=world.seed,
             deadline=scenario.deadline,
+            virtual=fabric.virtual,
             repeat=repeat,
             vnets=tree(world),
         )
@@ -245,6 +247,9 @@ class Performance:
         if not law.holds and law.id not in self._broken:
             details = [f"at {Seconds(now)}: {detail}" for detail in law.details]
             self._broken[law.id] = InvariantRecord(id=law.id, holds=False, text=law.text, details=details)
+        for each in invariants.check(self.world.ledger, snapshot):
+            if not each.holds:
+                self._broken_at.setdefault(each.id, now)
         for vnet in snapshot.vnets:
             self.metrics.add("edge.packets", vnet.packets_out, vnet=vnet.name)
             self.metrics.add("edge.flows", vnet.flows, vnet=vnet.name)
@@ -291,6 +296,8 @@ class Performance:
             or InvariantRecord(id=law.id, holds=law.holds, text=law.text, details=list(law.details))
             for law in invariants.check(self.world.ledger, snapshot)
         ] + [watch.record for watch in self._watches]
+        for law in record.invariants:
+            law.at = self._broken_at.get(law.id, law.at)
 
     # -- the verdict
 
