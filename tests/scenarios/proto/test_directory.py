@@ -514,3 +514,24 @@ def test_from_host_to_host() -> None:
     assert server.deliveries[ALICE].state is DeliveryState.APPLIED
     assert server.audit[0].source == (ALICE, AGENT_PORT)
     assert not any(ledger.offences.values())
+
+
+def test_the_policy_follows_to_the_port_that_a_client_bound_from() -> None:
+    world = World()
+    agent = world.agents[ALICE] = DirectoryAgent(SERVER, "alice", USERS["alice"], Random(9), port=8530)
+    world.done(agent.bind(0.0))
+    world.server.push("update", 1.0)
+    world.carry(1.0)
+    assert agent.policy_version == 1
+    assert world.server.deliveries[ALICE].state is DeliveryState.APPLIED
+
+
+def test_an_administrator_may_number_the_policy_but_not_backwards() -> None:
+    world = World(clients=[ALICE])
+    assert world.server.push("seven", 0.0, version=7) == 7
+    assert world.server.push("again", 0.0, version=7) == 7
+    with pytest.raises(ValueError, match="at version 7, after 6"):
+        world.server.push("six", 0.0, version=6)
+    assert world.server.push("next", 0.0) == 8
+    world.carry()
+    assert world.agents[ALICE].policy == "next"
