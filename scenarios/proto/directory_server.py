@@ -30,6 +30,9 @@ from scenarios.proto.timer_queue import TimerQueue
 
 DIRECTORY_PORT = 389
 AGENT_PORT = 10123
+PUSH_PORT = 10122
+"""Policy goes out from here: a flow of its own, that the server began, and no late answer to a bind."""
+
 AUDITED = 10_000
 MAX_SESSIONS = 4096
 MAX_CLIENTS = 4096
@@ -87,7 +90,7 @@ class _Session(NamedTuple):
 
 
 class DirectoryServer:
-    """An application (`host.App`) on UDP port 389.
+    """An application (`host.App`) on UDP port 389, and PUSH_PORT for what it begins itself.
 
     `allow`: source prefix -> role, the longest prefix decides; `roles`: what each may do once it is bound;
     `users`: passwords; `clients`: addresses that get the policy before they have ever bound, at `agent_port`. Who has
@@ -164,7 +167,7 @@ class DirectoryServer:
     # An application on a host
 
     def wants(self, port: int) -> bool:
-        return port == self.port
+        return port in (self.port, PUSH_PORT)
 
     def handle_datagram(self, local_port: int, source: Endpoint, data: bytes, now: float) -> None:
         try:
@@ -175,7 +178,7 @@ class DirectoryServer:
         except BadPacket as bad:
             self.dropped[bad.reason] += 1
             return
-        if message.kind not in REQUESTS:
+        if message.kind not in REQUESTS or local_port != self.port:
             self.dropped["unexpected"] += 1
             return
         session = self._session(source, now)
@@ -274,7 +277,7 @@ class DirectoryServer:
         delivery.attempts += 1
         self._timers.set(delivery.client, now + wait)
         message = Message(Kind.POLICY, delivery.ident, (str(delivery.version), self._policy))
-        self._out.append((self.port, (delivery.client, self._clients[delivery.client]), encode(message)))
+        self._out.append((PUSH_PORT, (delivery.client, self._clients[delivery.client]), encode(message)))
 
     def _applied(self, message: Message, source: Endpoint, now: float) -> None:
         version = version_untrusted(message.texts[0])
