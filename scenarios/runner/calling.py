@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from scenarios.casting import Member
 from scenarios.checks import Metrics, Plain, Ratio, Seconds
 from scenarios.proto.call import Call, CallState
 from scenarios.proto.judgement import DirectionQuality
@@ -11,7 +12,6 @@ from scenarios.report import CallRecord, DirectionRecord, SightingRecord, Window
 from scenarios.runner.stage import Stage
 from scenarios.runner.witness import Witness
 from scenarios.schema.verbs import PbxDial, SipCall
-from scenarios.world import Member
 
 GOODBYE = 0.5
 """Seconds that a call which was given up gets for its CANCEL, and one that ended for its BYE on the other side."""

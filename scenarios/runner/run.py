@@ -15,6 +15,7 @@ from scenarios import world as worlds
 from scenarios.checks import Plain, Seconds, invariants, threshold
 from scenarios.fabric import Fabric
 from scenarios.report import AccountRecord, InvariantRecord, RunRecord, SampleRecord, State
+from scenarios.runner import streaming
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.loading import Loading
 from scenarios.runner.names import Lazy, names
@@ -95,7 +96,9 @@ class Performance:
                 stage = Stage(self.world, network)
                 self._prepare(stage)
                 self.observer.started(record)
+                streaming.begin_at_once(stage)
                 await self._watched(stage)
+                streaming.end_all(stage)
                 await network.drain()
                 self._sample(stage)
                 self._refresh(stage)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from edge.config import Kind
+from scenarios.casting import Member
 from scenarios.report import MemberRecord, VnetRecord
-from scenarios.world import Member, World
+from scenarios.world import World
 
 
 def tree(world: World) -> list[VnetRecord]:
