@@ -49,16 +49,17 @@ async def run_text(text: str, **options: object) -> RunRecord:
 
 
 async def test_every_scenario_of_the_library_passes_on_loopback() -> None:
-    """All at once, in one process: worlds share nothing."""
+    """Several at once, in one process: worlds share nothing. Voice is not to share its time with streams and builds."""
     files = [file for file in sorted(LIBRARY.glob("*.yaml")) if "loopback" in only(file).scenario.fabrics]
     records: dict[str, RunRecord] = {}
 
     async def one(file: Path) -> None:
         records[file.stem] = await run(only(file), FABRICS["loopback"])
 
-    async with trio.open_nursery() as nursery:
-        for file in files:
-            nursery.start_soon(one, file)
+    for some in (files[:4], files[4:]):
+        async with trio.open_nursery() as nursery:
+            for file in some:
+                nursery.start_soon(one, file)
     assert len(records) >= 7
     for name, record in records.items():
         wrong = [(c.text, c.saw, c.error) for c in record.failed_checks]
