@@ -208,7 +208,7 @@ def _policy(
                         yield Finding(
                             (*path, index, side, word),
                             f"vnet {vnet.name} has no {word} {name!r}",
-                            did_you_mean(name, names),
+                            did_you_mean(name, names) or f"it has none; take the {word} out of the rule",
                         )
             # A rule may come before the first guest. A name of another network is no slip: rules are shared.
             for word, names in here.items():
