@@ -10,7 +10,7 @@ from typing import Any
 from edge import document
 from edge.document import Document, Mismatch, Path, convert, differences
 from edge.errors import ConfigError, Problem
-from scenarios.schema import semantics
+from scenarios.schema import editors, semantics
 from scenarios.schema.assemble import Assembly, Cell, assemble, cells, substituted
 from scenarios.schema.cast import Actor, Cast
 from scenarios.schema.expand import Expansion, expand, too_many
@@ -34,8 +34,6 @@ __all__ = [
     "raise_if",
     "read",
 ]
-
-SCHEMA_FILE = "scenario.v1.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,31 +157,4 @@ def _excused(mismatch: Mismatch, places: Assembly) -> bool:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft-07) of scenario files, for editors."""
-    schema = document.schema(Scenario)
-    text = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    for name in ("Host", "Client", "Site", "Connector", "Step"):
-        part = schema["$defs"][name]
-        part["properties"]["use"] = {
-            **text,
-            "description": "templates of this file whose keys hold where none is given",
-        }
-        part.pop("required", None)  # a template may have it
-    return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "$id": f"https://poplab.invalid/schemas/{SCHEMA_FILE}",
-        "title": "poplab scenario",
-        **_draft_07(schema),
-    }
-
-
-def _draft_07(schema: Any) -> Any:
-    """Draft 2020-12 says `$defs`, draft-07 `definitions`; a `$ref` there has no neighbours."""
-    if isinstance(schema, list):
-        return [_draft_07(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        reference = {"$ref": schema["$ref"].replace("#/$defs/", "#/definitions/")}
-        others = {key: _draft_07(value) for key, value in schema.items() if key != "$ref"}
-        return {"allOf": [reference], **others} if others else reference
-    return {("definitions" if key == "$defs" else key): _draft_07(value) for key, value in schema.items()}
+    return editors.draft_07(document.schema(Scenario))
