@@ -21,17 +21,17 @@ Fields = tuple[str, ...] | None
 """What conditions can ask of a step; None: nobody knows, its form is wrong."""
 
 
-def check(source: FilePath | str, file: str = "<text>") -> tuple[Script, ...]:
+def check(source: FilePath | str, file: str = "<text>", *, build: bool = True) -> tuple[Script, ...]:
     """The scenario in `source`, one script for each cell of its matrix; ConfigError if something is wrong.
 
-    Everything is checked that can be checked without running it.
+    Everything is checked that can be checked without running it; whether the PoP takes it, only with `build`.
     """
     reading = read(source, file)
     problems = dict(reading.problems)
     for script in reading.scripts:
         found = [script.problem(*each) for each in _conditions(script)]
         problems.update(dict.fromkeys(found))
-        if _makes_a_world(script):
+        if build and _makes_a_world(script):
             try:
                 world.build(script)
             except ConfigError as error:
