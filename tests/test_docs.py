@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.document import Document
 from edge.metrics import Snapshot, families
 from edge.proto.forwarding import Action, Flow, Party, Verdict
 
@@ -86,3 +87,16 @@ def test_the_example_hook_does_what_it_says() -> None:
 @pytest.mark.parametrize("family", [f.name for f in families(Snapshot())])
 def test_every_metric_is_in_the_page(family: str) -> None:
     assert f"`{family}`" in (ROOT / "docs" / "edge.md").read_text()
+
+
+def test_the_python_of_the_page_about_ci_works(tmp_path: Path) -> None:
+    (tmp_path / "test_page.py").write_text(blocks("docs/ci.md", "python")[0])
+    result = run("python -m pytest -q test_page.py", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_workflow_of_the_page_about_ci_is_one() -> None:
+    workflow = Document(blocks("docs/ci.md", "yaml")[0], "ci.md").data
+    steps = workflow["jobs"]["scenarios"]["steps"]
+    assert all(("run" in step) is not ("uses" in step) for step in steps)
+    assert [step["run"].split()[0] for step in steps if "run" in step] == ["pip", "poplab", "pytest"]
