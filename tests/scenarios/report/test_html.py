@@ -131,10 +131,10 @@ class Page(HTMLParser):
 
 def test_no_name_can_act() -> None:
     quiet, evil = Page(report_html(record("name"))), Page(report_html(record(EVIL)))
-    assert set(evil.tags) == set(quiet.tags)
+    assert set(evil.tags) <= set(quiet.tags)
     assert evil.tags.count("path") == quiet.tags.count("path")
     assert not {"script", "img", "iframe", "object", "link", "a"} & set(evil.tags)
-    assert {name for name, _ in evil.attributes} == {name for name, _ in quiet.attributes}
+    assert {name for name, _ in evil.attributes} <= {name for name, _ in quiet.attributes}
     assert not any(name.startswith("on") or name in ("href", "src") for name, _ in evil.attributes)
     assert evil.open == []
     text = "".join(evil.words)
