@@ -48,7 +48,12 @@ def test_the_readmes_commands_work_in_their_order(tmp_path: Path) -> None:
         done = [(c, run(c, tmp_path)) for c in commands if c not in scenarios]
         done += running
     assert [(c, r.stdout + r.stderr) for c, r in done if r.returncode] == []
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"junit.xml", "results.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "report.html",
+        "junit.xml",
+        "results.json",
+        "events.jsonl",
+    }
     assert "PrivateKey" in (tmp_path / "alice.conf").read_text()
 
 
