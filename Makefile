@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY) ## a PBX behind a site's connector calls softphones through a PoP, live
-	@$(BIN)/poplab run scenarios/library/01-softphone-call.yaml
+	@$(BIN)/poplab run scenarios/library/01-softphone-call.yaml --fabric loopback
 
 test: $(READY) ## all tests; what needs more than this machine has is skipped with its reason
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
