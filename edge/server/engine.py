@@ -17,8 +17,8 @@ from edge.config import EdgeConfig
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
-from edge.proto.forwarding import Attachment, Forwarder
-from edge.proto.types import Address
+from edge.proto.forwarding import Attachment, Forwarder, Observer, Watch
+from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import (
     Device,
     EndpointChanged,
@@ -47,7 +47,8 @@ class Engine:
     """`config` must be valid; peers that `store` knows are greeted first.
 
     `now` is monotonic seconds and `epoch` what to add for Unix time. `rng(n)` gives secret random bytes; `timer`
-    measures the budget of hooks and the latency of a turn. `public_key` is the PoP's own.
+    measures the budget of hooks and the latency of a turn. `public_key` is the PoP's own. An `observer` is told what
+    becomes of every packet, and costs more than forwarding it.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Engine:
         rng: Callable[[int], bytes],
         timer: Callable[[], float],
         log: FilteringBoundLogger = SILENT,
+        observer: Observer | None = None,
     ) -> None:
         identity = Identity.from_bytes(config.private_key)
         self.public_key = identity.public
@@ -72,6 +74,9 @@ class Engine:
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
         self.pop = assembly.Pop(Device(identity, rng=rng, clock=self._clock, now=now), config)
         self._forwarder = Forwarder()
+        self._watch = None if observer is None else Watch(observer)
+        if self._watch is not None:
+            self.pop.device.on_lost = self._lost
         self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self._forward_seconds = Histogram(FORWARD_BOUNDS)
         self._save_failed = False
@@ -79,6 +84,7 @@ class Engine:
         self._housekeeping_at = now + HOUSEKEEPING
         self._greeting_at = now
         fresh = assembly.apply(self.pop, config, store.load(), timer)
+        self._show()
         links = [self.pop.device.tunnels[tunnel.public_key] for tunnel in fresh]
         # Peers of an earlier run notice a restart only after 15 s of silence: speak first.
         self._to_greet = deque(link for link in links if link.endpoint is not None)
@@ -95,16 +101,24 @@ class Engine:
         started = self._timer()
         device = self.pop.device
         forwarder = self._forwarder
-        forwarder.forward([(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)], now)
+        opened = [(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)]
+        watch = self._watch
+        if watch is not None:
+            watch.opened(opened, now)
+        forwarder.forward(opened, now)
         device.handle_timeout(now)
         if now >= self._housekeeping_at or self._to_greet:
             self._periodic(now)
         forwarded = 0
         runs = forwarder.take()
+        if watch is not None:
+            watch.settle(runs)
         for attachment, packets in runs:
             device.seal(attachment.link, packets, now)
             forwarded += len(packets)
-        self._handle_events(device.poll_events())
+        self._handle_events(device.poll_events(), now)
+        if watch is not None:
+            watch.close(device.drops)
         if forwarded:
             self._forward_seconds.observe(self._timer() - started, forwarded)
         return runs
@@ -120,13 +134,15 @@ class Engine:
 
     # -- events --
 
-    def _handle_events(self, events: list[Event]) -> None:
+    def _handle_events(self, events: list[Event], now: float) -> None:
         """Runs before the turn's datagrams leave: what a response reveals must already be on disk."""
         if not events:
             return
         changed: dict[bytes, Tunnel] = {}
         for event in events:
             tunnel = event.tunnel
+            if self._watch is not None:
+                _tell(self._watch.observer, event, now)
             if isinstance(event, TimestampAdvanced):
                 changed[tunnel.remote.public] = tunnel
             elif isinstance(event, EndpointChanged):
@@ -184,6 +200,16 @@ class Engine:
             if device.tunnels.get(link.remote.public) is link:  # else a reload has removed it meanwhile
                 device.initiate(link, now)
 
+    def _show(self) -> None:
+        """Let the watch see every network that there is now."""
+        for vnet in self.pop.vnets.values():
+            vnet.watch = self._watch
+
+    def _lost(self, tunnel: Tunnel, packets: list[bytearray]) -> None:
+        assert self._watch is not None
+        for packet in packets:
+            self._watch.dropped(tunnel.owner, packet, DropReason.TUNNEL_DOWN)
+
     def save(self) -> None:
         """Keep everything worth keeping: before a stop."""
         self._save(self.pop.device.tunnels.values())
@@ -201,6 +227,7 @@ class Engine:
             t.public_key for t in config.tunnels.values()
         }
         fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
+        self._show()
         for public in gone:
             self._moved.pop(public, None)
         self.config = config
@@ -276,6 +303,18 @@ class Engine:
             bytes_tx=attachment.bytes_out,
             endpoint=str(HostPort(link.endpoint)) if link.endpoint else "",
         )
+
+
+def _tell(observer: Observer, event: Event, now: float) -> None:
+    tunnel = event.tunnel
+    vnet: str = tunnel.owner.vnet.name
+    if isinstance(event, HandshakeCompleted):
+        who = "initiator" if event.initiator else "responder"
+        observer.tunnel_changed(now, vnet, tunnel.name, "handshake", f"as {who}, {event.seconds:.6f} s")
+    elif isinstance(event, EndpointChanged):
+        observer.tunnel_changed(now, vnet, tunnel.name, "endpoint", str(HostPort(tunnel.endpoint or ("", 0))))
+    elif isinstance(event, HandshakeGivenUp):
+        observer.tunnel_changed(now, vnet, tunnel.name, "handshake-given-up", f"{event.dropped} dropped")
 
 
 def _sent_before(store: StateStore) -> bytes:

@@ -5,5 +5,20 @@ from edge.proto.forwarding.fib import Fib
 from edge.proto.forwarding.forwarder import Forwarder
 from edge.proto.forwarding.policy import Action, Flow, Party, Policy, Verdict
 from edge.proto.forwarding.vnet import VirtualNetwork
+from edge.proto.forwarding.watch import Fate, Observer, Passage, Watch
 
-__all__ = ["Action", "Attachment", "Fib", "Flow", "Forwarder", "Party", "Policy", "Verdict", "VirtualNetwork"]
+__all__ = [
+    "Action",
+    "Attachment",
+    "Fate",
+    "Fib",
+    "Flow",
+    "Forwarder",
+    "Observer",
+    "Party",
+    "Passage",
+    "Policy",
+    "Verdict",
+    "VirtualNetwork",
+    "Watch",
+]
