@@ -10,6 +10,7 @@ import sys
 import traceback
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import structlog
@@ -18,12 +19,15 @@ from rich.console import Console
 
 from edge.cli import ErrorsInWords, edge
 from edge.errors import ConfigError, PoplabError, Problem
-from scenarios import report, runner, schema
+from scenarios import determinism, report, runner, schema
 from scenarios.fabric import FABRICS, Fabric
 from scenarios.live import LiveScreen, PlainLines, observer
+from scenarios.recording import Recording, folder_of
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer
 from scenarios.schema import Script
+from scenarios.trace import Recorder
+from scenarios.trace.cli import trace as trace_command
 
 LIBRARY = Path(__file__).parent / "library"
 
@@ -42,6 +46,7 @@ def poplab() -> None:
 
 
 poplab.add_command(edge, "edge")
+poplab.add_command(trace_command, "trace")
 
 
 @poplab.command()
@@ -56,6 +61,8 @@ poplab.add_command(edge, "edge")
     "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for junit.xml and results.json."
 )
 @click.option("--json", is_flag=True, help="Print the results as JSON, and nothing else, on stdout.")
+@click.option("--trace", is_flag=True, help="Write trace.msgpack too, for `poplab trace`.")
+@click.option("--check-determinism", is_flag=True, help="Run twice in virtual time and compare every event.")
 @click.pass_context
 def run(
     context: click.Context,
@@ -64,20 +71,32 @@ def run(
     seed: int | None,
     out: Path | None,
     json: bool,
+    trace: bool,
+    check_determinism: bool,
 ) -> None:
     """Run each FILE, a scenario, and judge it.
 
     Exit codes: 0 passed, 1 an expectation or an invariant failed, 2 a bad file, 3 the fabric is not available here,
-    4 an error of poplab itself, 130 interrupted.
+    4 an error of poplab itself, 5 not deterministic, 130 interrupted.
     """
     _quiet_logs()
+    if trace and out is None:
+        raise click.UsageError("--trace writes a file: add --out DIR")
     scripts = _check_all(files)
+    if check_determinism:
+        fabric = _virtual(scripts, fabric)
     console = Console(stderr=json, highlight=False)
     runs: list[RunRecord] = []
     try:
-        for script in scripts:
+        for number, script in enumerate(scripts, 1):
             where = FABRICS[fabric or script.scenario.fabrics[0]]
-            runs.append(_run_one(script, where, seed, out, console))
+            folder = None if out is None else folder_of(out, number, len(scripts), script.scenario.name)
+            with TemporaryDirectory(prefix="poplab-") as twin:
+                place = Path(twin) if check_determinism else None
+                runs.append(_run_one(script, where, seed, out, folder, console, trace=trace, twin=place))
+                if check_determinism and runs[-1].state is not State.INTERRUPTED:
+                    cell = sum(other.file == script.file for other in scripts[: number - 1])
+                    console.print(determinism.check(script, cell, runs[-1], Path(twin)), markup=False)
             if runs[-1].state is State.INTERRUPTED:
                 break
     finally:
@@ -131,24 +150,46 @@ def _check_all(files: tuple[Path, ...]) -> list[Script]:
     return scripts
 
 
+def _virtual(scripts: list[Script], fabric: str | None) -> str:
+    """Only a run in virtual time can be the same twice."""
+    for script in scripts:
+        if fabric not in (None, "sim") or "sim" not in script.scenario.fabrics:
+            raise click.UsageError(
+                "--check-determinism needs the sim fabric: real time is never the same twice"
+            )
+    return "sim"
+
+
 def _run_one(
-    script: Script, fabric: Fabric, seed: int | None, out: Path | None, console: Console
+    script: Script,
+    fabric: Fabric,
+    seed: int | None,
+    out: Path | None,
+    folder: Path | None,
+    console: Console,
+    *,
+    trace: bool,
+    twin: Path | None,
 ) -> RunRecord:
     chosen = script.scenario.seed if seed is None else seed
     repeat = f"poplab run {shlex.quote(script.file)} --seed {chosen}"
     if fabric.name != script.scenario.fabrics[0]:
         repeat += f" --fabric {fabric.name}"
     watcher = observer(console, report=str(out) if out is not None else "")
-    try:
-        main = partial(_until_interrupted, script, fabric, chosen, repeat, watcher)
-        return fabric.execute(main, seed=chosen)
-    finally:
-        if isinstance(watcher, LiveScreen):
-            watcher.close()
+    with Recording(script, folder, fabric=fabric.name, seed=chosen, trace=trace, twin=twin) as recording:
+        try:
+            main = partial(_until_interrupted, script, fabric, chosen, repeat, watcher, recording.recorder)
+            record = fabric.execute(main, seed=chosen)
+        finally:
+            if isinstance(watcher, LiveScreen):
+                watcher.close()
+    for complaint in recording.complaints:
+        click.echo(complaint, err=True)
+    return record
 
 
 async def _until_interrupted(
-    script: Script, fabric: Fabric, seed: int, repeat: str, watcher: Observer
+    script: Script, fabric: Fabric, seed: int, repeat: str, watcher: Observer, recorder: Recorder | None
 ) -> RunRecord:
     """The first Ctrl-C drains and reports; the second one is Python's own."""
     interrupt = trio.Event()
@@ -164,7 +205,13 @@ async def _until_interrupted(
         async with trio.open_nursery() as nursery:
             await nursery.start(listen)
             record = await runner.run(
-                script, fabric, seed=seed, repeat=repeat, observer=watcher, interrupt=interrupt
+                script,
+                fabric,
+                seed=seed,
+                repeat=repeat,
+                observer=watcher,
+                interrupt=interrupt,
+                recorder=recorder,
             )
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:

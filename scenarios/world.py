@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from random import Random
@@ -26,6 +26,7 @@ from scenarios.proto.softphone import Softphone
 from scenarios.proto.udp_echo import UdpEcho, UdpProbe
 from scenarios.schema import Actor, Connector, Scenario, Script
 from scenarios.schema.topology import Client
+from scenarios.trace.recorder import Recorder
 
 SIP_PORT = 5060
 RTP_PORT_BASE = 16384  # where the voice rules of most networks begin
@@ -79,6 +80,8 @@ class World:
     ends: tuple[End, ...]
     members: dict[str, Member]
     ledger: Ledger
+    recorder: Recorder | None = None
+    """Who watches all of it."""
 
     @property
     def scenario(self) -> Scenario:
@@ -102,10 +105,17 @@ class World:
         return stream(self.seed, name)
 
 
-def build(script: Script, *, seed: int | None = None, secret: Callable[[int], bytes] | None = None) -> World:
+def build(
+    script: Script,
+    *,
+    seed: int | None = None,
+    secret: Callable[[int], bytes] | None = None,
+    recorder: Recorder | None = None,
+) -> World:
     """The world of a checked scenario; ConfigError if no PoP would serve it.
 
     Keys come from `secret`; without it they follow from the seed, so that a run can be repeated to the byte.
+    `recorder` sees every packet at every host, at the PoP and on the paths.
     """
     scenario = script.scenario
     chosen = scenario.seed if seed is None else seed
@@ -135,7 +145,11 @@ def build(script: Script, *, seed: int | None = None, secret: Callable[[int], by
     ]
     if problems:
         raise ConfigError(problems)
-    world = World(script, chosen, config, ends, {}, ledger)
+    if recorder is not None:
+        ends = tuple(_watched(end, recorder) for end in ends)
+        for host in hosts.values():
+            host.tap = recorder
+    world = World(script, chosen, config, ends, {}, ledger, recorder)
     premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
     for actor in script.cast.actors.values():
         world.members[actor.name] = _member(world, actor, hosts[actor.name], premises[actor.name])
@@ -145,6 +159,13 @@ def build(script: Script, *, seed: int | None = None, secret: Callable[[int], by
 def stream(seed: int, name: str) -> Random:
     """The random numbers of `name`: those of others do not shift when something is added."""
     return Random(f"{seed}/{name}")
+
+
+def _watched(end: End, recorder: Recorder) -> End:
+    """`end`, whose losses are heard."""
+    site = end.premises.inside.name
+    end.premises.on_lost = lambda reason, packets: recorder.lost_inside(site, end.vnet, reason, packets)
+    return replace(end, path=lambda: recorder.follow(end.path(), end.name, end.vnet))
 
 
 def _ends(

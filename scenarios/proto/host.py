@@ -7,7 +7,7 @@ checksum, and shows each packet that arrives to the world's `Ledger`, which know
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple, Protocol
@@ -133,6 +133,14 @@ class HostEvent(NamedTuple):
     event: object
 
 
+class Tap(Protocol):
+    """Sees copies of what passes the network card of a host."""
+
+    def sent(self, host: Host, packets: Sequence[bytes], now: float) -> None: ...
+
+    def received(self, host: Host, packets: Sequence[bytes], now: float) -> None: ...
+
+
 class Host:
     """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets.
 
@@ -163,6 +171,7 @@ class Host:
         """Packets that were not for an application, by reason; ``sent`` and ``received`` count all."""
         self.icmp_errors: deque[IcmpError] = deque(maxlen=_KEPT_ERRORS)
         self.on_event: Callable[[HostEvent], None] | None = None
+        self.tap: Tap | None = None
         self._ledger = ledger
         self._out: list[bytearray] = []
         # Sent: protocol, destination, ports; the latest last.
@@ -184,6 +193,8 @@ class Host:
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
+        if self.tap is not None:
+            self.tap.received(self, [bytes(packet) for packet in packets], now)
         for packet in packets:
             self._receive(packet)
         self._events()
@@ -200,6 +211,8 @@ class Host:
             for packet in self.tcp.poll_transmit(self._now):
                 self._send(packet)
         out, self._out = self._out, []
+        if self.tap is not None:
+            self.tap.sent(self, [bytes(packet) for packet in out], self._now)
         return out
 
     def handle_timeout(self, now: float) -> None:

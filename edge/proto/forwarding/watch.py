@@ -24,6 +24,7 @@ class Fate(StrEnum):
     DROPPED = "dropped"
     HELD = "held"  # a fragment that waits for its first one; what becomes of it is told then
     DIVIDED = "divided"  # fragmented; the pieces are told as such
+    PERISHED = "perished"  # in a later turn than it came: it had been held, or waited for a handshake
     GENERATED = "generated"  # by the PoP: an answer, a piece
 
 
@@ -85,7 +86,7 @@ class Watch:
             self._arrivals[number] = arrival._replace(fate=Fate.DROPPED, reason=reason, rule=rule)
             return
         data = bytes(packet)
-        late = Passage(self._now, at.vnet.name, Fate.DROPPED, _header(data), reason=reason, rule=rule)
+        late = Passage(self._now, at.vnet.name, Fate.PERISHED, _header(data), reason=reason, rule=rule)
         if reason is DropReason.TUNNEL_DOWN:
             self._late.append(late._replace(egress=at.name, left=data))
         else:

@@ -43,11 +43,13 @@ class SimNetwork:
     def __init__(self, world: World, clock: VirtualClock) -> None:
         self.world = world
         self.heap = EventHeap(clock.now)
-        self.underlay = Underlay(self.heap)
+        self.underlay = Underlay(self.heap, world.recorder)
         self._clock = clock
         self._all_up = trio.Event()
         self._watchers: list[Callable[[], None]] = []
         self._watched_at = 0.0
+        if world.recorder is not None:
+            world.recorder.begin(self.now, unix=EPOCH)
         pop_public = public_key(world.config.private_key)
         self.underlay.pop = PopNode(self.underlay, EDGE, POP_ADDRESS, self._make_engine)
         for end in world.ends:
@@ -69,6 +71,7 @@ class SimNetwork:
             epoch=EPOCH,
             rng=self.world.stream(EDGE).randbytes,
             timer=self.now,
+            observer=self.world.recorder,
         )
 
     def _make_end(self, node: EndNode, pop_public: bytes) -> TunnelEnd:

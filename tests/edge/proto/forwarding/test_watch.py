@@ -112,7 +112,7 @@ def test_fragments_are_told_when_they_are_held_when_they_pass_and_when_they_die(
     lab.turn(fragment_ipv4(udp(size=1000, ident=9, dont_fragment=False), 600)[1])
     lab.vnet.expire(100.0)
     (orphan,) = lab.turn()
-    assert (orphan.fate, orphan.reason) == (Fate.DROPPED, DropReason.FRAGMENT_ORPHAN)
+    assert (orphan.fate, orphan.reason) == (Fate.PERISHED, DropReason.FRAGMENT_ORPHAN)
     first, second = fragment_ipv4(udp(666, size=1000, ident=10, dont_fragment=False), 600)
     told = [p for p in lab.turn(first, second) if p.fate is Fate.DROPPED]
     assert [p.rule for p in told] == ["deny-evil", "deny-evil"]
