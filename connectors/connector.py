@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from connectors.endpoint import Endpoint
@@ -14,7 +14,10 @@ from edge.proto.types import Address
 
 
 class Connector(Endpoint):
-    """Routes `routes`, the prefixes of the site, to the hosts of `lan` and back; true addresses both ways."""
+    """Routes `routes`, the prefixes of the site, to the hosts of `lan` and back; true addresses both ways.
+
+    `address` is its own on the LAN, `addresses` in the virtual network: see ``SiteRouter``.
+    """
 
     def __init__(
         self,
@@ -26,13 +29,14 @@ class Connector(Endpoint):
         routes: list[IPv4Network | IPv6Network],
         *,
         address: bytes | None = None,
+        addresses: Sequence[bytes] = (),
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
         bind: Address | None = None,
         open_port: Callable[[Address], Port] = UdpPort.bind,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.router = SiteRouter(lan, routes, address=address)
+        self.router = SiteRouter(lan, routes, address=address, addresses=addresses)
         super().__init__(
             name,
             private_key,

@@ -114,9 +114,8 @@ def add_client(
 
 @edge.command("add-connector")
 @enrol_options
-@click.option(
-    "--route", "routes", multiple=True, required=True, help="A prefix of the site; may be repeated."
-)
+@click.option("--route", "routes", multiple=True, help="A prefix of the site; may be repeated.")
+@click.option("--replica-of", default="", metavar="SITE", help="One more connector of SITE, for its routes.")
 @click.pass_context
 def add_connector(
     context: click.Context,
@@ -124,14 +123,16 @@ def add_connector(
     name: str,
     config: Path | None,
     routes: tuple[str, ...],
+    replica_of: str,
     qr: bool,
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Enrol the router of a site called NAME and print its wg-quick file."""
+    """Enrol the router of a site called NAME, or a replica of one, and print its wg-quick file."""
     path = _config(context, config)
     with _reserved(out) as stream:
-        _deliver(path, enrol.add_connector(path, name, routes=routes, **options), qr, stream, out)
+        enrolled = enrol.add_connector(path, name, routes=routes, replica_of=replica_of, **options)
+        _deliver(path, enrolled, qr, stream, out)
 
 
 @edge.command()

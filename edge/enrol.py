@@ -23,9 +23,11 @@ from edge.config import (
     TunnelConfig,
     VnetConfig,
     check,
+    free_addresses,
     is_name,
     load,
     public_key,
+    sites,
 )
 from edge.document import HostPort, Prefix, address_text, did_you_mean
 from edge.errors import Refused
@@ -133,15 +135,26 @@ def add_connector(
     config_path: Path,
     name: str,
     *,
-    routes: Sequence[str],
+    routes: Sequence[str] = (),
+    replica_of: str = "",
     vnet: str = "",
     psk: bool = True,
     keepalive: int = 25,
     endpoint: str = "",
 ) -> Enrolled:
-    """Enrol the router of one site: its prefixes, and an address of the pool for itself."""
+    """Enrol the router of one site: its prefixes, and an address of the pool for itself.
+
+    Or one more router of the site `replica_of`, the least preferred, for the same prefixes.
+    """
+    if bool(routes) == bool(replica_of):
+        raise Refused(
+            "a connector has either routes or is a replica of a site, whose routes are its own\n"
+            "    fix: --route PREFIX for a new site, or --replica-of SITE"
+        )
     with _alone(config_path):
         config = load(config_path)
+        if replica_of:
+            return _add_replica(config_path, config, name, replica_of, vnet, psk, keepalive, endpoint)
         network = _vnet(config, vnet)
         try:
             prefixes = tuple(Prefix.parse(route) for route in routes)
@@ -150,6 +163,46 @@ def add_connector(
         default_route = any(prefix.length == 0 for prefix in prefixes)
         tunnel = _new_tunnel(config, network, name, Kind.CONNECTOR, psk, prefixes, default_route, site=name)
         return _enrol(config_path, config, network, tunnel, {"site": name}, keepalive, endpoint)
+
+
+def _add_replica(
+    config_path: Path,
+    config: EdgeConfig,
+    name: str,
+    site: str,
+    vnet: str,
+    psk: bool,
+    keepalive: int,
+    endpoint: str,
+) -> Enrolled:
+    """Like the others of its site in everything that rules and routes see."""
+    found = {
+        where: members[site]
+        for where in config.vnets
+        if site in (members := sites(t for t in config.tunnels.values() if t.vnet == where))
+    }
+    network = _vnet(config, vnet or (next(iter(found)) if len(found) == 1 else ""))
+    if network.name not in found:
+        known = {t.site for t in config.tunnels.values() if t.vnet == network.name and t.site}
+        raise Refused(
+            f"vnet {network.name} has no site {site!r}\n    fix: "
+            + (did_you_mean(site, known) if known else "--route PREFIX enrols its first connector")
+        )
+    others = found[network.name]
+    first = others[0]
+    preference = others[-1].preference + 1
+    new = _new_tunnel(
+        config, network, name, Kind.CONNECTOR, psk, first.routes, first.default_route, site=site,
+        user=first.user, groups=first.groups, tags=first.tags, preference=preference,
+    )  # fmt: skip
+    extra: dict[str, object] = {
+        "site": site,
+        "preference": preference,
+        "user": first.user,
+        "groups": list(first.groups),
+        "tags": list(first.tags),
+    }
+    return _enrol(config_path, config, network, new, extra, keepalive, endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +224,9 @@ def _new_tunnel(
     *,
     site: str = "",
     user: str = "",
+    groups: tuple[str, ...] = (),
     tags: tuple[str, ...] = (),
+    preference: int = 0,
 ) -> _New:
     if name in config.tunnels:
         raise Refused(
@@ -188,8 +243,10 @@ def _new_tunnel(
         routes=routes,
         site=site,
         user=user,
+        groups=groups,
         tags=tags,
         default_route=default_route,
+        preference=preference,
     )
     return _New(tunnel, private_key)
 
@@ -211,6 +268,7 @@ def _enrol(
         vnets=config.vnets,
         tunnels={**config.tunnels, tunnel.name: tunnel},
         endpoint=config.endpoint,
+        probe=config.probe,
     )
     if wrong := check(changed):
         raise Refused("\n".join(_sentence(finding) for finding in wrong))
@@ -229,7 +287,8 @@ def wg_quick(
     """The other end's configuration, for `wg-quick` and every WireGuard app."""
     vnet = config.vnets[tunnel.vnet]
     others = [t for t in config.tunnels.values() if t.vnet == vnet.name and t.name != tunnel.name]
-    reachable = [*vnet.pools, *sorted(route for other in others for route in other.routes)]
+    routes = {route for other in others for route in other.routes}  # replicas have the same
+    reachable = [*vnet.pools, *sorted(routes - set(tunnel.routes))]
     lines = [
         "[Interface]",
         f"# {tunnel.name} at {config.name}, virtual network {vnet.name}",
@@ -249,25 +308,13 @@ def wg_quick(
 
 
 def _free_addresses(config: EdgeConfig, vnet: VnetConfig) -> tuple[bytes, ...]:
-    """The first address of each pool that no tunnel has."""
-    used = {
-        address
-        for tunnel in config.tunnels.values()
-        if tunnel.vnet == vnet.name
-        for address in tunnel.addresses
-    }
     found = []
-    for pool in vnet.pools:
-        size, base = len(pool.address), int.from_bytes(pool.address)
-        last = int.from_bytes(pool.last) - (size == 4)  # the last of an IPv4 pool is its broadcast address
-        candidate = base + 2  # the first is the PoP's
-        while candidate.to_bytes(size) in used:
-            candidate += 1
-        if candidate > last:
+    for pool, address in zip(vnet.pools, free_addresses(vnet, config.tunnels.values()), strict=True):
+        if address is None:
             raise Refused(
                 f"the pool {pool} of vnet {vnet.name} is full\n    fix: delete tunnels, or widen the pool"
             )
-        found.append(candidate.to_bytes(size))
+        found.append(address)
     return tuple(found)
 
 
@@ -313,7 +360,7 @@ def _write_tunnel(folder: Path, vnet: VnetConfig, tunnel: TunnelConfig, extra: d
         lines.append("default_route: true")
     for key, value in extra.items():
         if value:
-            lines.append(f"{key}: {_flow(value) if isinstance(value, list) else _quoted(str(value))}")
+            lines.append(f"{key}: {_scalar(value)}")
     written: list[Path] = []
     try:
         if tunnel.preshared_key is not None:
@@ -377,6 +424,12 @@ def _sentence(finding: Finding) -> str:
 
 def _flow(values: Iterable[object]) -> str:
     return "[" + ", ".join(_quoted(str(value)) for value in values) + "]"
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return _flow(value) if isinstance(value, list) else _quoted(str(value))
 
 
 def _quoted(text: str) -> str:

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from edge.proto.forwarding.replica import ReplicaState
 from edge.proto.types import DropReason
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -118,11 +119,24 @@ class TunnelSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteSnapshot:
+    """A site with replicas: several connectors that are one attachment."""
+
+    name: str
+    vnet: str
+    active: str = ""  # the tunnel that has the traffic; empty: all are down
+    failovers: int = 0  # times that another took over from one that was lost
+    replicas: Mapping[str, ReplicaState] = field(default_factory=dict)  # by tunnel, in order of preference
+    rtt: Mapping[str, float] = field(default_factory=dict)  # seconds, of the latest probe that was answered
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything the PoP counts, at one instant."""
 
     vnets: tuple[VnetSnapshot, ...] = ()
     tunnels: tuple[TunnelSnapshot, ...] = ()
+    sites: tuple[SiteSnapshot, ...] = ()
     datagrams_in: int = 0
     datagrams_out: int = 0
     datagram_drops: Mapping[DropReason, int] = field(default_factory=dict)
@@ -138,6 +152,10 @@ class Snapshot:
 
     def tunnel(self, name: str) -> TunnelSnapshot:
         return next(t for t in self.tunnels if t.name == name)
+
+    def site(self, name: str, vnet: str = "") -> SiteSnapshot:
+        """Of `vnet`, where several have a site of that name."""
+        return next(s for s in self.sites if s.name == name and vnet in ("", s.vnet))
 
 
 class PopCollector(Collector):
@@ -158,6 +176,7 @@ def families(now: Snapshot) -> Iterator[Metric]:
     """All metric families of `now`."""
     yield from _vnet_families(now)
     yield from _tunnel_families(now)
+    yield from _site_families(now)
     yield from _pop_families(now)
 
 
@@ -231,6 +250,33 @@ def _tunnel_families(now: Snapshot) -> Iterator[Metric]:
         octets.add_metric([*who, "in"], tunnel.bytes_rx)
         octets.add_metric([*who, "out"], tunnel.bytes_tx)
     yield from (up, handshakes, initiated, age, packets, octets)
+
+
+def _site_families(now: Snapshot) -> Iterator[Metric]:
+    labels = ["vnet", "site", "tunnel"]
+    states = GaugeMetricFamily(
+        "poplab_replica_state",
+        "1 for the state that the replica is in, 0 for others.",
+        labels=[*labels, "state"],
+    )
+    rtt = GaugeMetricFamily(
+        "poplab_probe_rtt_seconds",
+        "Round trip of the latest probe of a replica that was answered.",
+        labels=labels,
+    )
+    failovers = CounterMetricFamily(
+        "poplab_site_failovers",
+        "Times that a replica took over from one that was lost.",
+        labels=["vnet", "site"],
+    )
+    for site in now.sites:
+        failovers.add_metric([site.vnet, site.name], site.failovers)
+        for tunnel, current in site.replicas.items():
+            for state in ReplicaState:
+                states.add_metric([site.vnet, site.name, tunnel, state], int(state is current))
+        for tunnel, seconds in site.rtt.items():
+            rtt.add_metric([site.vnet, site.name, tunnel], seconds)
+    yield from (states, rtt, failovers)
 
 
 def _pop_families(now: Snapshot) -> Iterator[Metric]:

@@ -15,7 +15,10 @@ TRACE_MODE = 0o644
 
 
 class Recording:
-    """What is wanted of `script`, in `folder`; nothing without one. A trace goes to `twin` in any case. `recorder` is None if nothing is wanted."""
+    """What is wanted of `script`, in `folder`; nothing without one. A trace goes to `twin` in any case.
+
+    `recorder` is None if nothing is wanted.
+    """
 
     def __init__(
         self,

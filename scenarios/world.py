@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from edge.config import EdgeConfig, Kind, RuleFile, TunnelConfig, VnetConfig, check, public_key, rule
-from edge.document import Path, Prefix
-from edge.errors import ConfigError
+from edge.document import IPAddress, Path, Prefix
+from edge.errors import ConfigError, Problem
 from edge.proto.forwarding import Action
 from scenarios.links import nat, path_profile
 from scenarios.proto.host import Host
@@ -48,6 +48,9 @@ class End:
     nat: Callable[[str], Nat | None]
     """The NAT in front of it with the given public address; None if there is none."""
     routes: tuple[Prefix, ...] = ()
+    address: IPAddress | None = None
+    """A connector's own, if it has stand-ins: the PoP asks there whether it is alive."""
+    preference: int = 0
     keepalive: float | None = None
 
     @property
@@ -174,10 +177,15 @@ def _ends(
     topology = scenario.topology
 
     def end(
-        name: str, vnet: str, kind: Kind, premises: Premises, given: Connector | Client, **rest: Any
+        name: str,
+        vnet: str,
+        kind: Kind,
+        premises: Premises,
+        given: Connector | Client,
+        link: str | None = None,
+        **rest: Any,
     ) -> End:
-        link = given.link or rest.pop("link", None)
-        profile = path_profile(topology.links, link)
+        profile = path_profile(topology.links, given.link or link)
         box = given.nat if isinstance(given, Client) else None
         return End(
             name,
@@ -192,16 +200,38 @@ def _ends(
             **rest,
         )
 
+    spare = {name: _spare_addresses(scenario, name) for name in scenario.vnets}
     for name, site in topology.sites.items():
         connectors = site.connectors or {name: Connector()}
         lan = Lan(name, [hosts[f"{name}/{short}"] for short in site.hosts])
         premises = Premises(lan, list(connectors))
-        for connector, given in connectors.items():
+        for preference, (connector, given) in enumerate(connectors.items()):
             yield end(
-                connector, site.vnet, Kind.CONNECTOR, premises, given, routes=site.routes, link=site.link
+                connector,
+                site.vnet,
+                Kind.CONNECTOR,
+                premises,
+                given,
+                link=site.link,
+                routes=site.routes,
+                address=next(spare[site.vnet]) if len(connectors) > 1 else None,
+                preference=preference,
             )
     for name, client in topology.clients.items():
         yield end(name, client.vnet, Kind.CLIENT, Premises(hosts[name], [name]), client)
+
+
+def _spare_addresses(scenario: Scenario, vnet: str) -> Iterator[IPAddress]:
+    """Addresses of the pool that nobody in the file has, from its end."""
+    pool = scenario.vnets[vnet].pool
+    taken = {client.ip for client in scenario.topology.clients.values() if client.vnet == vnet}
+    for number in range(int.from_bytes(pool.last) - 1, int.from_bytes(pool.network) + 1, -1):
+        address = IPAddress(number.to_bytes(len(pool.network)))
+        if address not in taken:
+            yield address
+    raise ConfigError(
+        [Problem("", 0, 0, f"the pool of {vnet!r} has no address left for a connector", "enlarge it")]
+    )
 
 
 def _vnet(scenario: Scenario, name: str) -> VnetConfig:
@@ -244,6 +274,8 @@ def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
             kind=end.kind,
             public_key=public_key(end.private_key),
             preshared_key=end.preshared_key,
+            addresses=() if end.address is None else (end.address,),
+            preference=end.preference,
             routes=end.routes,
             site=site,
             tags=scenario.topology.sites[site].tags,

@@ -7,27 +7,56 @@ destinations in them. Everything else dies counted. It is a router hop: TTL goes
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
+from struct import Struct, error
 
 from connectors.proto.side import PacketSide
-from edge.proto.ip import Header, RateLimit, check_addresses, decrement_ttl, parse_untrusted, time_exceeded
+from edge.proto.ip import (
+    TCP,
+    UDP,
+    Header,
+    RateLimit,
+    check_addresses,
+    decrement_ttl,
+    echo_reply,
+    parse_untrusted,
+    time_exceeded,
+)
 from edge.proto.types import BadPacket, DropReason
 
+# version+IHL+TOS, total length, identification, fragment bits + TTL + protocol, checksum, both addresses
+_unpack4 = Struct(">HHHIHQ").unpack_from
+_FRAGMENTS = 0x3FFF0000  # of the fourth: the bits that a whole packet has clear
+_SHAPE = 0xFFFF00FF  # of the fourth: all but the TTL
+_LEAST = {UDP: 28, TCP: 40}
+
+SHAPES = 4096  # remembered in each direction
 ICMP_RATE = 100.0
 ICMP_BURST = 20.0
 
 
 class SiteRouter:
-    """`lan` is the site's side; `routes` its prefixes; `address` the router's own address on the LAN, if it has one."""
+    """`lan` is the site's side; `routes` its prefixes; `address` the router's own address on the LAN, if it has one.
+
+    `addresses` are its own in the virtual network. From the tunnel it answers pings to all of them: so the PoP
+    knows that it is alive.
+    """
 
     def __init__(
-        self, lan: PacketSide, routes: list[IPv4Network | IPv6Network], *, address: bytes | None = None
+        self,
+        lan: PacketSide,
+        routes: list[IPv4Network | IPv6Network],
+        *,
+        address: bytes | None = None,
+        addresses: Sequence[bytes] = (),
     ) -> None:
         self.lan = lan
         self.drops: Counter[DropReason] = Counter()
         self.packets_to_lan = 0
         self.packets_to_tunnel = 0
         self._address = address
+        self._own = frozenset((*addresses, *((address,) if address is not None else ())))
         # (address length, prefix as integer without its host bits, number of host bits)
         self._routes = [
             (
@@ -39,6 +68,10 @@ class SiteRouter:
         ]
         self._icmp_rate = RateLimit(ICMP_RATE, ICMP_BURST)
         self._to_tunnel: list[bytearray] = []
+        # Shapes (addresses, fragment bits and protocol) that the long way has found good, in each direction.
+        self._inward: set[tuple[int, int]] = set()
+        self._outward: set[tuple[int, int]] = set()
+        self._now = 0.0
 
     def serves(self, address: bytes) -> bool:
         """True if `address` lies in one of the site's prefixes."""
@@ -46,50 +79,74 @@ class SiteRouter:
         return any(len(address) == size and value >> bits == prefix for size, prefix, bits in self._routes)
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
+        self._now = now
         accepted = []
         for packet in packets:
+            if _hop_known(packet, self._inward):
+                accepted.append(packet)
+                continue
             try:
-                header = self._check(packet, now, back_to_lan=False)
+                header = self._parse(packet)
+                if header.destination in self._own:
+                    self._local(packet, header)
+                self._hop(packet, header, now, back_to_lan=False)
                 if not self.serves(header.destination):
                     raise BadPacket(DropReason.NO_ROUTE)
                 accepted.append(packet)
+                _remember(packet, header, self._inward)
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
         self.packets_to_lan += len(accepted)
         self.lan.handle_packets(accepted, now)
-        self._collect(now)
 
     def handle_timeout(self, now: float) -> None:
+        self._now = now
         self.lan.handle_timeout(now)
-        self._collect(now)
 
     def poll_timeout(self) -> float:
         return self.lan.poll_timeout()
 
     def poll_packets(self) -> list[bytearray]:
+        self._collect(self._now)
         out, self._to_tunnel = self._to_tunnel, []
         return out
 
     def _collect(self, now: float) -> None:
         for packet in self.lan.poll_packets():
+            if _hop_known(packet, self._outward):
+                self.packets_to_tunnel += 1
+                self._to_tunnel.append(packet)
+                continue
             try:
-                header = self._check(packet, now, back_to_lan=True)
+                header = self._parse(packet)
+                self._hop(packet, header, now, back_to_lan=True)
                 if not self.serves(header.source):
                     raise BadPacket(DropReason.SPOOFED_SOURCE)
                 self.packets_to_tunnel += 1
                 self._to_tunnel.append(packet)
+                _remember(packet, header, self._outward)
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
 
-    def _check(self, packet: bytearray, now: float, *, back_to_lan: bool) -> Header:
+    @staticmethod
+    def _parse(packet: bytearray) -> Header:
         header = parse_untrusted(packet)
         del packet[header.total_length :]
         check_addresses(header)
+        return header
+
+    def _local(self, packet: bytearray, header: Header) -> None:
+        """To the router itself."""
+        answer = echo_reply(packet, header)
+        if answer is not None:
+            self._to_tunnel.append(answer)
+        raise BadPacket(DropReason.LOCAL)
+
+    def _hop(self, packet: bytearray, header: Header, now: float, *, back_to_lan: bool) -> None:
         if header.ttl <= 1:
             self._time_exceeded(packet, header, now, back_to_lan=back_to_lan)
             raise BadPacket(DropReason.TTL_EXCEEDED)
         decrement_ttl(packet)
-        return header
 
     def _time_exceeded(self, packet: bytearray, header: Header, now: float, *, back_to_lan: bool) -> None:
         if (
@@ -105,3 +162,32 @@ class SiteRouter:
             self.lan.handle_packets([answer], now)
         else:
             self._to_tunnel.append(answer)
+
+
+def _hop_known(packet: bytearray, shapes: set[tuple[int, int]]) -> bool:
+    """One hop for a good IPv4 packet of a known shape; False, with nothing done, for every other."""
+    try:
+        word0, total, ident, bits, check, addresses = _unpack4(packet)
+    except error:
+        return False
+    if (
+        (addresses, bits & _SHAPE) not in shapes
+        or word0 >> 8 != 0x45
+        or not _LEAST[bits & 0xFF] <= total <= len(packet)
+        or bits & 0xFE00 == 0  # TTL 0 or 1
+        or (word0 + total + ident + bits + check + addresses) % 0xFFFF
+    ):
+        return False
+    if total < len(packet):
+        del packet[total:]
+    decrement_ttl(packet)
+    return True
+
+
+def _remember(packet: bytearray, header: Header, shapes: set[tuple[int, int]]) -> None:
+    if header.version == 4 and header.header_length == 20 and header.protocol in _LEAST:
+        _, _, _, bits, _, addresses = _unpack4(packet)
+        if not bits & _FRAGMENTS:
+            if len(shapes) >= SHAPES:
+                shapes.clear()
+            shapes.add((addresses, bits & _SHAPE))

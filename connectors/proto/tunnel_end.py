@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
 from connectors.proto.side import PacketSide
 from edge.proto.ip import packet_length
 from edge.proto.types import Address
-from edge.proto.wireguard import Device, HandshakeCompleted, Identity, TimestampClock
+from edge.proto.wireguard import Aead, Device, HandshakeCompleted, Identity, TimestampClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class TunnelEnd:
 
     `private_key` and `psk` are 32 bytes and never shown. `now` is monotonic seconds and `epoch` what to add for Unix
     time. `keepalive` in seconds keeps NAT mappings and the PoP's idea of our address fresh; it also makes the tunnel
-    come up again without waiting for traffic.
+    come up again without waiting for traffic. `aead` as in ``Device``.
     """
 
     def __init__(
@@ -47,13 +49,16 @@ class TunnelEnd:
         rng: Callable[[int], bytes],
         psk: bytes | None = None,
         keepalive: float | None = None,
+        aead: Aead = ChaCha20Poly1305,
     ) -> None:
         self.side = side
-        self.device = Device(Identity.from_bytes(private_key), rng=rng, clock=TimestampClock(epoch), now=now)
+        identity = Identity.from_bytes(private_key)
+        self.device = Device(identity, rng=rng, clock=TimestampClock(epoch), now=now, aead=aead)
         self.tunnel = self.device.add_peer(
             "pop", pop_public, psk=psk, endpoint=pop, persistent_keepalive=keepalive
         )
         self.last_handshake_seconds: float | None = None
+        self._due = now
         self.device.initiate(self.tunnel, now)
 
     @property
@@ -64,11 +69,13 @@ class TunnelEnd:
     def turn(self, reads: Sequence[tuple[memoryview, int, Address]], now: float) -> None:
         """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
         device, side = self.device, self.side
-        for _, packets in device.open(reads, now):
-            for packet in packets:
-                del packet[packet_length(packet) :]  # what the tunnel padded
-            side.handle_packets(packets, now)
-        device.handle_timeout(now)
+        if reads:
+            for _, packets in device.open(reads, now):
+                for packet in packets:
+                    del packet[packet_length(packet) :]  # what the tunnel padded
+                side.handle_packets(packets, now)
+        if self._due <= now or reads:
+            device.handle_timeout(now)
         side.handle_timeout(now)
         out = side.poll_packets()
         if out:
@@ -87,7 +94,8 @@ class TunnelEnd:
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
-        return min(self.device.poll_timeout().at, self.side.poll_timeout())
+        self._due = self.device.next_timeout()
+        return min(self._due, self.side.poll_timeout())
 
     def statistics(self) -> EndpointStatistics:
         tunnel = self.tunnel

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from operator import itemgetter
-from typing import NamedTuple
 
+from edge.config.finding import Finding
 from edge.config.keys import public_key
 from edge.config.names import NAME_RULE, is_name, likely_meant
+from edge.config.replicas import check_probe, check_replicas
 from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
 from edge.document import Path, Prefix, address_bytes, address_text, did_you_mean
 from edge.proto.forwarding.policy import Action
@@ -36,17 +37,9 @@ EMBEDDING = tuple(  # prefixes whose addresses carry an IPv4 address: edge.proto
 )  # fmt: skip
 
 
-class Finding(NamedTuple):
-    """One mistake; `path` is where in edge.yaml, as in ``("tunnels", "hq", "routes", 0)``."""
-
-    path: Path
-    message: str
-    fix: str = ""
-
-
 def check(config: EdgeConfig) -> list[Finding]:
     """Everything that is wrong with `config`, in no particular order."""
-    findings = [*_listen(config), *_keys(config)]
+    findings = [*_listen(config), *_keys(config), *check_probe(config)]
     by_vnet: dict[str, list[TunnelConfig]] = {}
     for tunnel in config.tunnels.values():
         by_vnet.setdefault(tunnel.vnet, []).append(tunnel)
@@ -59,6 +52,7 @@ def check(config: EdgeConfig) -> list[Finding]:
     for name, tunnels in by_vnet.items():
         if name in config.vnets:
             findings += _overlaps(config.vnets[name], tunnels)
+            findings += check_replicas(config.vnets[name], tunnels)
     return findings
 
 
@@ -254,6 +248,8 @@ def _tunnel(tunnel: TunnelConfig, config: EdgeConfig) -> Iterator[Finding]:
         yield Finding(
             (*path, "routes"), "a client has addresses, not routes", "write `kind: connector` for a site"
         )
+    if tunnel.kind is Kind.CLIENT and tunnel.preference:
+        yield Finding((*path, "preference"), "a client has no replicas", "leave it out")
     if not tunnel.addresses and not tunnel.routes:
         what = "addresses" if tunnel.kind is Kind.CLIENT else "routes"
         yield Finding(path, f"without {what} no packet can ever pass", f"add `{what}: [...]`")
@@ -319,11 +315,19 @@ def _route_problem(route: Prefix, tunnel: TunnelConfig, vnet: VnetConfig) -> tup
 
 
 def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding]:
-    """One pass over all prefixes in order: whatever holds a prefix comes before it and is still open."""
+    """One pass over all prefixes in order: whatever holds a prefix comes before it and is still open.
+
+    A prefix that replicas share counts once: whether they may is judged with them.
+    """
     entries = []
+    shared: dict[tuple[str, Prefix], str] = {}
     for tunnel in tunnels:
         for key, prefixes in (("addresses", map(Prefix.of, tunnel.addresses)), ("routes", tunnel.routes)):
             for index, prefix in enumerate(prefixes):
+                if tunnel.kind is Kind.CONNECTOR and tunnel.site and key == "routes":
+                    owner = shared.setdefault((tunnel.site, prefix), tunnel.name)
+                    if owner != tunnel.name:
+                        continue
                 address, length = prefix
                 spare = len(address) * 8 - length
                 first = int.from_bytes(address)
@@ -332,6 +336,7 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
                 )
     entries.sort(key=itemgetter(0, 1, 2))
     holders: list[tuple[int, int, Prefix, str]] = []
+    connectors = {tunnel.name for tunnel in tunnels if tunnel.kind is Kind.CONNECTOR}
     for size, first, _, end, prefix, name, key, index in entries:
         while holders and (holders[-1][0] != size or holders[-1][1] <= first):
             holders.pop()
@@ -346,7 +351,9 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
                 yield Finding(
                     ("tunnels", name, key, index),
                     f"{prefix} in vnet {vnet.name}: {whose}",
-                    "one prefix, one tunnel",
+                    "one prefix, one tunnel; replicas of a site name the same `site`"
+                    if key == "routes" and owner != name and {owner, name} <= connectors
+                    else "one prefix, one tunnel",
                 )
             elif not vnet.nested_routes and other.length:
                 yield Finding(

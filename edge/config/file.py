@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from edge.config.rules import RuleFile
 from edge.config.types import DEFAULT_HOOK_BUDGET, DEFAULT_MTU, DEFAULT_POOL, Kind
 from edge.document import Duration, HostPort, IPAddress, Prefix, PublicKey, written
+from edge.proto.forwarding.replica import ProbeSettings
 
 
 class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +51,14 @@ class TunnelFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True)
     keepalive: Duration | UnsetType = UNSET
     endpoint: HostPort | UnsetType = UNSET
     default_route: bool = False
+    preference: int = 0
+
+
+class ProbeFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    interval: Duration = written(Duration(ProbeSettings().interval))
+    misses: int = ProbeSettings().misses
+    hold: Duration = written(Duration(ProbeSettings().hold))
+    preempt: bool = False
 
 
 class EdgeFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -61,3 +70,4 @@ class EdgeFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
     state: str | UnsetType = UNSET  # without it, in memory
     vnets: dict[str, VnetFile]
     tunnels: dict[str, TunnelFile] = {}
+    probe: ProbeFile = written(ProbeFile())

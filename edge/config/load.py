@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from msgspec import UNSET
 
 from edge.config.checks import check
-from edge.config.file import EdgeFile, TunnelFile, VnetFile
+from edge.config.file import EdgeFile, ProbeFile, TunnelFile, VnetFile
 from edge.config.hooks import BadHook, find_hook
 from edge.config.keys import BadKeyFile, looks_like_key, read_key
 from edge.config.rules import rule
@@ -17,6 +17,7 @@ from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
 from edge.document import Document, Path
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding.policy import Action
+from edge.proto.forwarding.replica import ProbeSettings
 
 TUNNELS_FOLDER = "tunnels.d"
 NO_KEY = bytes(32)  # stands in while other mistakes are collected; never leaves this module
@@ -56,6 +57,7 @@ class _Loading:
             metrics=edge.listen.metrics.address if edge.listen.metrics else None,
             state=self._state(edge.state) if edge.state is not UNSET else None,
             endpoint=str(edge.endpoint) if edge.endpoint else "",
+            probe=_probe(edge.probe),
         )
         for path, message, fix in check(config):
             self.problem(path, message, fix)
@@ -174,4 +176,9 @@ class _Loading:
             keepalive=None if file.keepalive is UNSET else float(file.keepalive),
             endpoint=None if file.endpoint is UNSET else file.endpoint.address,
             default_route=file.default_route,
+            preference=file.preference,
         )
+
+
+def _probe(file: ProbeFile) -> ProbeSettings:
+    return ProbeSettings(float(file.interval), file.misses, float(file.hold), file.preempt)

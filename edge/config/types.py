@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge.document import Prefix
 from edge.proto.forwarding.policy import Action, Hook, Party, Rule
+from edge.proto.forwarding.replica import ProbeSettings
 from edge.proto.types import Address
 
 DEFAULT_MTU = 1420  # 1500 less IPv6, UDP and WireGuard headers
@@ -72,6 +73,7 @@ class TunnelConfig:
     keepalive: float | None = None
     endpoint: Address | None = None  # where to begin; peers roam from there
     default_route: bool = False  # 0.0.0.0/0 or ::/0 is meant
+    preference: int = 0  # among the replicas of its site, the smallest first; equal ones as they come
 
     @property
     def prefixes(self) -> tuple[Prefix, ...]:
@@ -96,6 +98,7 @@ class EdgeConfig:
     metrics: Address | None = None
     state: Path | None = None  # None: in memory
     endpoint: str = ""  # host:port that peers dial, where it is not `listen`
+    probe: ProbeSettings = field(default_factory=ProbeSettings)  # of the replicas of a site
 
 
 def _first(pool: Prefix) -> bytes:

@@ -65,7 +65,7 @@ class DropReason(StrEnum):
     HOOK_FAILED = "hook_failed"  # it raised, which denies
     HOOK_OVERRUN = "hook_overrun"  # it took longer than its budget, which denies
     FLOW_LIMIT = "flow_limit"  # more flows than one tunnel or the virtual network may have
-    TUNNEL_DOWN = "tunnel_down"  # the egress tunnel has no session and never got one in time
+    TUNNEL_DOWN = "tunnel_down"  # the egress got no session in time, or no replica of the site is alive
     QUEUE_FULL = "queue_full"  # the system or a host takes no more now
     LOCAL = "local"  # addressed to the PoP itself
     OTHER = "other"  # none of these, such as an error of the system on sending

@@ -7,12 +7,22 @@ packet ever sees half a configuration.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from edge.config import EdgeConfig, TunnelConfig, VnetConfig, check
+from edge.config import EdgeConfig, Kind, TunnelConfig, VnetConfig, check
+from edge.document import Prefix
 from edge.errors import ConfigError, Problem, Refused
-from edge.proto.forwarding import Attachment, Policy, VirtualNetwork
+from edge.metrics import SiteSnapshot
+from edge.proto.forwarding import (
+    Attachment,
+    Forwarder,
+    Policy,
+    Prober,
+    ReplicaChanged,
+    ReplicaState,
+    VirtualNetwork,
+)
 from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import Device
 from edge.state import PeerState
@@ -24,6 +34,8 @@ class Pop:
 
     device: Device
     config: EdgeConfig
+    forwarder: Forwarder
+    prober: Prober
     vnets: dict[str, VirtualNetwork] = field(default_factory=dict)
     attachments: dict[str, Attachment] = field(default_factory=dict)
     # vnet -> packets that died waiting in tunnels that are gone
@@ -37,6 +49,31 @@ class Pop:
             held += len(attachment.link.staged)
             dead += attachment.link.staged_dropped
         return held, dead
+
+    def poll_timeout(self) -> float:
+        """When ``handle_timeout`` is wanted next."""
+        return min(self.device.next_timeout(), self.prober.next_timeout())
+
+    def handle_timeout(self, now: float) -> None:
+        """Do all that is due: the tunnels' timers, and probes of replicas."""
+        if self.device.next_timeout() <= now:
+            self.device.handle_timeout(now)
+        if self.prober.next_timeout() > now:
+            return
+        for attachment, probe in self.prober.handle_timeout(now):
+            link = attachment.link
+            if link.is_up(now):
+                self.forwarder.originate(attachment, probe)
+            elif link.pending is None:
+                self.device.initiate(link, now)  # nothing may wait for a session that may never come
+
+    def poll_changes(self) -> list[ReplicaChanged]:
+        """Which replicas took over, came back or went down since the last call."""
+        changes = self.prober.poll_changes()
+        for replica, before, after in changes:
+            if before is ReplicaState.ACTIVE and after is ReplicaState.DOWN:
+                self.device.drop_staged(replica.attachment.link)
+        return changes
 
 
 def refuse_if_wrong(config: EdgeConfig) -> None:
@@ -87,6 +124,7 @@ def apply(
                 pop, config.vnets[tunnel.vnet], tunnel, known, was.endpoint if was is not None else None
             ):
                 fresh.append(tunnel)
+    pop.prober.watch([site for vnet in pop.vnets.values() for site in vnet.sites.values()], config.probe)
     pop.config = config
     return fresh
 
@@ -125,9 +163,9 @@ def _attach(
     endpoint_before: Address | None,
 ) -> bool:
     """True if the peer is to be greeted: it is new, or its endpoint was written into the configuration just now."""
-    attachment = Attachment(
-        tunnel.party, pop.vnets[vnet.name], tuple((p.network, p.length) for p in tunnel.prefixes), vnet.mtu
-    )
+    of_site = tunnel.kind is Kind.CONNECTOR and bool(tunnel.site and tunnel.routes)
+    own = [Prefix.of(address) for address in tunnel.addresses] if of_site else tunnel.prefixes
+    attachment = Attachment(tunnel.party, pop.vnets[vnet.name], _plain(own), vnet.mtu)
     link = pop.device.tunnels.get(tunnel.public_key)
     fresh = link is None
     if link is None:
@@ -151,8 +189,20 @@ def _attach(
     link.owner = attachment
     attachment.link = link
     attachment.vnet.attach(attachment)
+    if of_site:
+        attachment.vnet.join(
+            attachment,
+            tunnel.site,
+            _plain(tunnel.routes),
+            address=next(iter(tunnel.addresses), None),
+            preference=tunnel.preference,
+        )
     pop.attachments[tunnel.name] = attachment
     return fresh
+
+
+def _plain(prefixes: Iterable[Prefix]) -> tuple[tuple[bytes, int], ...]:
+    return tuple((prefix.network, prefix.length) for prefix in prefixes)
 
 
 def _detach(pop: Pop, tunnel: TunnelConfig, *, keep_peer: bool) -> None:
@@ -174,3 +224,20 @@ def drops_of(pop: Pop, name: str) -> tuple[dict[DropReason, int], int]:
     if dead:
         drops[DropReason.TUNNEL_DOWN] = drops.get(DropReason.TUNNEL_DOWN, 0) + dead
     return drops, held + vnet.packets_held
+
+
+def site_snapshots(pop: Pop) -> tuple[SiteSnapshot, ...]:
+    """The sites that have replicas."""
+    return tuple(
+        SiteSnapshot(
+            site.name,
+            vnet.name,
+            active="" if site.active is None else site.active.attachment.name,
+            failovers=vnet.failovers[site.name],
+            replicas={replica.attachment.name: replica.state for replica in site.replicas},
+            rtt={r.attachment.name: r.rtt for r in site.replicas if r.rtt is not None},
+        )
+        for vnet in pop.vnets.values()
+        for site in vnet.sites.values()
+        if len(site.replicas) > 1
+    )

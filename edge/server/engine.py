@@ -11,15 +11,17 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from structlog.typing import FilteringBoundLogger
 
 from edge.config import EdgeConfig
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
-from edge.proto.forwarding import Attachment, Forwarder, Observer, Watch
+from edge.proto.forwarding import Attachment, Forwarder, Observer, Prober, ReplicaChanged, Watch
 from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import (
+    Aead,
     Device,
     EndpointChanged,
     Event,
@@ -47,8 +49,8 @@ class Engine:
     """`config` must be valid; peers that `store` knows are greeted first.
 
     `now` is monotonic seconds and `epoch` what to add for Unix time. `rng(n)` gives secret random bytes; `timer`
-    measures the budget of hooks and the latency of a turn. `public_key` is the PoP's own. An `observer` is told what
-    becomes of every packet, and costs more than forwarding it.
+    measures the budget of hooks and the latency of a turn; `aead` as in ``Device``. `public_key` is the PoP's own.
+    An `observer` is told what becomes of every packet, and costs more than forwarding it.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Engine:
         rng: Callable[[int], bytes],
         timer: Callable[[], float],
         log: FilteringBoundLogger = SILENT,
+        aead: Aead = ChaCha20Poly1305,
         observer: Observer | None = None,
     ) -> None:
         identity = Identity.from_bytes(config.private_key)
@@ -72,11 +75,12 @@ class Engine:
         self._log = log
         self._started_at = epoch + now
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
-        self.pop = assembly.Pop(Device(identity, rng=rng, clock=self._clock, now=now), config)
+        device = Device(identity, rng=rng, clock=self._clock, now=now, aead=aead)
         self._forwarder = Forwarder()
+        self.pop = assembly.Pop(device, config, self._forwarder, Prober(rng))
         self._watch = None if observer is None else Watch(observer)
         if self._watch is not None:
-            self.pop.device.on_lost = self._lost
+            device.on_lost = self._lost
         self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self._forward_seconds = Histogram(FORWARD_BOUNDS)
         self._save_failed = False
@@ -84,7 +88,7 @@ class Engine:
         self._housekeeping_at = now + HOUSEKEEPING
         self._greeting_at = now
         fresh = assembly.apply(self.pop, config, store.load(), timer)
-        self._show()
+        self._observe()
         links = [self.pop.device.tunnels[tunnel.public_key] for tunnel in fresh]
         # Peers of an earlier run notice a restart only after 15 s of silence: speak first.
         self._to_greet = deque(link for link in links if link.endpoint is not None)
@@ -106,7 +110,7 @@ class Engine:
         if watch is not None:
             watch.opened(opened, now)
         forwarder.forward(opened, now)
-        device.handle_timeout(now)
+        self.pop.handle_timeout(now)
         if now >= self._housekeeping_at or self._to_greet:
             self._periodic(now)
         forwarded = 0
@@ -117,6 +121,7 @@ class Engine:
             device.seal(attachment.link, packets, now)
             forwarded += len(packets)
         self._handle_events(device.poll_events(), now)
+        self._tell(self.pop.poll_changes(), now)
         if watch is not None:
             watch.close(device.drops)
         if forwarded:
@@ -129,7 +134,7 @@ class Engine:
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
-        at = min(self.pop.device.poll_timeout().at, self._housekeeping_at)
+        at = min(self.pop.poll_timeout(), self._housekeeping_at)
         return min(at, self._greeting_at) if self._to_greet else at
 
     # -- events --
@@ -142,7 +147,7 @@ class Engine:
         for event in events:
             tunnel = event.tunnel
             if self._watch is not None:
-                _tell(self._watch.observer, event, now)
+                _show_event(self._watch.observer, event, now)
             if isinstance(event, TimestampAdvanced):
                 changed[tunnel.remote.public] = tunnel
             elif isinstance(event, EndpointChanged):
@@ -159,6 +164,15 @@ class Engine:
                 )
         if changed:
             self._save(changed.values())
+
+    def _tell(self, changes: list[ReplicaChanged], now: float) -> None:
+        for replica, before, after in changes:
+            tunnel, site = replica.attachment.name, replica.site.name
+            if self._watch is not None:
+                vnet = replica.attachment.vnet.name
+                text = f"{after}, was {before}"
+                self._watch.observer.tunnel_changed(now, vnet, tunnel, "replica", text)
+            self._log.info("replica", tunnel=tunnel, site=site, state=str(after), before=str(before))
 
     def _save(self, tunnels: Iterable[Tunnel]) -> None:
         try:
@@ -200,7 +214,7 @@ class Engine:
             if device.tunnels.get(link.remote.public) is link:  # else a reload has removed it meanwhile
                 device.initiate(link, now)
 
-    def _show(self) -> None:
+    def _observe(self) -> None:
         """Let the watch see every network that there is now."""
         for vnet in self.pop.vnets.values():
             vnet.watch = self._watch
@@ -227,7 +241,7 @@ class Engine:
             t.public_key for t in config.tunnels.values()
         }
         fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
-        self._show()
+        self._observe()
         for public in gone:
             self._moved.pop(public, None)
         self.config = config
@@ -249,6 +263,7 @@ class Engine:
         return Snapshot(
             vnets=tuple(self._vnet_snapshot(name) for name in pop.vnets),
             tunnels=tuple(self._tunnel_snapshot(name, now) for name in pop.attachments),
+            sites=assembly.site_snapshots(pop),
             datagrams_in=pop.device.datagrams_in,
             datagrams_out=pop.device.datagrams_out,
             datagram_drops=dict(pop.device.drops),
@@ -259,13 +274,10 @@ class Engine:
         )
 
     def active(self, site: str) -> str | None:
-        """The tunnel that the packets for a site go to now; None if no tunnel is of that site."""
-        for name, tunnel in self.config.tunnels.items():
-            if tunnel.site == site:
-                attachment = self.pop.attachments[name]
-                prefix = attachment.prefixes[0]
-                active = attachment.vnet.fib.exact(*prefix)
-                return None if active is None else active.name
+        """The tunnel that the packets for a site go to now; None: there is no such site, or no replica is alive."""
+        for vnet in self.pop.vnets.values():
+            if (found := vnet.sites.get(site)) is not None:
+                return None if found.egress is None else found.egress.name
         return None
 
     def _vnet_snapshot(self, name: str) -> VnetSnapshot:
@@ -305,7 +317,7 @@ class Engine:
         )
 
 
-def _tell(observer: Observer, event: Event, now: float) -> None:
+def _show_event(observer: Observer, event: Event, now: float) -> None:
     tunnel = event.tunnel
     vnet: str = tunnel.owner.vnet.name
     if isinstance(event, HandshakeCompleted):

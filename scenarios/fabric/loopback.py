@@ -231,6 +231,7 @@ def _endpoint(end: End, pop_public: bytes, pop: Address, path: LinkedPort) -> Cl
         pop,
         port,
         end.networks,
+        addresses=() if end.address is None else (end.address,),
         psk=end.preshared_key,
         keepalive=end.keepalive,
         open_port=path.bind,

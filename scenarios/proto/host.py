@@ -10,7 +10,8 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import NamedTuple, Protocol
+from struct import Struct, error
+from typing import NamedTuple, Protocol, cast
 
 from edge.proto.ip import (
     ICMP,
@@ -38,6 +39,9 @@ from scenarios.proto.tcp import StackLimits, TcpStack
 _KEPT_ERRORS = 100
 MAX_REMEMBERED = 4096
 """Sources, ports and flows that a host remembers: whoever may send to it chooses them."""
+
+# version+IHL+TOS, total length, identification, fragment bits + TTL + protocol, checksum, both addresses, both ports
+_unpack4 = Struct(">HHHIHQI").unpack_from
 
 Endpoint = tuple[str, int]
 """Textual IP and port, as seen on the wire."""
@@ -141,6 +145,16 @@ class Tap(Protocol):
     def received(self, host: Host, packets: Sequence[bytes], now: float) -> None: ...
 
 
+class _Known(NamedTuple):
+    """A conversation: where its datagrams go, and what counts them."""
+
+    app: App
+    port: int
+    source: Endpoint
+    seen: Seen
+    key: tuple[str, int]
+
+
 class Host:
     """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets.
 
@@ -176,11 +190,18 @@ class Host:
         self._out: list[bytearray] = []
         # Sent: protocol, destination, ports; the latest last.
         self._flows: dict[tuple[int, bytes, int, int], None] = {}
+        self._pingers: list[EchoApp] = []
+        # Addresses and ports of IPv4 datagrams that came before -> whose they are; see _receive_known.
+        self._known: dict[tuple[int, int], _Known] = {}
+        self._packed: dict[str, bytes] = {self.address: self.packed}
+        self._latest: tuple[int, bytes, int, int] | None = None
         self._ident = 0
         self._now = 0.0
 
     def add(self, app: App) -> None:
         self.apps.append(app)
+        if hasattr(app, "poll_echo_requests"):
+            self._pingers.append(cast("EchoApp", app))
 
     def add_stream(self, app: StreamApp) -> None:
         """Run an application over TCP; ValueError if this host has none."""
@@ -196,17 +217,17 @@ class Host:
         if self.tap is not None:
             self.tap.received(self, [bytes(packet) for packet in packets], now)
         for packet in packets:
-            self._receive(packet)
+            if not self._receive_known(packet):
+                self._receive(packet)
         self._events()
 
     def poll_packets(self) -> list[bytearray]:
         for app in self.apps:
             for local_port, destination, payload in app.poll_transmit():
                 self._send_udp(local_port, destination, payload)
-            ping = getattr(app, "poll_echo_requests", None)
-            if ping is not None:
-                for request in ping():
-                    self._send_echo(request)
+        for pinger in self._pingers:
+            for request in pinger.poll_echo_requests():
+                self._send_echo(request)
         if self.tcp is not None:
             for packet in self.tcp.poll_transmit(self._now):
                 self._send(packet)
@@ -235,6 +256,40 @@ class Host:
 
     # -- receiving
 
+    def _receive_known(self, packet: bytearray) -> bool:
+        """The short way for what most packets are: a good IPv4 datagram of a conversation that has begun.
+
+        False, with nothing done, if it is not: then the long way says what it is.
+        """
+        try:
+            word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
+        except error:
+            return False
+        known = self._known.get((addresses, ports))
+        if (
+            known is None
+            or word0 >> 8 != 0x45
+            or bits & 0x3FFF00FF != UDP  # no fragment
+            or total != len(packet)
+            or (word0 + total + ident + bits + check + addresses) % 0xFFFF
+        ):
+            return False
+        segment = packet[20:]
+        length = segment[4] << 8 | segment[5]
+        number = int.from_bytes(segment, "big") << (8 if total & 1 else 0)
+        if length != total - 20 or not (segment[6] or segment[7]):
+            return False
+        if (addresses + UDP + length + number) % 0xFFFF or not known.app.wants(known.port):
+            return False
+        self.counters["received"] += 1
+        if self._ledger.received(self.vnet, self.name, packet, self._now) is not None:
+            self.counters["not_as_sent"] += 1
+        known.seen.packets += 1
+        known.seen.bytes += total
+        self.port_bytes[known.key] += length - 8
+        known.app.handle_datagram(known.port, known.source, bytes(segment[8:]), self._now)
+        return True
+
     def _receive(self, packet: bytearray) -> None:
         now = self._now
         self.counters["received"] += 1
@@ -256,7 +311,7 @@ class Host:
             return
         if is_error(header) and self._receive_error(packet, header):
             return
-        if self._ledger.received(self.vnet, self.name, packet, header, now) is not None:
+        if self._ledger.received(self.vnet, self.name, packet, now) is not None:
             self.counters["not_as_sent"] += 1
         source = str(ip_address(header.source))
         if source in self.seen or len(self.seen) < MAX_REMEMBERED:
@@ -279,12 +334,21 @@ class Host:
             self.port_bytes[key] += len(data)
         for app in self.apps:
             if app.wants(header.destination_port):
-                app.handle_datagram(header.destination_port, (source, header.source_port), data, self._now)
+                endpoint = (source, header.source_port)
+                if header.version == 4 and header.header_length == 20 and key in self.port_bytes:
+                    self._know(packet, _Known(app, header.destination_port, endpoint, self.seen[source], key))
+                app.handle_datagram(header.destination_port, endpoint, data, self._now)
                 return
         self.counters["port_unreachable"] += 1
         answer = unreachable(packet, header, self.packed, Unreachable.PORT)
         if answer is not None:
             self._send(answer)
+
+    def _know(self, packet: bytearray, known: _Known) -> None:
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        *_, addresses, ports = _unpack4(packet)
+        self._known[addresses, ports] = known
 
     def _receive_icmp(self, packet: bytearray, header: Header, source: str) -> None:
         ping = echo(packet, header)
@@ -338,7 +402,9 @@ class Host:
     # -- sending
 
     def _send_udp(self, local_port: int, destination: Endpoint, payload: bytes) -> None:
-        target = ip_address(destination[0]).packed
+        target = self._packed.get(destination[0])
+        if target is None:
+            target = self._pack(destination[0])
         if len(target) != len(self.packed):
             self.counters["no_address_of_family"] += 1
             return
@@ -358,7 +424,16 @@ class Host:
             )
         )
 
+    def _pack(self, address: str) -> bytes:
+        if len(self._packed) >= MAX_REMEMBERED:
+            self._packed.clear()
+        packed = self._packed[address] = ip_address(address).packed
+        return packed
+
     def _remember(self, flow: tuple[int, bytes, int, int]) -> None:
+        if flow == self._latest:
+            return
+        self._latest = flow
         self._flows.pop(flow, None)
         self._flows[flow] = None
         if len(self._flows) > MAX_REMEMBERED:

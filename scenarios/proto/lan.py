@@ -23,7 +23,10 @@ class Lan:
         self.counters: Counter[str] = Counter()
         self._by_address = {host.packed: host for host in hosts}
         self._order = {host: index for index, host in enumerate(hosts)}
-        self._touched: dict[Host, None] = dict.fromkeys(hosts)
+        self._told: dict[Host, None] = dict.fromkeys(
+            hosts
+        )  # given something to do, or due: must know the time
+        self._touched: dict[Host, None] = {}  # may have something to send
         self._agenda: list[tuple[float, int]] = []  # deadlines and host numbers; late entries do no harm
         self._armed = [NEVER] * len(hosts)
         self._out: list[bytearray] = []
@@ -31,7 +34,7 @@ class Lan:
 
     def touch(self, host: Host) -> None:
         """Somebody gave `host` something to do."""
-        self._touched[host] = None
+        self._told[host] = None
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
@@ -44,12 +47,17 @@ class Lan:
             at, number = heappop(agenda)
             if at == armed[number]:
                 armed[number] = NEVER
-                self._touched[hosts[number]] = None
-        for host in self._touched:
-            host.handle_timeout(now)
+                self._told[hosts[number]] = None
+        if self._told:
+            told, self._told = self._told, {}
+            for host in told:
+                host.handle_timeout(now)
+            self._touched |= told
 
     def poll_packets(self) -> list[bytearray]:
         """What leaves the LAN; what stays in it is delivered on the way."""
+        if self._told:
+            self.handle_timeout(self._now)
         for _ in range(MAX_ROUNDS):
             staying: list[bytearray] = []
             touched, self._touched = self._touched, {}
@@ -65,7 +73,7 @@ class Lan:
         return out
 
     def poll_timeout(self) -> float:
-        if self._touched:
+        if self._told or self._touched:
             return self._now
         return self._agenda[0][0] if self._agenda else NEVER
 

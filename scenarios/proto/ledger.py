@@ -1,23 +1,27 @@
 """What every simulated host sent, so that what arrives can be compared with it.
 
 The virtual networks of one world may use the same addresses, so a packet alone does not tell where it comes
-from. The ledger remembers each packet as its sender wrote it; a packet that arrives must be one of those,
-unchanged but for the fields that a router may touch (time to live and the IPv4 header checksum).
+from. The ledger remembers each packet as its sender wrote it until it arrives; a packet that arrives must be one of
+those, unchanged but for the fields that a router may touch (time to live and the IPv4 header checksum).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import NamedTuple
 
-from edge.proto.ip import TCP, Header
+from edge.proto.ip import TCP, Header, parse_untrusted
 from edge.proto.ip.tcp import RST
 
-MAX_PACKET_LIFE = 60.0
-"""Seconds after which a packet that did not arrive never will: it may be forgotten."""
+MAX_PACKET_LIFE = 240.0
+"""Seconds after which a packet that did not arrive never will: it may be forgotten.
+
+A tunnel keeps packets while it tries to reach its peer, which is 90 s, and the PoP may do so once more.
+"""
+
+DUPLICATE_LIFE = 1.0
+"""Seconds after its arrival in which a packet may arrive once more: networks do that, and it is no offence."""
 
 MAX_FINDINGS = 100
 """Findings kept with their text; further ones are only counted."""
@@ -43,9 +47,15 @@ class Finding:
     text: str
 
 
-class _Sent(NamedTuple):
-    at: float
-    host: str
+class _Sent:
+    """One packet on its way, or several that are equal; `at` is when the last was sent, or all had arrived."""
+
+    __slots__ = ("at", "copies", "host")
+
+    def __init__(self, at: float, host: str) -> None:
+        self.at = at
+        self.host = host
+        self.copies = 1
 
 
 def _essence(packet: bytes | bytearray) -> bytes:
@@ -55,40 +65,66 @@ def _essence(packet: bytes | bytearray) -> bytes:
     return bytes(packet[:7] + packet[8:])
 
 
+def _same_flow(one: bytes, other: bytes) -> bool:
+    """Whether two essences without options have equal addresses and ports: then one repeats the other."""
+    at, ports = (9, 21) if one[0] >> 4 == 4 else (7, 43)
+    return one[0] >> 4 == other[0] >> 4 and one[at:ports] == other[at:ports]
+
+
 class Ledger:
     """One for each world; hosts write into it what they send and ask it about what they receive."""
 
     def __init__(self) -> None:
         self.sent_packets = 0
         self.received_packets = 0
+        self.duplicates = 0
         self.offences: dict[Offence, int] = dict.fromkeys(Offence, 0)
         self.findings: list[Finding] = []
         self.received_by_vnet: dict[str, int] = {}
-        self._sent: dict[str, dict[bytes, _Sent]] = {}
-        self._order: deque[tuple[float, str, bytes]] = deque()
+        self._sent: dict[str, dict[bytes, _Sent]] = {}  # what has not arrived yet
+        self._swept_at = 0.0
 
     def sent(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> None:
         """`host` of `vnet` puts `packet` on the wire."""
         self.sent_packets += 1
+        if now >= self._swept_at + DUPLICATE_LIFE:
+            self._sweep(now)
+        way = self._sent.get(vnet)
+        if way is None:
+            way = self._sent[vnet] = {}
         key = _essence(packet)
-        self._sent.setdefault(vnet, {})[key] = _Sent(now, host)
-        self._order.append((now, vnet, key))
-        while self._order[0][0] < now - MAX_PACKET_LIFE:
-            at, of, old = self._order.popleft()
-            kept = self._sent[of].get(old)
-            if kept is not None and kept.at == at:
-                del self._sent[of][old]
+        equal = way.get(key)
+        if equal is None:
+            way[key] = _Sent(now, host)
+        else:
+            equal.at, equal.host = now, host  # the latest
+            equal.copies += 1
 
-    def received(
-        self, vnet: str, host: str, packet: bytes | bytearray, header: Header, now: float
-    ) -> Finding | None:
-        """`host` of `vnet` got `packet`; None if somebody in that network sent exactly this."""
+    def received(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> Finding | None:
+        """`host` of `vnet` got `packet`, a whole valid one; None if somebody in that network sent exactly this."""
         self.received_packets += 1
         self.received_by_vnet[vnet] = self.received_by_vnet.get(vnet, 0) + 1
         key = _essence(packet)
-        if key in self._sent.get(vnet, ()):
-            return None
-        return self._investigate(vnet, host, key, packet, header, now)
+        way = self._sent.get(vnet)
+        entry = None if way is None else way.get(key)
+        if way is None or entry is None:
+            return self._investigate(vnet, host, key, packet, parse_untrusted(packet), now)
+        if entry.copies:
+            entry.copies -= 1
+            if not entry.copies:
+                entry.at = now
+        else:
+            self.duplicates += 1
+        return None
+
+    def _sweep(self, now: float) -> None:
+        """Forget what can arrive no more, and what has arrived."""
+        self._swept_at = now
+        lost, arrived = now - MAX_PACKET_LIFE, now - DUPLICATE_LIFE
+        for vnet, way in self._sent.items():
+            self._sent[vnet] = {
+                key: entry for key, entry in way.items() if entry.at >= (lost if entry.copies else arrived)
+            }
 
     def misdelivered(self, vnet: str, host: str, header: Header, now: float) -> Finding:
         """`host` got a packet for an address that it does not have."""
@@ -110,7 +146,7 @@ class Ledger:
         if len(tail) >= 8:
             for other, entries in self._sent.items():
                 for sent, entry in entries.items():
-                    if sent.endswith(tail):
+                    if sent.endswith(tail) and not (other == vnet and _same_flow(sent, key)):
                         text = (
                             f"{flow} reached {host}, but {entry.host} sent that with other addresses or ports"
                         )
@@ -119,7 +155,13 @@ class Ledger:
         if header.tcp_flags & RST and self._asked(vnet, host, header):
             return None
         return self._report(
-            Finding(Offence.FORGED, vnet, host, now, f"{flow} reached {host}, but nobody sent it")
+            Finding(
+                Offence.FORGED,
+                vnet,
+                host,
+                now,
+                f"{flow} reached {host}, but nobody sent it, or not that often",
+            )
         )
 
     def _asked(self, vnet: str, host: str, header: Header) -> bool:

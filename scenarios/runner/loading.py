@@ -49,6 +49,8 @@ class Loading:
         self._partners = stage.world.script.cast.groups.get(getattr(self._verb, "to", ""), ())
         self.record = LoadRecord(name=name, verb=word)
         self._begun: float | None = None
+        self.over = False
+        """Whether the last of it has ended."""
 
     def results(self) -> dict[str, Plain]:
         return {field: getattr(self.record, field) for field in FIELDS}
@@ -72,6 +74,7 @@ class Loading:
                 max(0.0, begun + sum(stage.over for stage in self.load.stages) - self._stage.now())
             )
             self.record.target = 0.0
+        self.over = True
 
     def _next(self) -> str | None:
         """Whose turn it is: whoever has waited longest and is free."""

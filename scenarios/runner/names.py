@@ -87,10 +87,11 @@ def _host(member: Member, addresses: Iterable[str]) -> Plain:
 
 def _sites(stage: Stage, snapshot: Snapshot) -> Plain:
     sites = stage.world.scenario.topology.sites
-    return Lazy(sites, lambda name: _site(stage, name))
+    failovers = {site.name: site.failovers for site in snapshot.sites}
+    return Lazy(sites, lambda name: _site(stage, name, failovers))
 
 
-def _site(stage: Stage, name: str) -> Plain:
+def _site(stage: Stage, name: str, failovers: Mapping[str, int]) -> Plain:
     site = stage.world.scenario.topology.sites[name]
     premises = stage.world.premises(name)
     return {
@@ -98,6 +99,7 @@ def _site(stage: Stage, name: str) -> Plain:
         "routes": [str(route) for route in site.routes],
         "gateway": premises.gateway.name if premises.gateway is not None else None,
         "active": stage.network.active(name),
+        "failovers": failovers.get(name, 0),
     }
 
 
@@ -125,6 +127,7 @@ def _edge(stage: Stage, snapshot: Snapshot) -> Plain:
         "datagrams_dropped": sum(snapshot.datagram_drops.values()),
         "flows": sum(vnet.flows for vnet in snapshot.vnets),
         "tunnels_up": sum(tunnel.up for tunnel in snapshot.tunnels),
+        "failovers": sum(site.failovers for site in snapshot.sites),
     }
 
 
@@ -144,14 +147,16 @@ def _account(vnets: Iterable[VnetSnapshot]) -> dict[str, Plain]:
 def _tunnels(stage: Stage, snapshot: Snapshot) -> Plain:
     up = stage.network.up()
     by_name = {tunnel.name: tunnel for tunnel in snapshot.tunnels}
-    return Lazy(up, lambda name: _tunnel(name, by_name.get(name), up[name]))
+    states = {name: str(state) for site in snapshot.sites for name, state in site.replicas.items()}
+    return Lazy(up, lambda name: _tunnel(name, by_name.get(name), up[name], states.get(name)))
 
 
-def _tunnel(name: str, tunnel: TunnelSnapshot | None, up: bool) -> Plain:
+def _tunnel(name: str, tunnel: TunnelSnapshot | None, up: bool, state: str | None) -> Plain:
     if tunnel is None:  # the PoP is not there
         tunnel = TunnelSnapshot(name=name, vnet="", kind="", up=False)
     return {
         "up": up,
+        "state": state,
         "vnet": tunnel.vnet,
         "endpoint": tunnel.endpoint,
         "handshakes": tunnel.handshakes,

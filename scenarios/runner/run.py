@@ -193,8 +193,7 @@ class Performance:
 
     def _running(self, name: str) -> bool:
         if name in self._loads:
-            record = self._loads[name].record
-            return bool(record.running or record.target)
+            return not self._loads[name].over
         pending = (State.PENDING, State.RUNNING)
         return any(step.record.id == name and step.record.state in pending for step in self._steps)
 

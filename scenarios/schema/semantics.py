@@ -68,7 +68,7 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
                 yield from _verb(verb, (*path, word), scenario, cast)
             if isinstance(verb, Wait):
                 before = scenario.steps[:index]
-                yield from _wait(verb, (*path, word), seen, before)
+                yield from _wait(verb, (*path, word), {**seen, **dict.fromkeys(scenario.load, index)}, before)
         if step.id is not None:
             seen.setdefault(step.id, index)
     for name, load in scenario.load.items():

@@ -137,6 +137,8 @@ def _compare(one: Trace, other: Trace, wanted: Selection) -> int:
 
 def _warn(trace: Trace) -> None:
     """Say what is missing; only known once it was read to its end."""
+    if trace.cut_off:
+        click.echo(f"{trace.path}: is cut off: the run was ended, or the disk is full", err=True)
     end = trace.end
     if end is None:
         return

@@ -74,11 +74,13 @@ class StreamWriter:
 
 
 class Trace:
-    """A trace that is read: `about` at once, the events once; afterwards `end`, None if the file is cut off."""
+    """A trace that is read: `about` at once, the events once; afterwards its `end`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.end: Mapping[str, Any] | None = None
+        self.cut_off = False
+        """It was read until the file ended, and that was not its end."""
         try:
             self._file = path.open("rb")
         except OSError as error:
@@ -113,6 +115,7 @@ class Trace:
                 continue
             number += 1
             yield self._event(item, number)
+        self.cut_off = self.end is None
 
     def _header(self) -> Mapping[str, Any]:
         first = next(self._objects(), None)

@@ -13,6 +13,7 @@ from edge.proto.types import NEVER, DropReason
 PHONE, PHONE6 = "10.0.50.10", "fd00:50::10"
 ALICE, ALICE6 = "100.96.0.12", "fd00:96::12"
 ROUTER = "10.0.50.1"
+OWN, OWN6, GATEWAY = "100.96.0.2", "fd00:96::2", "100.96.0.1"
 
 
 def ip(text: str) -> bytes:
@@ -173,6 +174,28 @@ def test_a_router_without_an_address_of_the_family_is_silent(router: SiteRouter,
     nameless.handle_packets([udp(ALICE, PHONE, ttl=1)], 0.0)
     assert router.poll_packets() == nameless.poll_packets() == []
     assert router.drops == nameless.drops == {DropReason.TTL_EXCEEDED: 1}
+
+
+@pytest.mark.parametrize(("own", "source"), [(OWN, GATEWAY), (ROUTER, ALICE), (OWN6, ALICE6)])
+def test_the_router_answers_pings_to_its_own_addresses(lan: Lan, own: str, source: str) -> None:
+    """So the PoP knows that it is alive."""
+    routes = [ip_network("10.0.50.0/24"), ip_network("fd00:50::/64")]
+    router = SiteRouter(lan, routes, address=ip(ROUTER), addresses=(ip(OWN), ip(OWN6)))
+    for ttl in (64, 1):
+        ping = build_icmp_echo(ip(source), ip(own), ident=7, sequence=9, payload=b"token", ttl=ttl)
+        router.handle_packets([ping + bytes(3)], 0.0)
+        assert router.poll_packets() == [
+            build_icmp_echo(ip(own), ip(source), ident=7, sequence=9, payload=b"token", reply=True)
+        ]
+    answer = build_icmp_echo(ip(source), ip(own), ident=7, sequence=9, payload=b"token", reply=True)
+    router.handle_packets([answer, udp(source, own)], 0.0)
+    assert router.poll_packets() == [] and not lan.received
+    assert router.drops == {DropReason.LOCAL: 4}
+
+
+def test_a_router_without_own_addresses_answers_no_ping(router: SiteRouter, lan: Lan) -> None:
+    router.handle_packets([build_icmp_echo(ip(GATEWAY), ip(OWN), ident=7, sequence=9, payload=b"token")], 0.0)
+    assert router.poll_packets() == [] and router.drops == {DropReason.NO_ROUTE: 1}
 
 
 def test_what_is_no_packet_dies_alone(router: SiteRouter, lan: Lan) -> None:

@@ -95,6 +95,58 @@ def test_a_connector_reaches_the_others_but_not_itself(config: Path) -> None:
     assert loaded.site == "branch"
 
 
+def test_a_replica_is_like_the_others_of_its_site(config: Path) -> None:
+    enrol.add_connector(config, "branch", routes=["10.0.60.0/24"])
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24", "10.0.51.0/24"])
+    file = config.parent / "tunnels.d" / "hq.yaml"
+    file.write_text(file.read_text() + "tags: [voice]\ngroups: [g]\nuser: ops\n")
+    enrolled = run("--config", config, "add-connector", "hq-b", "--replica-of", "hq")
+    assert enrolled.exit_code == 0, enrolled.output
+    said = section(enrolled.stdout)
+    assert said["Address"] == "100.96.0.4/32"
+    assert said["AllowedIPs"] == "100.96.0.0/24, 10.0.60.0/24", "not what is behind itself"
+    loaded = load(config)
+    one, two = loaded.tunnels["hq"], loaded.tunnels["hq-b"]
+    assert (two.site, two.routes, two.tags, two.groups, two.user) == (
+        "hq", one.routes, ("voice",), ("g",), "ops",
+    )  # fmt: skip
+    assert (one.preference, two.preference) == (0, 1)
+    assert enrol.add_connector(config, "hq-c", replica_of="hq").tunnel.preference == 2
+    load(config)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({}, "--route"),
+        ({"routes": ["10.0.70.0/24"], "replica_of": "hq"}, "either routes or"),
+        ({"replica_of": "hk"}, "known: hq"),
+        ({"replica_of": "alice"}, "no site 'alice'"),
+    ],
+)
+def test_what_no_replica_can_be_of(config: Path, options: dict[str, object], word: str) -> None:
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
+    enrol.add_client(config, "alice")
+    with pytest.raises(Refused, match=word):
+        enrol.add_connector(config, "new", **options)  # type: ignore[arg-type]
+    assert sorted(load(config).tunnels) == ["alice", "hq"]
+
+
+def test_a_replica_of_a_connector_that_cannot_be_probed_is_refused_with_the_remedy(config: Path) -> None:
+    file = enrol.add_connector(config, "hq", routes=["10.0.50.0/24"]).file
+    file.write_text(file.read_text().replace('addresses: ["100.96.0.2"]\n', ""))
+    with pytest.raises(Refused, match=r"'hq' .* no address(.|\n)*addresses: \[100\.96\.0\.3\]"):
+        enrol.add_connector(config, "hq-b", replica_of="hq")
+
+
+def test_the_site_says_which_network(config: Path) -> None:
+    config.write_text(config.read_text().replace("vnets:", "vnets:\n  other: {pool: 100.97.0.0/24}\n", 1))
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"], vnet="acme")
+    assert enrol.add_connector(config, "hq-b", replica_of="hq").tunnel.vnet == "acme"
+    with pytest.raises(Refused, match="vnet other has no site 'hq'"):
+        enrol.add_connector(config, "hq-c", replica_of="hq", vnet="other")
+
+
 def test_both_families_get_an_address(config: Path) -> None:
     text = config.read_text()
     config.write_text(text.replace("    mtu:", '    pool6: "fd00:96::/64"\n    mtu:'))

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge.metrics import (
     FORWARD_BOUNDS,
     Histogram,
+    SiteSnapshot,
     Snapshot,
     TunnelSnapshot,
     VnetSnapshot,
@@ -18,6 +19,7 @@ from edge.metrics import (
     families,
     registry,
 )
+from edge.proto.forwarding import ReplicaState
 from edge.proto.types import DropReason
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
@@ -35,6 +37,11 @@ FULL = Snapshot(
                        last_handshake_age=3.5, packets_rx=4, bytes_rx=400, packets_tx=5, bytes_tx=500,
                        endpoint="192.0.2.7:4500"),
         TunnelSnapshot("alice", "acme", "client"),
+    ),
+    sites=(
+        SiteSnapshot("hq", "acme", active="hq", failovers=2,
+                     replicas={"hq": ReplicaState.ACTIVE, "hq-b": ReplicaState.DOWN}, rtt={"hq": 0.02}),
+        SiteSnapshot("hq", "umbrella"),
     ),
     datagrams_in=12, datagrams_out=11, datagram_drops={DropReason.BAD_MAC1: 4}, started_at=1.7e9,
     generation=3, reloads_ok=2, reloads_failed=1,
@@ -75,6 +82,20 @@ def test_a_tunnel_without_a_handshake_has_no_age() -> None:
     assert len(ages) == 1
 
 
+def test_a_replica_has_one_state_and_a_round_trip_once_it_has_answered() -> None:
+    of_hq = {"vnet": "acme", "site": "hq"}
+    states = [
+        labelled(FULL, "poplab_replica_state", tunnel=tunnel, state=state, **of_hq)
+        for tunnel in ("hq", "hq-b")
+        for state in ReplicaState
+    ]
+    assert states == [1, 0, 0, 0, 0, 1]
+    assert labelled(FULL, "poplab_site_failovers_total", **of_hq) == 2
+    assert labelled(FULL, "poplab_probe_rtt_seconds", tunnel="hq", **of_hq) == 0.02
+    assert len([name for name, _ in samples(FULL) if name == "poplab_probe_rtt_seconds"]) == 1
+    assert FULL.site("hq").active == "hq" and FULL.site("hq", "umbrella").active == ""
+
+
 def test_what_a_peer_chooses_is_never_a_label() -> None:
     assert "192.0.2.7" not in exposition(registry(lambda: FULL)).decode()
 
@@ -100,6 +121,8 @@ def test_names_follow_the_conventions() -> None:
                 assert sample.name.endswith("_total")
             assert set(sample.labels) <= {
                 "vnet",
+                "site",
+                "state",
                 "tunnel",
                 "direction",
                 "reason",

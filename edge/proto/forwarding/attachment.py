@@ -9,6 +9,8 @@ from edge.proto.ip import RateLimit
 
 if TYPE_CHECKING:
     from edge.proto.forwarding.flows import Direction
+    from edge.proto.forwarding.replica import Replica
+    from edge.proto.forwarding.site import Site
     from edge.proto.forwarding.vnet import VirtualNetwork
 
 CACHE_LIMIT = 4096  # header shapes; a tunnel that shows more starts over with an empty cache
@@ -17,12 +19,17 @@ ICMP_BURST = 20.0
 
 
 class Attachment:
-    """One tunnel in one virtual network. `link` is the tunnel core's own object, passed through to ``seal``."""
+    """One tunnel in one virtual network. `link` is the tunnel core's own object, passed through to ``seal``.
+
+    `prefixes` are its alone. As a replica it also serves those of its site, which then is its `group`.
+    """
 
     __slots__ = (
         "bytes_in",
         "bytes_out",
         "cache",
+        "egress",
+        "group",
         "icmp_rate",
         "link",
         "mtu",
@@ -32,6 +39,7 @@ class Attachment:
         "party",
         "pending",
         "prefixes",
+        "replica",
         "vnet",
     )
 
@@ -49,6 +57,9 @@ class Attachment:
         self.prefixes = prefixes
         self.mtu = mtu
         self.link = link
+        self.group: Attachment | Site = self
+        self.egress: Attachment | None = self  # where packets for its own prefixes go
+        self.replica: Replica | None = None
         # Header shape -> what was decided for it: (fragment bits, TTL, protocol, addresses, ports), see forwarder.
         self.cache: dict[tuple[int, ...], Direction] = {}
         self.pending: list[bytearray] = []

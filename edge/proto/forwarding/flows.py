@@ -14,6 +14,7 @@ from edge.proto.forwarding.policy import Action, Verdict
 
 if TYPE_CHECKING:
     from edge.proto.forwarding.attachment import Attachment
+    from edge.proto.forwarding.site import Site
 
 FlowKey: TypeAlias = tuple[int, bytes, int, bytes, int]
 """(protocol, source, source port, destination, destination port); for ICMP echo both ports are the identifier."""
@@ -50,7 +51,8 @@ class Direction:
 
 
 class FlowEntry:
-    """One conversation. `key` is as its first packet had it; `initiator` is the tunnel that packet came from.
+    """One conversation. `key` is as its first packet had it; `initiator` is the tunnel or site whose address
+    began it.
 
     `icmp` is the type and code of that packet, (-1, -1) if it was none. `both` once replies belong to the flow: it
     stays so when a later policy denies it, so that the answers of a denied live flow die as well.
@@ -68,7 +70,7 @@ class FlowEntry:
         "verdict",
     )
 
-    def __init__(self, key: FlowKey, initiator: Attachment, icmp: tuple[int, int], now: float) -> None:
+    def __init__(self, key: FlowKey, initiator: Attachment | Site, icmp: tuple[int, int], now: float) -> None:
         self.key = key
         self.initiator = initiator
         self.icmp = icmp
@@ -86,13 +88,13 @@ def reverse_key(key: FlowKey) -> FlowKey:
 
 
 class FlowTable:
-    """All flows of one virtual network, capped in total and per initiating tunnel."""
+    """All flows of one virtual network, capped in total and per initiating tunnel or site."""
 
     def __init__(self, limit: int, per_tunnel: int) -> None:
         self.limit = limit
         self.per_tunnel = per_tunnel
         self._directions: dict[FlowKey, Direction] = {}
-        self._by_initiator: dict[str, dict[FlowKey, FlowEntry]] = {}
+        self._by_initiator: dict[Attachment | Site, dict[FlowKey, FlowEntry]] = {}
         self._count = 0
         self._sweep_at = 0.0
         self._unswept: list[FlowEntry] = []
@@ -113,8 +115,7 @@ class FlowTable:
         No tunnel may have more than is still free: then it pays with its own oldest flow, so that it can neither
         push out anybody else's nor fill the table alone.
         """
-        name = entry.initiator.name
-        mine = self._by_initiator.setdefault(name, {})
+        mine = self._by_initiator.setdefault(entry.initiator, {})
         if len(mine) >= min(self.per_tunnel, self.limit - self._count):
             if not mine:
                 return False
@@ -128,13 +129,13 @@ class FlowTable:
                 self.remove(stale.flow)
             self._directions[reverse_key(entry.key)] = entry.reverse
         self._directions[entry.key] = entry.forward
-        self._by_initiator.setdefault(name, mine)[entry.key] = entry
+        self._by_initiator.setdefault(entry.initiator, mine)[entry.key] = entry
         self._count += 1
         return True
 
     def remove(self, entry: FlowEntry) -> None:
         """Forget a flow; cached directions die with it because their generation can never match again."""
-        mine = self._by_initiator.get(entry.initiator.name, {})
+        mine = self._by_initiator.get(entry.initiator, {})
         if mine.get(entry.key) is not entry:
             return
         del mine[entry.key]
@@ -145,10 +146,10 @@ class FlowTable:
             direction.generation = -1
             direction.egress = None
 
-    def remove_tunnel(self, name: str) -> None:
-        for entry in list(self._by_initiator.get(name, {}).values()):
+    def remove_initiator(self, initiator: Attachment | Site) -> None:
+        for entry in list(self._by_initiator.get(initiator, {}).values()):
             self.remove(entry)
-        self._by_initiator.pop(name, None)
+        self._by_initiator.pop(initiator, None)
 
     def expire(self, now: float) -> bool:
         """Drop idle flows, a share of the table per SWEEP_INTERVAL; True if there were any.

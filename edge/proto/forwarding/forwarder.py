@@ -186,6 +186,11 @@ class Forwarder:
         self._emit(egress, packet)
         return total
 
+    def originate(self, egress: Attachment, packet: bytearray) -> None:
+        """Send a packet of the PoP's own."""
+        egress.vnet.packets_generated += 1
+        self._emit(egress, packet)
+
     # -- the slow path --
 
     def _slow(self, ingress: Attachment, packet: bytearray, now: float) -> None:
@@ -194,7 +199,8 @@ class Forwarder:
             header = parse_untrusted(packet)
             del packet[header.total_length :]
             check_addresses(header)
-            if vnet.owner(header.source) is not ingress or header.source in vnet.gateways:
+            owner = vnet.owner(header.source)
+            if (owner is not ingress and owner is not ingress.group) or header.source in vnet.gateways:
                 raise BadPacket(DropReason.SPOOFED_SOURCE)
             if header.is_fragment:
                 self._fragment(ingress, packet, header, now)
@@ -239,14 +245,15 @@ class Forwarder:
                 vnet.flows.add(entry)
                 return direction
             # Whoever began it no longer owns the address, or one end has no route: this packet begins a new flow.
-        entry = FlowEntry(key, ingress, (header.icmp_type, header.icmp_code), now)
-        egress = vnet.owner(header.destination)
-        if egress is None:
+        initiator, target = vnet.owner(header.source), vnet.owner(header.destination)
+        assert initiator is not None
+        if target is None:
             if own := self._own(vnet, header):
                 self._answer(ingress, unreachable(packet, header, own, Unreachable.NO_ROUTE), now)
             raise BadPacket(DropReason.NO_ROUTE)
-        if egress is ingress:
+        if target.group is ingress.group:
             raise BadPacket(DropReason.HAIRPIN)
+        entry = FlowEntry(key, initiator, (header.icmp_type, header.icmp_code), now)
         self._settle(vnet, entry)
         if not vnet.flows.add(entry):
             raise BadPacket(DropReason.FLOW_LIMIT)
@@ -257,8 +264,8 @@ class Forwarder:
         """Decide a flow under the present policy and routes. False if it has no route any more."""
         protocol, source, source_port, destination, destination_port = entry.key
         initiator = entry.initiator
-        egress = vnet.owner(destination)
-        if egress is None or egress is initiator:
+        target = vnet.owner(destination)
+        if target is None or target.group is initiator.group:
             return False
         is_icmp = protocol in (ICMP, ICMPV6)
         entry.verdict = vnet.policy.decide(
@@ -272,13 +279,13 @@ class Forwarder:
                 icmp_type=entry.icmp[0],
                 icmp_code=entry.icmp[1],
                 ingress=initiator.party,
-                egress=egress.party,
+                egress=target.party,
             )
         )
         allowed = entry.verdict.action is Action.ALLOW
         entry.both = entry.both or allowed
-        for direction, towards in ((entry.forward, egress), (entry.reverse, initiator)):
-            direction.egress = towards if allowed else None
+        for direction, towards in ((entry.forward, target), (entry.reverse, initiator)):
+            direction.egress = towards.egress if allowed else None
             direction.mtu = towards.mtu
             direction.generation = vnet.generation
         return True
@@ -290,6 +297,8 @@ class Forwarder:
         if direction.egress is not None:
             return direction.egress
         verdict = direction.flow.verdict
+        if verdict.action is Action.ALLOW:
+            raise BadPacket(DropReason.TUNNEL_DOWN)  # to a site of which no replica is alive
         if verdict.action is Action.REJECT:
             if header.protocol == TCP and not header.is_fragment:
                 self._answer(ingress, tcp_reset(packet, header), now)
@@ -399,21 +408,29 @@ class Forwarder:
         quoted = quoted_untrusted(packet, header)
         assert quoted is not None
         direction = vnet.flows.find(_quoted_key(packet, header, quoted))
-        if direction is None or direction.generation != vnet.generation or direction.egress is not ingress:
+        if direction is None or direction.generation != vnet.generation or direction.egress is None:
+            raise BadPacket(DropReason.ICMP_UNSOLICITED)
+        target = vnet.owner(quoted.destination)
+        if target is not ingress and target is not ingress.group:
             raise BadPacket(DropReason.ICMP_UNSOLICITED)
         claimed = reported_mtu(packet, header)
         if claimed is not None and claimed < MINIMUM_MTU[header.version]:
             raise BadPacket(DropReason.ICMP_UNSOLICITED)  # forged or broken
-        egress = vnet.owner(header.destination)
-        if egress is None:
+        owner = vnet.owner(header.destination)
+        if owner is None:
             raise BadPacket(DropReason.NO_ROUTE)
+        egress = owner.egress
+        if egress is None:
+            raise BadPacket(DropReason.TUNNEL_DOWN)
         if len(packet) > egress.mtu:
             raise BadPacket(DropReason.TOO_BIG)  # and no error about an error
         decrement_ttl(packet)
         self._emit(egress, packet)
 
     def _local(self, ingress: Attachment, packet: bytearray, header: Header, now: float) -> None:
-        """To the PoP itself: it answers pings on its gateway address and nothing else."""
+        """To the PoP itself: it answers pings on its gateway address, takes answers to its own, and nothing else."""
+        if ingress.replica is not None:
+            ingress.replica.handle_echo(packet, header, now)
         self._answer(ingress, echo_reply(packet, header), now)
         raise BadPacket(DropReason.LOCAL)
 

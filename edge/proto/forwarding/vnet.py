@@ -10,6 +10,7 @@ from edge.proto.forwarding.attachment import Attachment
 from edge.proto.forwarding.fib import Fib
 from edge.proto.forwarding.flows import FlowTable
 from edge.proto.forwarding.policy import Party, Policy
+from edge.proto.forwarding.site import Site
 from edge.proto.ip import DeadFragment, FragmentTable
 from edge.proto.types import DropReason
 
@@ -40,9 +41,11 @@ class VirtualNetwork:
         self.gateway4 = gateway4
         self.gateway6 = gateway6
         self.generation = 0
-        self.fib: Fib[Attachment] = Fib()
+        self.fib: Fib[Attachment | Site] = Fib()
         self._nobody = Attachment(Party(""), self, (), 0)
         self.attachments: dict[str, Attachment] = {}
+        self.sites: dict[str, Site] = {}
+        self.failovers: Counter[str] = Counter()  # by site, whatever happens to the site
         self.flows = FlowTable(flow_limit, flows_per_tunnel)
         self.fragments = FragmentTable(FRAGMENTED_DATAGRAMS, FRAGMENT_BYTES)
         self.drops: Counter[DropReason] = Counter()
@@ -93,8 +96,8 @@ class VirtualNetwork:
         """Decide every flow afresh on its next packet."""
         self.generation += 1
 
-    def owner(self, address: bytes) -> Attachment | None:
-        """The tunnel of the longest prefix that holds `address`; None for an address that nobody has."""
+    def owner(self, address: bytes) -> Attachment | Site | None:
+        """The tunnel or site of the longest prefix that holds `address`; None for an address that nobody has."""
         found = self.fib.lookup(address)
         return found if found is not self._nobody else None
 
@@ -112,24 +115,60 @@ class VirtualNetwork:
 
     def attach(self, attachment: Attachment) -> None:
         """Route the attachment's prefixes to it. ValueError if one is already routed elsewhere."""
-        for prefix, length in attachment.prefixes:
-            other = self.fib.exact(prefix, length)
-            if other is not None:
-                raise ValueError(f"prefix is already routed to {other.name}")
-        for prefix, length in attachment.prefixes:
-            self.fib.insert(prefix, length, attachment)
+        self._route(attachment)
         self.attachments[attachment.name] = attachment
         self.changed()
 
+    def join(
+        self,
+        attachment: Attachment,
+        site: str,
+        prefixes: tuple[tuple[bytes, int], ...],
+        *,
+        address: bytes | None = None,
+        preference: int = 0,
+    ) -> Site:
+        """Let an attached connector be a replica of `site`. ValueError if the site has other prefixes.
+
+        `address` is the connector's own, where it is probed. Packets go there once the site is watched.
+        """
+        group = self.sites.get(site)
+        if group is None:
+            group = Site(site, self, prefixes)
+            self._route(group)
+            self.sites[site] = group
+        elif sorted(group.prefixes) != sorted(prefixes):
+            raise ValueError(f"site {site} has other prefixes")
+        group.join(attachment, address, preference)
+        self.changed()
+        return group
+
     def detach(self, attachment: Attachment) -> None:
-        for prefix, length in attachment.prefixes:
-            self.fib.remove(prefix, length)
+        site = attachment.group
+        if isinstance(site, Site):
+            site.leave(attachment)
+            if not site.replicas:
+                del self.sites[site.name]
+                self._unroute(site)
+        self._unroute(attachment)
         del self.attachments[attachment.name]
         for counter in ("packets_in", "bytes_in", "packets_out", "bytes_out"):
             self._departed[counter] += getattr(attachment, counter)
-        self.flows.remove_tunnel(attachment.name)
         attachment.cache.clear()
         self.changed()
+
+    def _route(self, owner: Attachment | Site) -> None:
+        for prefix, length in owner.prefixes:
+            other = self.fib.exact(prefix, length)
+            if other is not None:
+                raise ValueError(f"prefix is already routed to {other.name}")
+        for prefix, length in owner.prefixes:
+            self.fib.insert(prefix, length, owner)
+
+    def _unroute(self, owner: Attachment | Site) -> None:
+        for prefix, length in owner.prefixes:
+            self.fib.remove(prefix, length)
+        self.flows.remove_initiator(owner)
 
     def set_policy(self, policy: Policy) -> None:
         self.policy = policy

@@ -10,9 +10,10 @@ from edge.proto.wireguard.events import (
 )
 from edge.proto.wireguard.noise import Identity
 from edge.proto.wireguard.tai64n import TimestampClock
-from edge.proto.wireguard.tunnel import Tunnel
+from edge.proto.wireguard.tunnel import Aead, Tunnel
 
 __all__ = [
+    "Aead",
     "Device",
     "EndpointChanged",
     "Event",

@@ -24,26 +24,24 @@ class Admission:
     """The backlog of handshake messages that earned their Diffie-Hellman; `kind` is a message's type."""
 
     __slots__ = (
-        "_backlog",
         "_cookies",
         "_cookies_this_turn",
         "_mac1_key",
         "_mac_checks",
         "_source_rate",
         "_until",
+        "backlog",
     )
 
     def __init__(self, identity: Identity, *, rng: Callable[[int], bytes], now: float) -> None:
         self._mac1_key = identity.mac1_key
         self._cookies = CookieChecker(identity.public, rng=rng, now=now)
         self._source_rate = SourceRateLimit()
-        self._backlog: deque[tuple[int, bytes, Address]] = deque()
+        self.backlog: deque[tuple[int, bytes, Address]] = deque()
+        """What waits for its Diffie-Hellman: (kind, message, source)."""
         self._until = -NEVER  # under load
         self._mac_checks = 0  # in this turn, as the next
         self._cookies_this_turn = 0
-
-    def __len__(self) -> int:
-        return len(self._backlog)
 
     def under_load(self, now: float) -> bool:
         return now < self._until
@@ -62,7 +60,7 @@ class Admission:
             raise BadPacket(DropReason.HANDSHAKE_RATE)
         if not check_mac1(message, self._mac1_key):
             raise BadPacket(DropReason.BAD_MAC1)
-        if len(self._backlog) >= UNDER_LOAD_BACKLOG:
+        if len(self.backlog) >= UNDER_LOAD_BACKLOG:
             self._until = now + UNDER_LOAD_TIME
         if now < self._until:
             if not self._cookies.check_mac2(message, source, now):
@@ -72,11 +70,11 @@ class Admission:
                 return self._cookies.create_reply(message, source, now)
             if not self._source_rate.allow(source[0], now):
                 raise BadPacket(DropReason.HANDSHAKE_RATE)
-        if len(self._backlog) >= BACKLOG_LIMIT:
+        if len(self.backlog) >= BACKLOG_LIMIT:
             raise BadPacket(DropReason.HANDSHAKE_QUEUE_FULL)
-        self._backlog.append((kind, message, source))
+        self.backlog.append((kind, message, source))
         return None
 
     def take(self) -> tuple[int, bytes, Address]:
         """The message that has waited longest."""
-        return self._backlog.popleft()
+        return self.backlog.popleft()

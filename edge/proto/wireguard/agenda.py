@@ -34,10 +34,11 @@ class Agenda:
             heappush(self._heap, (at, self._sequence, tunnel))
 
     def earliest(self) -> Deadline:
-        at = self._earliest()
+        at = self.next()
         return Deadline(at, self._heap[0][2].timers.deadline().why if self._heap else "idle")
 
-    def _earliest(self) -> float:
+    def next(self) -> float:
+        """When somebody is due; NEVER if nobody is."""
         heap = self._heap
         while heap and heap[0][0] != heap[0][2].armed_at:
             heappop(heap)  # superseded by an earlier deadline of the same tunnel
@@ -45,7 +46,7 @@ class Agenda:
 
     def due(self, now: float) -> Tunnel | None:
         """A tunnel whose deadline has passed, no longer armed; None if there is none."""
-        if self._earliest() > now:
+        if self.next() > now:
             return None
         _, _, tunnel = heappop(self._heap)
         tunnel.armed_at = NEVER

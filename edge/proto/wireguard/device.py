@@ -15,6 +15,7 @@ from struct import Struct
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from edge.proto.types import NEVER, Address, BadPacket, Deadline, DropReason
 from edge.proto.wireguard import noise
@@ -52,7 +53,7 @@ from edge.proto.wireguard.timers import (
     REKEY_TIMEOUT,
     SILENCE_TIMEOUT,
 )
-from edge.proto.wireguard.tunnel import Session, Tunnel
+from edge.proto.wireguard.tunnel import Aead, Session, Tunnel
 
 PADDING = [bytes(n) for n in range(16)]  # plaintext is padded to 16 bytes, so that lengths say less
 HANDSHAKES_PER_TURN = 8  # then the data path gets the processor back
@@ -67,10 +68,19 @@ _unpack_index = Struct("<I").unpack_from
 
 
 class Device:
-    """See the module. `rng(n)` gives n secret random bytes, `clock` our own TAI64N timestamps."""
+    """See the module. `rng(n)` gives n secret random bytes, `clock` our own TAI64N timestamps.
+
+    `aead` is for transport messages. Only a simulated network, where both ends are ours, has another one.
+    """
 
     def __init__(
-        self, identity: Identity, *, rng: Callable[[int], bytes], clock: TimestampClock, now: float
+        self,
+        identity: Identity,
+        *,
+        rng: Callable[[int], bytes],
+        clock: TimestampClock,
+        now: float,
+        aead: Aead = ChaCha20Poly1305,
     ) -> None:
         self.identity = identity
         self.tunnels: dict[bytes, Tunnel] = {}
@@ -79,6 +89,7 @@ class Device:
         self.datagrams_out = 0
         self.cookies_sent = 0
         self._rng = rng
+        self._aead = aead
         self._clock = clock
         self._sessions: dict[int, Session] = {}
         self._pending: dict[int, Tunnel] = {}
@@ -223,7 +234,7 @@ class Device:
                 if packets:
                     runs.append((session.tunnel, packets))
         self.datagrams_in += datagrams
-        if self._admission:
+        if self._admission.backlog:
             self._answer_backlog(now)
         return runs
 
@@ -272,13 +283,17 @@ class Device:
 
     def poll_timeout(self) -> Deadline:
         """When to call ``handle_timeout``; its ``at`` is NEVER if nothing is due."""
-        if self._admission:
+        if self._admission.backlog:
             return Deadline(-NEVER, "handshakes-waiting")
         return self._agenda.earliest()
 
+    def next_timeout(self) -> float:
+        """As ``poll_timeout``, without its reason: for whoever asks after every packet."""
+        return -NEVER if self._admission.backlog else self._agenda.next()
+
     def handle_timeout(self, now: float) -> None:
         """Do all that is due. Calling early is harmless."""
-        if self._admission:
+        if self._admission.backlog:
             self._answer_backlog(now)
         for _ in range(TIMERS_PER_TURN):
             tunnel = self._agenda.due(now)
@@ -466,7 +481,7 @@ class Device:
             self.drops[bad.reason] += 1
 
     def _answer_backlog(self, now: float) -> None:
-        for _ in range(min(HANDSHAKES_PER_TURN, len(self._admission))):
+        for _ in range(min(HANDSHAKES_PER_TURN, len(self._admission.backlog))):
             kind, message, source = self._admission.take()
             try:
                 if kind == TYPE_INITIATION:
@@ -493,7 +508,9 @@ class Device:
         self._events.append(TimestampAdvanced(tunnel))
         index = self._new_index()
         body, keys = noise.create_response(initiation, ephemeral_private=self._rng(32), sender_index=index)
-        session = Session(tunnel, keys, index, initiation.sender_index, initiator=False, now=now)
+        session = Session(
+            tunnel, keys, index, initiation.sender_index, initiator=False, now=now, aead=self._aead
+        )
         self._sessions[index] = session
         self._retire(tunnel.install(session))
         if source != tunnel.endpoint:
@@ -520,7 +537,7 @@ class Device:
         (remote_index,) = _unpack_index(message, 4)
         del self._pending[receiver]
         tunnel.pending = None
-        session = Session(tunnel, keys, receiver, remote_index, initiator=True, now=now)
+        session = Session(tunnel, keys, receiver, remote_index, initiator=True, now=now, aead=self._aead)
         session.started_at = tunnel.started_at
         self._sessions[receiver] = session
         self._retire(tunnel.install(session))

@@ -7,9 +7,8 @@ device (``device.py``) owns the indices, speaks the handshake and moves the byte
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
-
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from edge.proto.types import NEVER, Address
 from edge.proto.wireguard.noise import InitiatorState, RemoteStatic, SessionKeys
@@ -21,6 +20,9 @@ from edge.proto.wireguard.timers import (
     REKEY_AFTER_TIME,
     Timers,
 )
+
+Aead = Callable[[bytes], Any]
+"""From a key to what ``encrypt`` and ``decrypt_into`` of a ChaCha20Poly1305 are."""
 
 STAGED_LIMIT = 128  # packets that wait for a handshake, the oldest goes first (as in the kernel)
 
@@ -53,6 +55,7 @@ class Session:
         *,
         initiator: bool,
         now: float,
+        aead: Aead,
     ) -> None:
         self.tunnel = tunnel
         self.local_index = local_index
@@ -67,8 +70,8 @@ class Session:
         self.renew_at = now + LAST_MINUTE_TIME if initiator else NEVER
         self.counter = 0
         self.window = ReplayWindow()
-        self.encrypt = ChaCha20Poly1305(keys.send).encrypt
-        self.decrypt_into = ChaCha20Poly1305(keys.receive).decrypt_into
+        self.encrypt = aead(keys.send).encrypt
+        self.decrypt_into = aead(keys.receive).decrypt_into
 
 
 class Tunnel:

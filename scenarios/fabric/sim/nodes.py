@@ -65,7 +65,10 @@ class Node:
             return
         for datagram in datagrams:
             self._inbox.append((memoryview(datagram), len(datagram), source))
-        self.wake()
+        if not self._scheduled and self._heap.next() > self._heap.now:
+            self._turn()  # nothing else can come at this moment
+        else:
+            self.wake()
 
     def _unheard(self, datagrams: list[bytes]) -> None:
         """Datagrams that found no process, or no room."""

@@ -64,8 +64,12 @@ def client(name: str, *addresses: str, vnet: str = "acme", **rest) -> TunnelConf
 
 
 def site(name: str, *routes: str, vnet: str = "acme", **rest) -> TunnelConfig:
-    prefixes = tuple(map(Prefix.parse, routes))
-    return TunnelConfig(name, vnet, Kind.CONNECTOR, public_key(key(name)), routes=prefixes, site=name, **rest)
+    settings = {"routes": tuple(map(Prefix.parse, routes)), "site": name, **rest}
+    return TunnelConfig(name, vnet, Kind.CONNECTOR, public_key(key(name)), **settings)
+
+
+def replica(of: str, name: str, address: str, *routes: str, **rest) -> TunnelConfig:
+    return site(name, *routes, site=of, addresses=(ip(address),), **rest)
 
 
 def network(name: str = "acme", **rest) -> VnetConfig:
@@ -107,6 +111,13 @@ class Host:
     others: list[Header] = field(default_factory=list)
     outbox: list[bytearray] = field(default_factory=list)
     endpoint: Endpoint | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    async def run(self, *, task_status: trio.TaskStatus[Endpoint]) -> None:
+        """The tunnel; it ends with `scope`, without a goodbye."""
+        assert self.endpoint is not None
+        with self.scope:
+            await self.endpoint.run(task_status=task_status)
 
     def send(self, to: str, *payloads: bytes, source: str = "", ports: tuple[int, int] = PORTS) -> None:
         for payload in payloads:
@@ -173,14 +184,16 @@ class Lab:
         end = Client(name, key(name), POP_PUBLIC, via or self.relay.address, host)
         return await self._attach(end, host, up)
 
-    async def site(self, name: str, address: str, route: str) -> Host:
+    async def site(self, name: str, address: str, route: str, own: str = "") -> Host:
         host = Host(address)
-        end = Connector(name, key(name), POP_PUBLIC, self.relay.address, host, [ip_network(route)])
+        addresses = (ip(own),) if own else ()
+        routes = [ip_network(route)]
+        end = Connector(name, key(name), POP_PUBLIC, self.relay.address, host, routes, addresses=addresses)
         return await self._attach(end, host, True)
 
     async def _attach(self, end: Endpoint, host: Host, up: bool) -> Host:
         host.endpoint = end
-        await self.nursery.start(end.run)
+        await self.nursery.start(host.run)
         if up:
             with trio.fail_after(PATIENCE):
                 await end.wait_up()

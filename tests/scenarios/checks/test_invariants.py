@@ -6,7 +6,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 
 from edge.metrics import Snapshot, VnetSnapshot
-from edge.proto.ip import build_udp, parse_untrusted
+from edge.proto.ip import build_udp
 from edge.proto.types import DropReason
 from scenarios.checks.invariants import check
 from scenarios.proto.ledger import Ledger
@@ -54,7 +54,7 @@ def test_one_packet_in_the_wrong_network_breaks_isolation() -> None:
         ip_address("100.96.0.12").packed, ip_address("10.0.50.60").packed, 5060, 5060, b"INVITE"
     )
     ledger.sent("acme", "alice", packet, 0.0)
-    ledger.received("acme", "hq/pbx", packet, parse_untrusted(packet), 0.0)
+    ledger.received("acme", "hq/pbx", packet, 0.0)
     assert broken(ledger) == {}
-    ledger.received("umbrella", "decoy/pbx", packet, parse_untrusted(packet), 0.0)
+    ledger.received("umbrella", "decoy/pbx", packet, 0.0)
     assert list(broken(ledger)) == ["isolation"]
