@@ -11,6 +11,7 @@ MOST = 200
 """Arrows; a sequence beyond that cannot be read."""
 
 _DEAD = {Kind.DROPPED, Kind.LOST, Kind.REFUSED}
+_ENTITIES = {ord("#"): "#35;", ord(";"): "#59;"}
 _WATCHED = {Kind.FAULT, Kind.TUNNEL}
 
 
@@ -71,8 +72,4 @@ def _label(event: Event) -> str:
 
 def _clean(text: str) -> str:
     """Mermaid ends a message at ; and reads # as the begin of an entity."""
-    return (
-        printable(text).replace("#", "#35;").replace(";", "#59;")
-        if "#" in text or ";" in text
-        else printable(text)
-    )
+    return printable(text).translate(_ENTITIES)
