@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,11 +15,12 @@ import click
 import segno
 
 from edge import enrol
-from edge.config import load
+from edge.config import CONFIG_NAME, counted, load
+from edge.document import did_you_mean
 from edge.errors import PoplabError, Refused
 from edge.state import holder
 
-DEFAULT_CONFIG = Path(enrol.CONFIG_NAME)
+DEFAULT_CONFIG = Path(CONFIG_NAME)
 
 config_option = click.option(
     "--config",
@@ -26,6 +28,9 @@ config_option = click.option(
     default=None,
     help=f"The PoP's configuration; {DEFAULT_CONFIG} in this folder if left out.",
 )
+
+
+INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
 class ErrorsInWords(click.Group):
@@ -37,16 +42,61 @@ class ErrorsInWords(click.Group):
         except PoplabError as error:
             click.echo(str(error), err=True)
             context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            context.exit(INTERRUPTED)
 
 
-@click.group(cls=ErrorsInWords, invoke_without_command=True)
+class Verb(click.Command):
+    """A file among the arguments was meant for `--config`; click would only call it unexpected."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.allow_extra_args = True
+        super().parse_args(context, args)
+        if context.args and not context.resilient_parsing:
+            word = context.args[0]
+            if _is_file(word):
+                raise click.UsageError(f"{word!r} is not expected here; {_as_config(context, word)}", context)
+            raise click.UsageError(f"Got unexpected extra argument ({word})", context)
+        return []
+
+
+class EdgeGroup(ErrorsInWords):
+    """The same for `poplab edge FILE`, and for a verb that is misspelt."""
+
+    command_class = Verb
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        word = args[0]
+        if word not in self.commands and not word.startswith("-"):
+            if _is_file(word):
+                fix = _as_config(context, word)
+            else:
+                fix = did_you_mean(word, self.commands)
+            raise click.UsageError(f"No such command {word!r}; {fix}", context)
+        return super().resolve_command(context, args)
+
+
+def _as_config(context: click.Context, word: str) -> str:
+    path = Path(word) / CONFIG_NAME if Path(word).is_dir() else Path(word)
+    return f"did you mean `{context.command_path} --config {_quote(path)}`?"
+
+
+def _is_file(word: str) -> bool:
+    return word.endswith((".yaml", ".yml")) or os.path.exists(word)
+
+
+@click.group(
+    cls=EdgeGroup, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @config_option
 @click.pass_context
 def edge(context: click.Context, config: Path | None) -> None:
     """Run a PoP, or prepare one.
 
-    Without a command it runs the PoP in the foreground: SIGHUP reloads the configuration, Ctrl-C drains
-    and stops.
+    Without a command it runs the PoP in the foreground: `reload` has it read its configuration again, Ctrl-C
+    drains and stops.
     """
     context.obj = config
     if context.invoked_subcommand is None:
@@ -93,6 +143,7 @@ def enrol_options(command: Any) -> Any:
 @edge.command("add-client")
 @enrol_options
 @click.option("--user", default="", help="Who it belongs to; NAME if left out.")
+@click.option("--group", "groups", multiple=True, help="For policy; may be repeated.")
 @click.option("--tag", "tags", multiple=True, help="For policy; may be repeated.")
 @click.pass_context
 def add_client(
@@ -100,16 +151,14 @@ def add_client(
     /,
     name: str,
     config: Path | None,
-    user: str,
-    tags: tuple[str, ...],
     qr: bool,
     out: Path | None,
     **options: Any,
 ) -> None:
     """Enrol a device called NAME and print its wg-quick file."""
     path = _config(context, config)
-    with _reserved(out) as stream:
-        _deliver(path, enrol.add_client(path, name, user=user, tags=tags, **options), qr, stream, out)
+    with _reserved(out) as deliver:
+        _explain(path, enrol.add_client(path, name, deliver=deliver, **options), qr, out)
 
 
 @edge.command("add-connector")
@@ -122,17 +171,17 @@ def add_connector(
     /,
     name: str,
     config: Path | None,
-    routes: tuple[str, ...],
-    replica_of: str,
     qr: bool,
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Enrol the router of a site called NAME, or a replica of one, and print its wg-quick file."""
+    """Enrol the router of a site called NAME, or a replica of one, and print its wg-quick file.
+
+    A route of 0.0.0.0/0 makes it the default route of the network, and peers enrolled from then on full tunnels.
+    """
     path = _config(context, config)
-    with _reserved(out) as stream:
-        enrolled = enrol.add_connector(path, name, routes=routes, replica_of=replica_of, **options)
-        _deliver(path, enrolled, qr, stream, out)
+    with _reserved(out) as deliver:
+        _explain(path, enrol.add_connector(path, name, deliver=deliver, **options), qr, out)
 
 
 @edge.command()
@@ -143,7 +192,28 @@ def check(context: click.Context, config: Path | None) -> None:
     path = _config(context, config)
     loaded = load(path)
     routes = sum(len(tunnel.routes) for tunnel in loaded.tunnels.values())
-    click.echo(f"{path}: good: {len(loaded.vnets)} vnets, {len(loaded.tunnels)} tunnels, {routes} routes")
+    parts = [
+        counted(len(loaded.vnets), "vnet"),
+        counted(len(loaded.tunnels), "tunnel"),
+        counted(routes, "route"),
+    ]
+    click.echo(f"{path}: good: {', '.join(parts)}")
+
+
+@edge.command()
+@config_option
+@click.pass_context
+def reload(context: click.Context, config: Path | None) -> None:
+    """Have the running PoP read its configuration again, and say what came of it.
+
+    Exit codes: 0 it is in force, 1 the PoP refused it and goes on as before, 2 there is no such PoP or the file
+    cannot be read.
+    """
+    from edge.server import control
+
+    path = _config(context, config)
+    process, text = control.reload(path)
+    click.echo(f"{path}: in force: {text} (process {process})")
 
 
 def _config(context: click.Context, given: Path | None) -> Path:
@@ -153,10 +223,13 @@ def _config(context: click.Context, given: Path | None) -> Path:
 
 
 @contextmanager
-def _reserved(out: Path | None) -> Iterator[TextIO | None]:
-    """`out`, new and private, before anything is enrolled: a key that cannot be written must not be made."""
+def _reserved(out: Path | None) -> Iterator[enrol.Deliver]:
+    """Where the wg-quick text goes: a new, private `out`, or stdout, on which is nothing else so that it can be piped.
+
+    It is written before anything is enrolled: a key that cannot be written must not be made.
+    """
     if out is None:
-        yield None
+        yield _print
         return
     try:
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -164,29 +237,50 @@ def _reserved(out: Path | None) -> Iterator[TextIO | None]:
         raise Refused(f"{out}: {error.strerror}\n    fix: choose another name") from error
     with os.fdopen(descriptor, "w") as stream:
         try:
-            yield stream
+            yield lambda text: _write(text, stream, str(out))
         except BaseException:
             out.unlink(missing_ok=True)
             raise
 
 
-def _deliver(
-    config: Path, enrolled: enrol.Enrolled, qr: bool, stream: TextIO | None, out: Path | None
-) -> None:
-    """Only the wg-quick text on stdout, so that it can be piped; everything else on stderr."""
-    if stream is None:
-        click.echo(enrolled.wg_quick, nl=False)
-    else:
-        stream.write(enrolled.wg_quick)
+def _print(text: str) -> None:
+    _write(text, sys.stdout, "stdout")
+
+
+def _write(text: str, stream: TextIO | None, name: str) -> None:
+    try:
+        if stream is None:  # started with stdout closed
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        if stream is not None and stream is sys.stdout:  # Python would try again on its way out, and complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise Refused(
+            f"{name}: {error.strerror}: nobody got the private key, so nothing was enrolled\n    fix: --out FILE"
+        ) from error
+
+
+def _explain(config: Path, enrolled: enrol.Enrolled, qr: bool, out: Path | None) -> None:
+    """Everything beside the wg-quick text, on stderr."""
     if qr:
         screen = sys.stdout if sys.stdout.isatty() else sys.stderr
         segno.make(enrolled.wg_quick, error="l", micro=False).terminal(out=screen, compact=True)
     where = "the text above" if out is None else out
     _hint(f"added {enrolled.file}; {where} is the only place of the private key: it is not shown again")
-    if enrolled.state is not None and (process := holder(enrolled.state)):
-        _hint(f"next: kill -HUP {process}   loads it into the running PoP")
+    for advice in enrolled.advice:
+        _hint(f"note: {advice}")
+    command = f"poplab edge --config {_quote(config)}"
+    process = None
+    if enrolled.state is not None:
+        with suppress(Refused):  # another user's lock: the tunnel is enrolled all the same
+            process = holder(enrolled.state)
+    if process is not None:
+        _hint(f"next: {command} reload   loads it into the running PoP (process {process})")
+    elif enrolled.state is not None:
+        _hint(f"next: {command}   starts the PoP")
     else:
-        _hint(f"next: poplab edge --config {_quote(config)}   or kill -HUP its process, if it runs")
+        _hint(f"next: {command}   starts the PoP; one that runs loads it on kill -HUP")
 
 
 def _hint(text: str) -> None:

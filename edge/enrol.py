@@ -8,31 +8,32 @@ from __future__ import annotations
 import fcntl
 import os
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from edge.config import (
+    CONFIG_NAME,
     DEFAULT_POOL,
     NAME_RULE,
     TUNNELS_FOLDER,
     EdgeConfig,
-    Finding,
     Kind,
+    Reading,
     TunnelConfig,
     VnetConfig,
-    check,
+    advice,
     free_addresses,
     is_name,
-    load,
+    not_there,
     public_key,
     sites,
 )
 from edge.document import HostPort, Prefix, address_text, did_you_mean
-from edge.errors import Refused
+from edge.errors import ConfigError, Refused
 
-CONFIG_NAME = "edge.yaml"
 KEY_NAME = "pop.key"
 
 TEMPLATE = """\
@@ -65,12 +66,21 @@ vnets:                            # virtual networks: nothing ever crosses from 
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What a new peer needs; `wg_quick` holds its private key and is shown once."""
+    """What a new peer needs; `wg_quick` holds its private key and is shown once. `advice` is for who enrolled it."""
 
     tunnel: TunnelConfig
     file: Path
     state: Path | None  # of the PoP; who holds it, is the process to tell
     wg_quick: str = field(repr=False)
+    advice: tuple[str, ...] = ()
+
+
+Deliver: TypeAlias = Callable[[str], None]
+"""Takes the wg-quick text before anything is enrolled: a key that nobody got must open nothing."""
+
+
+def _keep(_: str) -> None:
+    """The caller takes the text from `Enrolled`."""
 
 
 def init(folder: Path, *, name: str = "", listen: str = "127.0.0.1:51820", vnet: str = "lab") -> Path:
@@ -118,17 +128,28 @@ def add_client(
     vnet: str = "",
     user: str = "",
     tags: Sequence[str] = (),
+    groups: Sequence[str] = (),
     psk: bool = True,
     keepalive: int = 25,
     endpoint: str = "",
+    deliver: Deliver = _keep,
 ) -> Enrolled:
     """Enrol one device: the next free address, a file in tunnels.d, and a wg-quick text."""
     with _alone(config_path):
-        config = load(config_path)
-        network = _vnet(config, vnet)
-        tunnel = _new_tunnel(config, network, name, Kind.CLIENT, psk, user=user or name, tags=tuple(tags))
-        extra: dict[str, object] = {"user": user or name, "tags": list(tags)}
-        return _enrol(config_path, config, network, tunnel, extra, keepalive, endpoint)
+        reading = Reading(config_path)
+        network = _vnet(reading.config, vnet)
+        tunnel = _new_tunnel(
+            reading,
+            network,
+            name,
+            Kind.CLIENT,
+            psk,
+            user=user or name,
+            groups=tuple(groups),
+            tags=tuple(tags),
+        )
+        extra: dict[str, object] = {"user": user or name, "groups": list(groups), "tags": list(tags)}
+        return _enrol(reading, network, tunnel, extra, keepalive, endpoint, deliver)
 
 
 def add_connector(
@@ -141,6 +162,7 @@ def add_connector(
     psk: bool = True,
     keepalive: int = 25,
     endpoint: str = "",
+    deliver: Deliver = _keep,
 ) -> Enrolled:
     """Enrol the router of one site: its prefixes, and an address of the pool for itself.
 
@@ -152,30 +174,31 @@ def add_connector(
             "    fix: --route PREFIX for a new site, or --replica-of SITE"
         )
     with _alone(config_path):
-        config = load(config_path)
+        reading = Reading(config_path)
         if replica_of:
-            return _add_replica(config_path, config, name, replica_of, vnet, psk, keepalive, endpoint)
-        network = _vnet(config, vnet)
+            return _add_replica(reading, name, replica_of, vnet, psk, keepalive, endpoint, deliver)
+        network = _vnet(reading.config, vnet)
         try:
             prefixes = tuple(Prefix.parse(route) for route in routes)
         except ValueError as error:
             raise Refused(str(error)) from error
         default_route = any(prefix.length == 0 for prefix in prefixes)
-        tunnel = _new_tunnel(config, network, name, Kind.CONNECTOR, psk, prefixes, default_route, site=name)
-        return _enrol(config_path, config, network, tunnel, {"site": name}, keepalive, endpoint)
+        tunnel = _new_tunnel(reading, network, name, Kind.CONNECTOR, psk, prefixes, default_route, site=name)
+        return _enrol(reading, network, tunnel, {"site": name}, keepalive, endpoint, deliver)
 
 
 def _add_replica(
-    config_path: Path,
-    config: EdgeConfig,
+    reading: Reading,
     name: str,
     site: str,
     vnet: str,
     psk: bool,
     keepalive: int,
     endpoint: str,
+    deliver: Deliver,
 ) -> Enrolled:
     """Like the others of its site in everything that rules and routes see."""
+    config = reading.config
     found = {
         where: members[site]
         for where in config.vnets
@@ -183,6 +206,8 @@ def _add_replica(
     }
     network = _vnet(config, vnet or (next(iter(found)) if len(found) == 1 else ""))
     if network.name not in found:
+        if reading.problems:  # the site may be in a file that has mistakes
+            raise ConfigError(reading.judge())
         known = {t.site for t in config.tunnels.values() if t.vnet == network.name and t.site}
         raise Refused(
             f"vnet {network.name} has no site {site!r}\n    fix: "
@@ -192,7 +217,7 @@ def _add_replica(
     first = others[0]
     preference = others[-1].preference + 1
     new = _new_tunnel(
-        config, network, name, Kind.CONNECTOR, psk, first.routes, first.default_route, site=site,
+        reading, network, name, Kind.CONNECTOR, psk, first.routes, first.default_route, site=site,
         user=first.user, groups=first.groups, tags=first.tags, preference=preference,
     )  # fmt: skip
     extra: dict[str, object] = {
@@ -202,7 +227,7 @@ def _add_replica(
         "groups": list(first.groups),
         "tags": list(first.tags),
     }
-    return _enrol(config_path, config, network, new, extra, keepalive, endpoint)
+    return _enrol(reading, network, new, extra, keepalive, endpoint, deliver)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +239,7 @@ class _New:
 
 
 def _new_tunnel(
-    config: EdgeConfig,
+    reading: Reading,
     vnet: VnetConfig,
     name: str,
     kind: Kind,
@@ -228,9 +253,16 @@ def _new_tunnel(
     tags: tuple[str, ...] = (),
     preference: int = 0,
 ) -> _New:
+    config = reading.config
     if name in config.tunnels:
+        where = f"its entry in {reading.path}"
+        if name in reading.own:
+            folder = reading.path.parent / TUNNELS_FOLDER
+            files = (folder / f"{name}.yaml", folder / f"{name}.psk")
+            where = " and ".join(str(file) for file in files if file.exists())
         raise Refused(
-            f"there is a tunnel {name!r} already\n    fix: choose another name, or delete its file first"
+            f"there is a tunnel {name!r} already\n"
+            f"    fix: choose another name; to enrol it anew, delete {where} first"
         )
     private_key = _private_key()
     tunnel = TunnelConfig(
@@ -252,33 +284,25 @@ def _new_tunnel(
 
 
 def _enrol(
-    config_path: Path,
-    config: EdgeConfig,
+    reading: Reading,
     vnet: VnetConfig,
     new: _New,
     extra: dict[str, object],
     keepalive: int,
     endpoint: str,
+    deliver: Deliver,
 ) -> Enrolled:
-    tunnel = new.tunnel
-    changed = EdgeConfig(
-        name=config.name,
-        listen=config.listen,
-        private_key=config.private_key,
-        vnets=config.vnets,
-        tunnels={**config.tunnels, tunnel.name: tunnel},
-        endpoint=config.endpoint,
-        probe=config.probe,
-    )
-    if wrong := check(changed):
-        raise Refused("\n".join(_sentence(finding) for finding in wrong))
+    config, tunnel = reading.config, new.tunnel
+    if problems := reading.judge(tunnel):
+        raise ConfigError(problems)
     if not 0 <= keepalive <= 65535:
         raise Refused(f"a keepalive of {keepalive} seconds is not between 0 (none) and 65535")
     text = wg_quick(
-        changed, tunnel, new.private_key, endpoint=_endpoint(config, endpoint), keepalive=keepalive
+        config, tunnel, new.private_key, endpoint=_endpoint(config, endpoint), keepalive=keepalive
     )
-    file = _write_tunnel(config_path.parent / TUNNELS_FOLDER, vnet, tunnel, extra)
-    return Enrolled(tunnel, file, config.state, text)
+    deliver(text)
+    file = _write_tunnel(reading.path.parent / TUNNELS_FOLDER, vnet, tunnel, extra)
+    return Enrolled(tunnel, file, config.state, text, tuple(advice(config, tunnel)))
 
 
 def wg_quick(
@@ -379,15 +403,15 @@ def _write_tunnel(folder: Path, vnet: VnetConfig, tunnel: TunnelConfig, extra: d
 @contextmanager
 def _alone(config_path: Path) -> Iterator[None]:
     """One enrolment at a time: two must not find the same address free. The lock ends with the process."""
+    if absent := not_there(config_path):
+        raise ConfigError([absent])
     folder = config_path.parent / TUNNELS_FOLDER
     try:
-        if config_path.exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(folder if folder.is_dir() else config_path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise Refused(
-            f"{config_path}: {error.strerror}\n"
-            "    fix: --config FILE, or `poplab edge init DIR` for a new PoP"
+            f"{folder}: {error.strerror}\n    fix: run as the user that owns {config_path.parent}"
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -416,10 +440,6 @@ def _host_port(text: str) -> HostPort:
         return HostPort.parse(text)
     except ValueError as error:
         raise Refused(str(error)) from error
-
-
-def _sentence(finding: Finding) -> str:
-    return finding.message + (f"\n    fix: {finding.fix}" if finding.fix else "")
 
 
 def _flow(values: Iterable[object]) -> str:

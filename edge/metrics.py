@@ -18,6 +18,22 @@ from prometheus_client.registry import Collector
 from edge.proto.forwarding.replica import ReplicaState
 from edge.proto.types import DropReason
 
+DATAGRAM_REASONS = (
+    DropReason.MALFORMED, DropReason.BAD_MAC1, DropReason.BAD_COOKIE, DropReason.COOKIE_SENT,
+    DropReason.HANDSHAKE_RATE, DropReason.HANDSHAKE_QUEUE_FULL, DropReason.HANDSHAKE_FAILED,
+    DropReason.HANDSHAKE_REPLAYED, DropReason.LOW_ORDER_POINT, DropReason.UNKNOWN_PEER,
+    DropReason.UNKNOWN_SESSION, DropReason.SESSION_EXPIRED, DropReason.DECRYPT_FAILED, DropReason.REPLAYED,
+    DropReason.QUEUE_FULL, DropReason.OTHER,
+)  # fmt: skip
+"""Why an outer datagram may die: on the page from the start, for a rate needs a 0 to begin with."""
+
+PACKET_REASONS = (
+    *(reason for reason in DropReason if reason not in DATAGRAM_REASONS),
+    DropReason.QUEUE_FULL,
+    DropReason.OTHER,
+)
+"""Why an inner packet may die: as many series for each virtual network."""
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 HANDSHAKE_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0)
@@ -88,7 +104,7 @@ class VnetSnapshot:
     flow_limit: int = 0
     rule_hits: Mapping[tuple[str, str], int] = field(
         default_factory=dict
-    )  # (rule id, action) -> flows decided
+    )  # (rule id, action) -> flows decided; 0 for a rule that never did
 
     @property
     def dropped(self) -> int:
@@ -213,7 +229,7 @@ def _vnet_families(now: Snapshot) -> Iterator[Metric]:
         held.add_metric([name], vnet.packets_held)
         flows.add_metric([name], vnet.flows)
         limits.add_metric([name], vnet.flow_limit)
-        for reason, count in vnet.drops.items():
+        for reason, count in {**dict.fromkeys(PACKET_REASONS, 0), **vnet.drops}.items():
             drops.add_metric([name, reason], count)
         for (rule, action), count in vnet.rule_hits.items():
             hits.add_metric([name, rule, action], count)
@@ -286,7 +302,7 @@ def _pop_families(now: Snapshot) -> Iterator[Metric]:
     drops = CounterMetricFamily(
         "poplab_dropped_datagrams", "Outer datagrams dropped, by reason.", labels=["reason"]
     )
-    for reason, count in now.datagram_drops.items():
+    for reason, count in {**dict.fromkeys(DATAGRAM_REASONS, 0), **now.datagram_drops}.items():
         drops.add_metric([reason], count)
     reloads = CounterMetricFamily(
         "poplab_config_reloads", "Configuration reloads, by result.", labels=["result"]

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json as json_format
 import logging
-import shlex
-import signal
+import os
 import sys
 import traceback
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import IO, cast
 
 import click
 import structlog
-import trio
 from rich.console import Console
 
 from edge.cli import ErrorsInWords, edge
-from edge.errors import ConfigError, PoplabError, Problem
-from scenarios import determinism, report, runner, schema
-from scenarios.fabric import FABRICS, Fabric
-from scenarios.live import LiveScreen, PlainLines, observer
-from scenarios.recording import Recording, folder_of
+from edge.errors import FabricUnavailable, Refused
+from scenarios import batch, determinism, report, schema
+from scenarios.fabric import FABRICS
+from scenarios.live import LiveScreen, PlainLines, Stdout, observer
 from scenarios.report import RunRecord, State
-from scenarios.runner import Observer
-from scenarios.schema import Script
-from scenarios.trace import Recorder
 from scenarios.trace.cli import trace as trace_command
 
 LIBRARY = Path(__file__).parent / "library"
@@ -34,8 +28,16 @@ LIBRARY = Path(__file__).parent / "library"
 PASSED, FAILED, INTERNAL, INTERRUPTED = 0, 1, 4, 130
 """Exit codes beside those of PoplabError; 130 is what shells expect after Ctrl-C."""
 
+URGENT = (
+    (State.ERROR, INTERNAL),
+    (State.FAILED, FAILED),
+    (State.INTERRUPTED, INTERRUPTED),
+    (State.UNAVAILABLE, FabricUnavailable.exit_code),
+)
+"""What makes the exit code of several runs, the most urgent first."""
+
 files_argument = click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(dir_okay=False, path_type=Path)
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path)
 )
 
 
@@ -57,9 +59,9 @@ poplab.add_command(trace_command, "trace")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file."
 )
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder for junit.xml and results.json."
-)
+@click.option("--set", "chosen", multiple=True, metavar="NAME=VALUE", help="Only these cells of the matrix.")
+@click.option("--jobs", type=click.IntRange(1, 1000), default=None, help="Runs at once; as many as cores.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the reports.")
 @click.option("--json", is_flag=True, help="Print the results as JSON, and nothing else, on stdout.")
 @click.option("--trace", is_flag=True, help="Write trace.msgpack too, for `poplab trace`.")
 @click.option("--check-determinism", is_flag=True, help="Run twice in virtual time and compare every event.")
@@ -69,50 +71,59 @@ def run(
     files: tuple[Path, ...],
     fabric: str | None,
     seed: int | None,
+    chosen: tuple[str, ...],
+    jobs: int | None,
     out: Path | None,
     json: bool,
     trace: bool,
     check_determinism: bool,
 ) -> None:
-    """Run each FILE, a scenario, and judge it.
+    """Run each FILE, a scenario or a folder of them, and judge it.
 
-    Exit codes: 0 passed, 1 an expectation or an invariant failed, 2 a bad file, 3 the fabric is not available here,
-    4 an error of poplab itself, 5 not deterministic, 130 interrupted.
+    Several runs, be they files or cells of a matrix, run in processes of their own.
+
+    Exit codes: 0 passed, 1 an expectation, invariant or threshold failed, 2 a bad file or wrong usage, 3 the fabric is
+    not available here, 4 an error of poplab itself, 5 not deterministic, 130 interrupted.
     """
     _quiet_logs()
     if trace and out is None:
-        raise click.UsageError("--trace writes a file: add --out DIR")
-    scripts = _check_all(files)
+        raise Refused("--trace writes a file: add --out DIR")
     if check_determinism:
-        fabric = _virtual(scripts, fabric)
-    console = Console(stderr=json, highlight=False)
-    runs: list[RunRecord] = []
-    try:
-        for number, script in enumerate(scripts, 1):
-            where = FABRICS[fabric or script.scenario.fabrics[0]]
-            folder = None if out is None else folder_of(out, number, len(scripts), script.scenario.name)
-            with TemporaryDirectory(prefix="poplab-") as twin:
-                place = Path(twin) if check_determinism else None
-                runs.append(_run_one(script, where, seed, out, folder, console, trace=trace, twin=place))
-                if check_determinism and runs[-1].state is not State.INTERRUPTED:
-                    cell = sum(other.file == script.file for other in scripts[: number - 1])
-                    console.print(determinism.check(script, cell, runs[-1], Path(twin)), markup=False)
-            if runs[-1].state is State.INTERRUPTED:
-                break
-    finally:
-        if out is not None and runs:
-            wanted = {kind for script in scripts for kind in script.scenario.outputs.report}
-            report.write(out, runs, junit="junit" in wanted, json="json" in wanted)
+        if fabric not in (None, "sim"):
+            raise Refused("--check-determinism needs the sim fabric: real time is never the same twice")
+        fabric = "sim"
+    scripts = batch.select(files, _choices(chosen))
+    if out is not None:
+        report.prepare(out)
+    stdout = Stdout()
+    stream: IO[str] = sys.stderr if json else cast("IO[str]", stdout)
+    console = Console(file=stream, highlight=False)
+    work = batch.watched(
+        batch.jobs(scripts, fabric=fabric, seed=seed), out, trace=trace, twice=check_determinism
+    )
+    runs = _run_all(work, console, str(out) if out is not None else "", jobs or batch.cores())
+    problems = list(_write_reports(out, work, runs))
     if json:
-        click.echo(report.results_json(runs), nl=False)
-    context.exit(exit_code(runs))
+        stdout.write(report.results_json(runs).decode())
+    stdout.flush()
+    problems += filter(None, [stdout.problem])
+    for problem in problems:
+        click.echo(problem, err=True)
+    for run in runs:
+        for text in filter(None, [*run.incomplete, run.divergence]):
+            click.echo(text, err=True)
+        if run.determinism:
+            console.print(f"{run.title}: {run.determinism}", markup=False, soft_wrap=True)
+    stdout.flush()
+    code = exit_code(runs)
+    context.exit(INTERNAL if problems and code != FAILED else code)
 
 
 @poplab.command()
 @files_argument
 def check(files: tuple[Path, ...]) -> None:
-    """Read each FILE, a scenario, and name everything that is wrong with it."""
-    for script in _check_all(files):
+    """Read each FILE, a scenario or a folder of them, and name everything that is wrong with it."""
+    for script in batch.select(files):
         scenario = script.scenario
         conditions = len(scenario.expect) + sum(len(step.expect) for step in scenario.steps)
         click.echo(
@@ -128,98 +139,55 @@ def print_schema() -> None:
 
 
 def exit_code(runs: list[RunRecord]) -> int:
-    """One code for all runs: the one that needs attention first."""
+    """One code for all runs: the one that needs attention first. Where nothing ran, the usage was wrong."""
     states = {run.state for run in runs}
-    for state, code in ((State.ERROR, INTERNAL), (State.FAILED, FAILED), (State.INTERRUPTED, INTERRUPTED)):
+    if State.ERROR not in states and any(run.divergence for run in runs):
+        return determinism.NotDeterministic.exit_code
+    for state, code in URGENT:
         if state in states:
             return code
-    return PASSED
+    return Refused.exit_code if states == {State.SKIPPED} else PASSED
 
 
-def _check_all(files: tuple[Path, ...]) -> list[Script]:
-    """All files before the first one runs; ConfigError with the mistakes of all."""
-    scripts: list[Script] = []
-    problems: list[Problem] = []
-    for file in files:
-        try:
-            scripts += runner.check(file)
-        except ConfigError as error:
-            problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return scripts
+def _choices(words: tuple[str, ...]) -> dict[str, str]:
+    chosen = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not name:
+            raise Refused(f"--set {word}: write NAME=VALUE, where NAME is an axis of the matrix")
+        chosen[name] = value
+    return chosen
 
 
-def _virtual(scripts: list[Script], fabric: str | None) -> str:
-    """Only a run in virtual time can be the same twice."""
-    for script in scripts:
-        if fabric not in (None, "sim") or "sim" not in script.scenario.fabrics:
-            raise click.UsageError(
-                "--check-determinism needs the sim fabric: real time is never the same twice"
-            )
-    return "sim"
-
-
-def _run_one(
-    script: Script,
-    fabric: Fabric,
-    seed: int | None,
-    out: Path | None,
-    folder: Path | None,
-    console: Console,
-    *,
-    trace: bool,
-    twin: Path | None,
-) -> RunRecord:
-    chosen = script.scenario.seed if seed is None else seed
-    repeat = f"poplab run {shlex.quote(script.file)} --seed {chosen}"
-    if fabric.name != script.scenario.fabrics[0]:
-        repeat += f" --fabric {fabric.name}"
-    watcher = observer(console, report=str(out) if out is not None else "")
-    with Recording(script, folder, fabric=fabric.name, seed=chosen, trace=trace, twin=twin) as recording:
-        try:
-            main = partial(_until_interrupted, script, fabric, chosen, repeat, watcher, recording.recorder)
-            record = fabric.execute(main, seed=chosen)
-        finally:
-            if isinstance(watcher, LiveScreen):
-                watcher.close()
-    for complaint in recording.complaints:
-        click.echo(complaint, err=True)
-    return record
-
-
-async def _until_interrupted(
-    script: Script, fabric: Fabric, seed: int, repeat: str, watcher: Observer, recorder: Recorder | None
-) -> RunRecord:
-    """The first Ctrl-C drains and reports; the second one is Python's own."""
-    interrupt = trio.Event()
-
-    async def listen(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            async for _ in signals:
-                interrupt.set()
-                break
-
+def _run_all(work: list[batch.Job], console: Console, out: str, at_once: int) -> list[RunRecord]:
+    if len(work) > 1:
+        return batch.Pool(work, batch.board(console, report=out), at_once=at_once).run()
+    watcher = observer(console, report=out)
     try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(listen)
-            record = await runner.run(
-                script,
-                fabric,
-                seed=seed,
-                repeat=repeat,
-                observer=watcher,
-                interrupt=interrupt,
-                recorder=recorder,
-            )
-            nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        refusals = group.subgroup(PoplabError)
-        if refusals is not None and len(refusals.exceptions) == 1:
-            raise refusals.exceptions[0] from None
-        raise
-    return record
+        record = batch.attempt(work[0], watcher)
+    finally:
+        if isinstance(watcher, LiveScreen):
+            watcher.close()
+    if record.state in (State.SKIPPED, State.UNAVAILABLE):
+        click.echo(f"{record.title}: {record.error}", err=True)
+    return [record]
+
+
+def _write_reports(out: Path | None, work: list[batch.Job], runs: list[RunRecord]) -> Iterator[str]:
+    """What could not be written, in words: the verdict is known all the same."""
+    if out is not None:
+        kinds = [job.script.scenario.outputs.report for job in work]
+        try:
+            report.write(out, runs, kinds)
+        except OSError as error:
+            yield f"cannot write all reports into {out}: {error.strerror or error}"
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary:
+        try:
+            with Path(summary).open("a", encoding="utf-8") as stream:
+                stream.write(report.step_summary(runs))
+        except OSError as error:
+            click.echo(f"cannot add to GITHUB_STEP_SUMMARY: {error.strerror or error}", err=True)
 
 
 def _quiet_logs() -> None:
@@ -234,7 +202,9 @@ def _quiet_logs() -> None:
 def main() -> None:
     """The console script. A defect of poplab never looks like a failed expectation."""
     try:
-        poplab(prog_name="poplab")
+        poplab(prog_name="poplab", help_option_names=["-h", "--help"])
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     except Exception:
         traceback.print_exc()
         click.echo(

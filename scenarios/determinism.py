@@ -32,12 +32,14 @@ class NotDeterministic(PoplabError):
     exit_code = 5
 
 
-def check(script: Script, cell: int, judged: RunRecord, folder: Path) -> str:
-    """Run `script`, the `cell`-th of its file, once more; `folder` has the trace of the run that was judged.
+def check(script: Script, judged: RunRecord, folder: Path) -> str:
+    """Run `script` once more; `folder` has the trace of the run that was judged.
 
     One line if both are equal, else NotDeterministic.
     """
     again = folder / "again"
+    cells = [dict(other.cell) for other in runner.check(Path(script.file))]
+    cell = cells.index(dict(script.cell))
     _elsewhere([script.file, str(cell), str(judged.seed), str(again)])
     return compare(folder / TRACE, again / TRACE, judged.repeat)
 

@@ -80,8 +80,3 @@ class Recording:
                 f"the capture is not complete: {self.capture.why}; {self.capture.left_out:,} packets are left out"
             )
         return said
-
-
-def folder_of(out: Path, number: int, runs: int, name: str) -> Path:
-    """Where the `number`-th of `runs` puts its files: `out` itself if it is the only one."""
-    return out if runs == 1 else out / f"{number:02d}-{name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from random import Random
 from typing import Any
 
@@ -13,24 +13,17 @@ from edge.config import EdgeConfig, Kind, RuleFile, TunnelConfig, VnetConfig, ch
 from edge.document import IPAddress, Path, Prefix
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding import Action
+from scenarios.casting import Casting, Member, stream
 from scenarios.links import nat, path_profile
 from scenarios.proto.host import Host
 from scenarios.proto.lan import Lan
 from scenarios.proto.ledger import Ledger
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.nat import Nat
-from scenarios.proto.pbx import Pbx
-from scenarios.proto.ping import Ping
 from scenarios.proto.premises import Premises
-from scenarios.proto.softphone import Softphone
-from scenarios.proto.udp_echo import UdpEcho, UdpProbe
-from scenarios.schema import Actor, Connector, Scenario, Script
+from scenarios.schema import Connector, Scenario, Script
 from scenarios.schema.topology import Client
 from scenarios.trace.recorder import Recorder
-
-SIP_PORT = 5060
-RTP_PORT_BASE = 16384  # where the voice rules of most networks begin
-REALM = "poplab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +49,6 @@ class End:
     @property
     def networks(self) -> list[IPv4Network | IPv6Network]:
         return [ip_network(str(route)) for route in self.routes]
-
-
-@dataclass(slots=True)
-class Member:
-    """A host, with the applications that steps talk to."""
-
-    actor: Actor
-    host: Host
-    premises: Premises
-    """Which tunnels it is behind."""
-    probe: UdpProbe
-    ping: Ping
-    phone: Softphone | None = None
-    pbx: Pbx | None = None
-    echo: UdpEcho | None = None
 
 
 @dataclass(frozen=True)
@@ -154,14 +132,10 @@ def build(
             host.tap = recorder
     world = World(script, chosen, config, ends, {}, ledger, recorder)
     premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
+    casting = Casting(script, chosen)
     for actor in script.cast.actors.values():
-        world.members[actor.name] = _member(world, actor, hosts[actor.name], premises[actor.name])
+        world.members[actor.name] = casting.member(actor, hosts[actor.name], premises[actor.name])
     return world
-
-
-def stream(seed: int, name: str) -> Random:
-    """The random numbers of `name`: those of others do not shift when something is added."""
-    return Random(f"{seed}/{name}")
 
 
 def _watched(end: End, recorder: Recorder) -> End:
@@ -309,46 +283,3 @@ def _place(path: Path, scenario: Scenario) -> Path:
             return ("topology", "clients", name, *rest)
         case _:
             return path
-
-
-def _member(world: World, actor: Actor, host: Host, premises: Premises) -> Member:
-    cast = world.script.cast
-    member = Member(actor, host, premises, UdpProbe(), Ping())
-    if actor.pbx is not None:
-        users = {user: _password(world, actor, user) for user in cast.users(actor)}
-        member.pbx = Pbx(
-            actor.name,
-            host.address,
-            realm=REALM,
-            users=users,
-            echo_extension=actor.pbx.echo_extension,
-            rng=world.stream(f"{actor.name}/pbx"),
-        )
-        host.add(member.pbx)
-    registrar = cast.registrar(actor)
-    if actor.phone is not None and registrar is not None:
-        member.phone = Softphone(
-            actor.user,
-            host.address,
-            sip_port=SIP_PORT,
-            rtp_port_base=RTP_PORT_BASE,
-            codec=actor.phone.codec,
-            registrar=(str(ip_address(registrar.ip)), SIP_PORT),
-            username=actor.user,
-            password=_password(world, registrar, actor.user),
-            auto_answer_after=actor.phone.answer_after,
-            max_calls=actor.phone.lines,
-            rng=world.stream(f"{actor.name}/phone"),
-        )
-        host.add(member.phone)
-    if actor.apps.udp_echo is not None:
-        member.echo = UdpEcho(actor.apps.udp_echo.port)
-        host.add(member.echo)
-    host.add(member.probe)
-    host.add(member.ping)
-    return member
-
-
-def _password(world: World, pbx: Actor, user: str) -> str:
-    """Known to both ends, and to nobody who reads a report."""
-    return world.stream(f"{pbx.name}/password/{user}").randbytes(12).hex()

@@ -57,20 +57,21 @@ def test_the_example_scenario_passes(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_the_readmes_policy_is_one(tmp_path: Path) -> None:
-    run(
-        "poplab edge init pop && poplab edge --config pop/edge.yaml add-connector hq --route 10.0.50.0/24",
-        tmp_path,
+def test_the_readmes_policy_fits_into_the_readmes_pop(tmp_path: Path) -> None:
+    commands = [line[2:] for block in blocks("README.md", "console") for line in block.splitlines()]
+    for command in [c for c in commands if c.startswith("poplab edge")]:
+        assert run(command, tmp_path).returncode == 0
+    config = tmp_path / "lab" / "edge.yaml"
+    (vnets,) = blocks("README.md", "yaml")
+    text, replaced = re.subn(
+        r"^vnets:.*?\n\n", lambda _: vnets + "\n", config.read_text(), count=1, flags=re.DOTALL | re.MULTILINE
     )
-    config = tmp_path / "pop" / "edge.yaml"
-    (policy,) = blocks("README.md", "yaml")
-    rules = "\n".join("    " + line for line in policy.splitlines())
-    text = re.sub(
-        r"    policy:.*?(?=\n\S|\n\n)", lambda _: rules, config.read_text(), count=1, flags=re.DOTALL
-    )
+    assert replaced
     config.write_text(text)
-    result = run("poplab edge check --config pop/edge.yaml", tmp_path)
+    result = run("poplab edge check --config lab/edge.yaml", tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr + text
+    for command in ("add-client carol --tag guest", "add-connector branch --route 10.0.60.0/24"):
+        assert run(f"poplab edge --config lab/edge.yaml {command}", tmp_path).returncode == 0
 
 
 def test_the_example_hook_does_what_it_says() -> None:

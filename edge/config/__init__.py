@@ -1,17 +1,19 @@
 """The configuration of a PoP: what it may contain, what it means, and what is wrong with it."""
 
+from edge.config.advice import advice
 from edge.config.checks import check
 from edge.config.file import EdgeFile, TunnelFile, VnetFile
 from edge.config.finding import Finding
 from edge.config.keys import public_key
-from edge.config.load import TUNNELS_FOLDER, load
-from edge.config.names import NAME_RULE, is_name
+from edge.config.load import CONFIG_NAME, TUNNELS_FOLDER, Reading, load, not_there
+from edge.config.names import NAME_RULE, counted, is_name
 from edge.config.replicas import free_addresses, sites
 from edge.config.rules import RuleFile, rule
 from edge.config.types import DEFAULT_POOL, EdgeConfig, Kind, TunnelConfig, VnetConfig
 from edge.proto.forwarding.replica import ProbeSettings
 
 __all__ = [
+    "CONFIG_NAME",
     "DEFAULT_POOL",
     "NAME_RULE",
     "TUNNELS_FOLDER",
@@ -20,15 +22,19 @@ __all__ = [
     "Finding",
     "Kind",
     "ProbeSettings",
+    "Reading",
     "RuleFile",
     "TunnelConfig",
     "TunnelFile",
     "VnetConfig",
     "VnetFile",
+    "advice",
     "check",
+    "counted",
     "free_addresses",
     "is_name",
     "load",
+    "not_there",
     "public_key",
     "rule",
     "sites",

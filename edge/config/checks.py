@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import shlex
+from collections.abc import Container, Iterable, Iterator
 from operator import itemgetter
+from typing import NamedTuple
 
 from edge.config.finding import Finding
 from edge.config.keys import public_key
@@ -37,8 +39,12 @@ EMBEDDING = tuple(  # prefixes whose addresses carry an IPv4 address: edge.proto
 )  # fmt: skip
 
 
-def check(config: EdgeConfig) -> list[Finding]:
-    """Everything that is wrong with `config`, in no particular order."""
+def check(config: EdgeConfig, *, command: str = "", unread: Container[str] = ()) -> list[Finding]:
+    """Everything that is wrong with `config`, in no particular order.
+
+    `command` is what enrols a peer, as a shell takes it, for those who can; `unread` are tunnels that exist but whose
+    files have mistakes of their own: they are not missed.
+    """
     findings = [*_listen(config), *_keys(config), *check_probe(config)]
     by_vnet: dict[str, list[TunnelConfig]] = {}
     for tunnel in config.tunnels.values():
@@ -46,7 +52,9 @@ def check(config: EdgeConfig) -> list[Finding]:
     everywhere = _attributes(config.tunnels.values())
     for vnet in config.vnets.values():
         findings += _vnet(vnet)
-        findings += _policy(vnet, by_vnet.get(vnet.name, []), everywhere)
+        here = by_vnet.get(vnet.name, [])
+        enrol = _Enrolment(command, f" --vnet {vnet.name}" if len(config.vnets) > 1 else "")
+        findings += _policy(vnet, here, everywhere, enrol, unread)
     for tunnel in config.tunnels.values():
         findings += _tunnel(tunnel, config)
     for name, tunnels in by_vnet.items():
@@ -146,6 +154,7 @@ def _keys(config: EdgeConfig) -> Iterator[Finding]:
                 f"tunnels {other.name!r} (vnet {other.vnet}) and {tunnel.name!r} (vnet {tunnel.vnet}) "
                 "have the same public key",
                 "a key is one tunnel: generate another",
+                ("tunnels", other.name, "public_key"),
             )
 
 
@@ -177,8 +186,30 @@ def _vnet(vnet: VnetConfig) -> Iterator[Finding]:
         )
 
 
+class _Enrolment(NamedTuple):
+    """How whom a rule names comes into being; in words, if there is no command for it."""
+
+    command: str
+    vnet: str
+
+    def of(self, word: str, name: str) -> str:
+        if not self.command:
+            return ""
+        quoted = shlex.quote(name)
+        verb = {
+            "site": f"add-connector {quoted} --route PREFIX",
+            "client": f"add-client {quoted}",
+            "tunnel": f"add-client {quoted}",
+        }.get(word, f"add-client NAME --{word} {quoted}")
+        return f"`{self.command} {verb}{self.vnet}`"
+
+
 def _policy(
-    vnet: VnetConfig, tunnels: list[TunnelConfig], everywhere: dict[str, set[str]]
+    vnet: VnetConfig,
+    tunnels: list[TunnelConfig],
+    everywhere: dict[str, set[str]],
+    enrol: _Enrolment,
+    unread: Container[str],
 ) -> Iterator[Finding]:
     path: Path = ("vnets", vnet.name, "policy")
     known = {
@@ -198,20 +229,26 @@ def _policy(
         for side, selector in (("from", rule.source), ("to", rule.destination)):
             for word, names in known.items():
                 for name in _selected(selector, word):
-                    if name not in names:
+                    if name not in names and name not in unread:
+                        fixes = (did_you_mean(name, names), enrol.of(word, name))
                         yield Finding(
                             (*path, index, side, word),
                             f"vnet {vnet.name} has no {word} {name!r}",
-                            did_you_mean(name, names),
+                            "; or enrol it: ".join(filter(None, fixes)) if fixes[0] else fixes[1],
                         )
             # A rule may come before the first guest. A name of another network is no slip: rules are shared.
             for word, names in here.items():
                 for name in _selected(selector, word):
                     if name not in everywhere[word] and (meant := likely_meant(name, names)):
+                        # The slip may be the tunnel's: say whose word it is, and take no side.
+                        who = next(t.name for t in tunnels if meant in _attributes([t])[word])
+                        first = enrol.of(word, name)
                         yield Finding(
                             (*path, index, side, word),
                             f"nobody in vnet {vnet.name} has the {word} {name!r}",
-                            f"did you mean {meant!r}? If not, enrol the first {name!r} before its rule",
+                            f"did you mean {meant!r}? Tunnel {who!r} has that; if {name!r} is right, correct the "
+                            f"tunnel, or enrol the first {name!r} before its rule" + (first and f": {first}"),
+                            ("tunnels", who),
                         )
 
 
@@ -324,6 +361,8 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
     for tunnel in tunnels:
         for key, prefixes in (("addresses", map(Prefix.of, tunnel.addresses)), ("routes", tunnel.routes)):
             for index, prefix in enumerate(prefixes):
+                if key == "routes" and prefix.length and _route_problem(prefix, tunnel, vnet):
+                    continue  # what is wrong on its own is said once
                 if tunnel.kind is Kind.CONNECTOR and tunnel.site and key == "routes":
                     owner = shared.setdefault((tunnel.site, prefix), tunnel.name)
                     if owner != tunnel.name:
@@ -335,13 +374,13 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
                     (len(address), first, length, first + (1 << spare), prefix, tunnel.name, key, index)
                 )
     entries.sort(key=itemgetter(0, 1, 2))
-    holders: list[tuple[int, int, Prefix, str]] = []
+    holders: list[tuple[int, int, Prefix, str, Path]] = []
     connectors = {tunnel.name for tunnel in tunnels if tunnel.kind is Kind.CONNECTOR}
     for size, first, _, end, prefix, name, key, index in entries:
         while holders and (holders[-1][0] != size or holders[-1][1] <= first):
             holders.pop()
         if holders:
-            _, _, other, owner = holders[-1]
+            _, _, other, owner, there = holders[-1]
             if other == prefix:
                 whose = (
                     f"tunnel {name!r} has it twice"
@@ -354,6 +393,7 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
                     "one prefix, one tunnel; replicas of a site name the same `site`"
                     if key == "routes" and owner != name and {owner, name} <= connectors
                     else "one prefix, one tunnel",
+                    there,
                 )
             elif not vnet.nested_routes and other.length:
                 yield Finding(
@@ -362,5 +402,6 @@ def _overlaps(vnet: VnetConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding
                     f"in vnet {vnet.name}",
                     f"split {other}, or set `nested_routes: true` in vnet {vnet.name}: "
                     "then the longest prefix wins",
+                    there,
                 )
-        holders.append((size, end, prefix, name))
+        holders.append((size, end, prefix, name, ("tunnels", name, key, index)))

@@ -13,3 +13,4 @@ class Finding(NamedTuple):
     path: Path
     message: str
     fix: str = ""
+    other: Path = ()  # the other half of a contradiction

@@ -34,6 +34,11 @@ def read_key(path: Path) -> bytes:
     try:
         # Not blocking: a FIFO in the place of a key file must not hang the start.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except PermissionError as error:
+        raise BadKeyFile(
+            f"key file {path}: not readable for this user (uid {os.geteuid()})",
+            f"run as the user that owns it, or `chown {os.geteuid()} {path}`; its folder must let you in, too",
+        ) from error
     except OSError as error:
         raise BadKeyFile(
             f"key file {path}: {error.strerror}", "`wg genkey` writes one; check the path"

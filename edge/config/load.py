@@ -1,7 +1,13 @@
-"""edge.yaml and tunnels.d/*.yaml -> EdgeConfig, or every mistake in all of them at once."""
+"""edge.yaml and tunnels.d/*.yaml -> EdgeConfig, or every mistake in all of them at once.
+
+Reading finds what is wrong with the form of the files, judging what is wrong with what they say. Between the two,
+enrolment adds a tunnel: what is missing without it must not keep it out.
+"""
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from os import listdir
 from os.path import lexists
 from pathlib import Path as FilePath
@@ -10,6 +16,7 @@ from msgspec import UNSET
 
 from edge.config.checks import check
 from edge.config.file import EdgeFile, ProbeFile, TunnelFile, VnetFile
+from edge.config.finding import Finding
 from edge.config.hooks import BadHook, find_hook
 from edge.config.keys import BadKeyFile, looks_like_key, read_key
 from edge.config.rules import rule
@@ -19,25 +26,85 @@ from edge.errors import ConfigError, Problem
 from edge.proto.forwarding.policy import Action
 from edge.proto.forwarding.replica import ProbeSettings
 
+CONFIG_NAME = "edge.yaml"
 TUNNELS_FOLDER = "tunnels.d"
+SCENARIO_KEYS = frozenset({"topology", "steps", "fabric"})  # what every scenario has, and no PoP
 NO_KEY = bytes(32)  # stands in while other mistakes are collected; never leaves this module
 
 
 def load(path: FilePath) -> EdgeConfig:
     """The configuration in `path` and in tunnels.d beside it; ConfigError with everything that is wrong."""
-    return _Loading(path).run()
+    reading = Reading(path)
+    if problems := reading.judge():
+        raise ConfigError(problems)
+    return reading.config
 
 
-class _Loading:
-    """The documents of one load, and what was found wrong in them."""
+def not_there(path: FilePath) -> Problem | None:
+    """What to say if `path` is no file: where there is one that may be meant, or how to make one."""
+    if path.is_dir():
+        message, near = "a folder, not a file", [path / CONFIG_NAME]
+    elif not path.exists():
+        folder = path.parent
+        message, near = "No such file", [folder / CONFIG_NAME, *sorted(folder.glob(f"*/{CONFIG_NAME}"))]
+    else:
+        return None
+    found = [str(file) for file in near if file.is_file()][:3]
+    fix = "`poplab edge init DIR` makes a new PoP; --config FILE names one that there is"
+    if found:
+        fix = f"did you mean {' or '.join(found)}?"
+    return Problem(str(path), 0, 0, message, fix)
+
+
+def _is_scenario(document: Document) -> Problem | None:
+    """One line instead of one for each key that a PoP does not have."""
+    keys = set(document.data) if isinstance(document.data, dict) else set()
+    if "private_key_file" in keys or not keys & SCENARIO_KEYS:
+        return None
+    file = shlex.quote(document.file)
+    return Problem(
+        document.file,
+        0,
+        0,
+        "a scenario, not the configuration of a PoP",
+        f"`poplab check {file}`, `poplab run {file}`",
+    )
+
+
+class Reading:
+    """The documents of a configuration, and what they say; ConfigError if they are too wrong to say anything."""
 
     def __init__(self, path: FilePath) -> None:
         self.path = path
         self.problems: list[Problem] = []
         self.main: Document | None = None
         self.own: dict[str, Document] = {}  # tunnels with a file of their own
+        self.unread: set[str] = set()  # tunnels whose own file has mistakes
+        self.config = self._read()
 
-    def run(self) -> EdgeConfig:
+    def judge(self, added: TunnelConfig | None = None) -> list[Problem]:
+        """Everything that is wrong with the files, and with what they say if the tunnel `added` were in them, too."""
+        config = self.config
+        if added is not None:
+            config = replace(config, tunnels={**config.tunnels, added.name: added})
+        command = f"poplab edge --config {shlex.quote(str(self.path))}"
+        findings = check(config, command=command, unread=self.unread)
+        found = [self._judged(finding, "" if added is None else added.name) for finding in findings]
+        return sorted([*self.problems, *found], key=self._order)
+
+    def _judged(self, finding: Finding, added: str) -> Problem:
+        """The finding at its place; if its other half is in another file, that is told, too."""
+        message, path, other = finding.message, finding.path, finding.other
+        if added and path[:2] == ("tunnels", added):
+            return Problem(f"tunnel {added!r}", 0, 0, message, finding.fix)
+        if other and other[:2] != ("tunnels", added):
+            document, inner = self._document(other)
+            if document is not self._document(path)[0]:
+                line, column = document.position(inner)
+                message += f" (the other is {document.file}:{line}:{column})"
+        return self._placed(path, message, finding.fix)
+
+    def _read(self) -> EdgeConfig:
         edge = self._read_main()
         files = dict(edge.tunnels) if edge else {}
         for name, file in self._read_tunnels().items():
@@ -48,7 +115,7 @@ class _Loading:
             files[name] = file
         if edge is None:
             raise ConfigError(sorted(self.problems, key=self._order))
-        config = EdgeConfig(
+        return EdgeConfig(
             name=edge.name,
             listen=edge.listen.wireguard.address,
             private_key=self._key(("private_key_file",), edge.private_key_file) or NO_KEY,
@@ -59,11 +126,6 @@ class _Loading:
             endpoint=str(edge.endpoint) if edge.endpoint else "",
             probe=_probe(edge.probe),
         )
-        for path, message, fix in check(config):
-            self.problem(path, message, fix)
-        if self.problems:
-            raise ConfigError(sorted(self.problems, key=self._order))
-        return config
 
     def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
         """The main file first, then by place."""
@@ -71,15 +133,26 @@ class _Loading:
 
     def problem(self, path: Path, message: str, fix: str) -> None:
         """Place a mistake in the file that holds `path`."""
-        document = self.main
+        self.problems.append(self._placed(path, message, fix))
+
+    def _placed(self, path: Path, message: str, fix: str) -> Problem:
+        document, inner = self._document(path)
+        return document.problem(inner, message, fix)
+
+    def _document(self, path: Path) -> tuple[Document, Path]:
+        """The file that holds `path`, and where in it."""
         if len(path) > 1 and path[0] == "tunnels" and path[1] in self.own:
-            document, path = self.own[str(path[1])], path[2:]
-        assert document is not None
-        self.problems.append(document.problem(path, message, fix))
+            return self.own[str(path[1])], path[2:]
+        assert self.main is not None
+        return self.main, path
 
     def _read_main(self) -> EdgeFile | None:
         try:
+            if absent := not_there(self.path):
+                raise ConfigError([absent])
             self.main = Document.read(self.path)
+            if scenario := _is_scenario(self.main):
+                raise ConfigError([scenario])
             return self.main.decode(EdgeFile)
         except ConfigError as error:
             self.problems += error.problems
@@ -93,6 +166,7 @@ class _Loading:
                 found[path.stem] = document.decode(TunnelFile)
                 self.own[path.stem] = document
             except ConfigError as error:
+                self.unread.add(path.stem)
                 self.problems += error.problems
         return found
 

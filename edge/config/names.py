@@ -17,6 +17,11 @@ def is_name(word: str) -> bool:
     return NAME.match(word) is not None
 
 
+def counted(number: int, noun: str) -> str:
+    """Such as "1 route" and "2 routes"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def likely_meant(word: str, known: Iterable[str]) -> str | None:
     """The one of `known` of which `word` is likely a slip; None if it may well be a name of its own.
 

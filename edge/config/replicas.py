@@ -74,6 +74,7 @@ def _differences(site: str, first: TunnelConfig, other: TunnelConfig) -> Iterato
             (*path, "routes"),
             f"{both} but not for the same routes: {'; '.join(only)}",
             "give both the same `routes`, or another `site` to one of them",
+            ("tunnels", first.name, "routes"),
         )
     for word, mine, theirs in (
         ("user", first.user, other.user),
@@ -85,6 +86,7 @@ def _differences(site: str, first: TunnelConfig, other: TunnelConfig) -> Iterato
                 (*path, word),
                 f"{both} but differ in `{word}`: a failover would change what the rules say",
                 f"give both the same `{word}`",
+                ("tunnels", first.name, word),
             )
 
 

@@ -11,11 +11,14 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, Union, get_ar
 
 import msgspec
 
+from edge.document.bounds import out_of_bounds
 from edge.document.parse import Path
 from edge.document.scalars import decode_scalar
 
 _SEQUENCES = (list, tuple, set, frozenset, Sequence)
 _MAPPINGS = (dict, Mapping)
+_SLIP = 0.8  # so alike that the letters are to blame, not the place
+_DEEPEST = 3  # levels below a struct at which a misplaced key is looked for
 _AMBIGUOUS_BOOLS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -35,10 +38,16 @@ def mismatches(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
     elif _is_struct(origin) and isinstance(data, dict):
         yield from _struct(data, origin, path)
     elif origin in _MAPPINGS and isinstance(data, dict) and arguments:
+        clean = True
         for key, value in data.items():
             for mismatch in _value(key, arguments[0], ()):
+                clean = False
                 yield Mismatch((*path, key), mismatch.message, mismatch.fix, at_key=True)
-            yield from mismatches(value, arguments[1], (*path, key))
+            for mismatch in mismatches(value, arguments[1], (*path, key)):
+                clean = False
+                yield mismatch
+        if clean:
+            yield from _value(data, kind, path)
     elif origin in _SEQUENCES and isinstance(data, list) and arguments and arguments[1:] in ((), (...,)):
         clean = True
         for index, item in enumerate(data):
@@ -59,6 +68,35 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(choices)}" if choices else ""
 
 
+def _unknown_key(key: str, fields: Mapping[str, Any]) -> str:
+    """A fix for a key that is not one of `fields`: it is misspelt, or it stands a few levels too high."""
+    if not difflib.get_close_matches(key, fields, n=1, cutoff=_SLIP):
+        for name, field in fields.items():
+            if place := _home(key, field.type, name, _DEEPEST):
+                return f"it belongs under {place}"
+    return did_you_mean(key, fields)
+
+
+def _home(key: str, kind: Any, place: str, depth: int) -> str:
+    """Where below `place`, a value of type `kind`, the key may stand; empty if nowhere."""
+    plain = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    origin, arguments = get_origin(plain) or plain, get_args(plain)
+    inner: Iterable[tuple[Any, str]] = ()
+    if origin in (Union, types.UnionType):
+        inner = [(member, place) for member in arguments]
+    elif origin in _MAPPINGS and arguments:
+        inner = [(arguments[1], f"{place}.NAME")]
+    elif origin in _SEQUENCES and arguments:
+        inner = [(arguments[0], f"an item of {place}")]
+    elif _is_struct(origin) and depth:
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(origin)}
+        if key in fields:
+            return place
+        inner = [(kind, f"{place}.{name}") for name, kind in fields.items()]
+        depth -= 1
+    return next((found for kind, place in inner if (found := _home(key, kind, place, depth))), "")
+
+
 def _is_struct(kind: Any) -> TypeGuard[type[msgspec.Struct]]:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
@@ -74,7 +112,7 @@ def _struct(data: dict[str, Any], kind: type[msgspec.Struct], path: Path) -> Ite
                 yield mismatch
         elif key != tag_field and kind.__struct_config__.forbid_unknown_fields:
             clean = False
-            yield Mismatch((*path, key), f"unknown key {key!r}", did_you_mean(key, fields), at_key=True)
+            yield Mismatch((*path, key), f"unknown key {key!r}", _unknown_key(key, fields), at_key=True)
     for name, field in fields.items():
         if field.required and name not in data:
             clean = False
@@ -131,7 +169,7 @@ def _value(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
             yield Mismatch(path, f"{data!r} is not one of the choices", did_you_mean(str(data), choices))
         else:
             message = re.sub(r" - at `[^`]*`$", "", str(error))
-            yield Mismatch(path, *_plain_words(message, data))
+            yield Mismatch(path, *(out_of_bounds(message, data, kind) or _plain_words(message, data)))
 
 
 def _choices(kind: Any) -> list[str]:

@@ -18,7 +18,8 @@ from edge.config import EdgeConfig
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
-from edge.proto.forwarding import Attachment, Forwarder, Observer, Prober, ReplicaChanged, Watch
+from edge.proto.forwarding import Attachment, Forwarder, Observer, Policy, Prober, ReplicaChanged, Watch
+from edge.proto.forwarding.policy import DEFAULT_RULE
 from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import (
     Aead,
@@ -36,6 +37,10 @@ from edge.server import assembly
 from edge.state import PeerState, StateStore
 
 HOUSEKEEPING = 1.0  # seconds between looks at idle flows and old fragments
+NAMED_UPS = (
+    20  # tunnels per look whose coming up has a line of its own; a restart brings up thousands at once
+)
+STRANGERS_PACE = 60.0  # seconds between two lines about handshakes with unknown keys
 GREETING_PACE = 0.02  # after a restart: this long between two handfuls of initiations
 GREETINGS = 16
 
@@ -85,6 +90,10 @@ class Engine:
         self._forward_seconds = Histogram(FORWARD_BOUNDS)
         self._save_failed = False
         self._moved: dict[bytes, Tunnel] = {}  # whose endpoint is not saved yet
+        self._up_until: dict[bytes, float] = {}  # by key: the end of the session that the last handshake made
+        self._ups = 0  # tunnels that came up since the last look
+        self._strangers = 0  # handshakes with unknown keys that have been told
+        self._strangers_at = now
         self._housekeeping_at = now + HOUSEKEEPING
         self._greeting_at = now
         fresh = assembly.apply(self.pop, config, store.load(), timer)
@@ -152,18 +161,54 @@ class Engine:
                 changed[tunnel.remote.public] = tunnel
             elif isinstance(event, EndpointChanged):
                 self._moved[tunnel.remote.public] = tunnel
-                self._log.debug("endpoint", tunnel=tunnel.name, endpoint=tunnel.endpoint, before=event.before)
+                self._log.debug(
+                    "endpoint",
+                    tunnel=tunnel.name,
+                    endpoint=_told(tunnel.endpoint),
+                    before=_told(event.before),
+                )
             elif isinstance(event, HandshakeCompleted):
                 self._handshake_seconds.observe(event.seconds)
+                self._tell_if_up(tunnel, now)
                 self._log.debug(
                     "handshake", tunnel=tunnel.name, initiator=event.initiator, seconds=event.seconds
                 )
             elif isinstance(event, HandshakeGivenUp):
                 self._log.info(
-                    "handshake-given-up", tunnel=tunnel.name, endpoint=tunnel.endpoint, dropped=event.dropped
+                    "handshake-given-up",
+                    tunnel=tunnel.name,
+                    endpoint=_told(tunnel.endpoint),
+                    dropped=event.dropped,
                 )
         if changed:
             self._save(changed.values())
+
+    def _tell_if_up(self, tunnel: Tunnel, now: float) -> None:
+        """A line when it was down before, not for each new session."""
+        key, session = tunnel.remote.public, tunnel.current
+        was_up = self._up_until.get(key, now) > now
+        if session is not None:
+            self._up_until[key] = session.expires_at
+        if was_up:
+            return
+        self._ups += 1
+        if self._ups <= NAMED_UPS:
+            vnet = tunnel.owner.vnet.name if tunnel.owner is not None else ""
+            self._log.info("tunnel-up", tunnel=tunnel.name, vnet=vnet, endpoint=_told(tunnel.endpoint))
+
+    def _tell_of_many(self, now: float) -> None:
+        """What may happen a thousand times a second is told as a number."""
+        if self._ups > NAMED_UPS:
+            self._log.info("more-tunnels-up", tunnels=self._ups - NAMED_UPS)
+        self._ups = 0
+        strangers = self.pop.device.drops[DropReason.UNKNOWN_PEER]
+        if strangers > self._strangers and now >= self._strangers_at:
+            self._log.warning(
+                "unknown-keys",
+                handshakes=strangers - self._strangers,
+                fix="a peer that was meant: is its public_key right, and was the PoP reloaded since?",
+            )
+            self._strangers, self._strangers_at = strangers, now + STRANGERS_PACE
 
     def _tell(self, changes: list[ReplicaChanged], now: float) -> None:
         for replica, before, after in changes:
@@ -201,6 +246,7 @@ class Engine:
         if now < self._housekeeping_at:
             return
         self._housekeeping_at = now + HOUSEKEEPING
+        self._tell_of_many(now)
         for vnet in self.pop.vnets.values():
             vnet.expire(now)
         if self._moved or self._clock.greatest > self._store.clock:
@@ -244,6 +290,7 @@ class Engine:
         self._observe()
         for public in gone:
             self._moved.pop(public, None)
+            self._up_until.pop(public, None)
         self.config = config
         self.generation += 1
         device = self.pop.device
@@ -295,7 +342,7 @@ class Engine:
             drops=drops,
             flows=len(vnet.flows),
             flow_limit=vnet.flows.limit,
-            rule_hits=dict(vnet.policy.hits),
+            rule_hits=_rule_hits(vnet.policy),
         )
 
     def _tunnel_snapshot(self, name: str, now: float) -> TunnelSnapshot:
@@ -313,7 +360,7 @@ class Engine:
             bytes_rx=attachment.bytes_in,
             packets_tx=attachment.packets_out,
             bytes_tx=attachment.bytes_out,
-            endpoint=str(HostPort(link.endpoint)) if link.endpoint else "",
+            endpoint=_told(link.endpoint),
         )
 
 
@@ -327,6 +374,19 @@ def _show_event(observer: Observer, event: Event, now: float) -> None:
         observer.tunnel_changed(now, vnet, tunnel.name, "endpoint", str(HostPort(tunnel.endpoint or ("", 0))))
     elif isinstance(event, HandshakeGivenUp):
         observer.tunnel_changed(now, vnet, tunnel.name, "handshake-given-up", f"{event.dropped} dropped")
+
+
+def _told(endpoint: Address | None) -> str:
+    """As people write it; empty while it is not known."""
+    return str(HostPort(endpoint)) if endpoint else ""
+
+
+def _rule_hits(policy: Policy) -> dict[tuple[str, str], int]:
+    """What has decided, and every rule that may: a rule without hits is an answer, too."""
+    hits: dict[tuple[str, str], int] = {(rule.id, rule.action): 0 for rule in policy.rules}
+    hits[DEFAULT_RULE, policy.default] = 0
+    hits.update(policy.hits)
+    return hits
 
 
 def _sent_before(store: StateStore) -> bytes:

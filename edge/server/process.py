@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import signal
 import sys
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import structlog
 import trio
-from structlog.typing import FilteringBoundLogger
+from structlog.typing import EventDict, FilteringBoundLogger
 
 from edge import config as configuration
+from edge.config import counted
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.server.exporter import Exporter
 from edge.server.relay import Relay
-from edge.state import MemoryStore, SqliteStore, StateStore
+from edge.state import MemoryStore, SqliteStore, Word
 
 DRAIN = 0.1  # seconds in which datagrams that are on their way to us may still arrive and leave
 
@@ -30,24 +34,30 @@ log: FilteringBoundLogger = structlog.get_logger("poplab")
 
 def serve(path: Path, *, verbose: bool = False) -> None:
     """Run the PoP of `path` until SIGTERM or Ctrl-C. PoplabError, with nothing started, if it cannot be run."""
-    # A reload that is asked for during the start is done after it; by default the signal would end the process.
+    # A reload that is asked for during the start, as by who sees our lock already, is done after it; by default the
+    # signal would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     configure_log(verbose=verbose)
     config = configuration.load(path)
-    store: StateStore = SqliteStore(config.state) if config.state else MemoryStore()
+    store: SqliteStore | MemoryStore = SqliteStore(config.state) if config.state else MemoryStore()
     try:
         # Bound once: the lazy logger would assemble itself anew for every line, even for those that are not written.
         relay = Relay(config, store, log=log.bind(), linger=LINGER)
         try:
-            trio.run(_run, relay, path)
+            trio.run(_run, relay, path, store.tell if isinstance(store, SqliteStore) else _tell_nobody)
         except* PoplabError as group:
             raise _first(group) from None
     finally:
         store.close()
 
 
-async def _run(relay: Relay, path: Path) -> None:
+def _tell_nobody(_: Word) -> None:
+    """Without a state file nobody could find the word."""
+
+
+async def _run(relay: Relay, path: Path, tell: Callable[[Word], None]) -> None:
     # Signals first: a stop that comes during the start is a stop as well.
+    reloads = count(1)
     with trio.open_signal_receiver(*SIGNALS) as signals:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         async with trio.open_nursery() as nursery:
@@ -59,6 +69,7 @@ async def _run(relay: Relay, path: Path) -> None:
             log.info(
                 "serving",
                 pop=config.name,
+                process=os.getpid(),
                 wireguard=str(HostPort(address)),
                 public_key=base64.b64encode(relay.public_key).decode(),
                 vnets=len(config.vnets),
@@ -66,7 +77,7 @@ async def _run(relay: Relay, path: Path) -> None:
             )
             async for number in signals:
                 if number == signal.SIGHUP:
-                    _reload(relay, path)
+                    tell(_reload(relay, path, next(reloads)))
                     continue
                 log.info("draining", signal=signal.Signals(number).name)
                 # Who presses Ctrl-C again gets the same clean stop: no more signals from here on.
@@ -85,20 +96,22 @@ async def _run(relay: Relay, path: Path) -> None:
     )
 
 
-def _reload(relay: Relay, path: Path) -> None:
+def _reload(relay: Relay, path: Path, number: int) -> Word:
     """Read everything again; a file that is wrong changes nothing."""
     try:
         config = configuration.load(path)
     except PoplabError as error:
         relay.count_failed_reload()
         log.error("reload-refused", problems=str(error))
-        return
+        return Word(number, False, str(error))
     try:
         relay.reload(config)
     except PoplabError as error:
         log.error("reload-refused", problems=str(error))
-        return
-    log.info("reloaded", vnets=len(config.vnets), tunnels=len(config.tunnels))
+        return Word(number, False, str(error))
+    vnets, tunnels = len(config.vnets), len(config.tunnels)
+    log.info("reloaded", vnets=vnets, tunnels=tunnels)
+    return Word(number, True, f"{counted(vnets, 'vnet')}, {counted(tunnels, 'tunnel')}")
 
 
 def _first(group: BaseExceptionGroup[PoplabError]) -> PoplabError:
@@ -111,10 +124,9 @@ def _first(group: BaseExceptionGroup[PoplabError]) -> PoplabError:
 
 def configure_log(*, verbose: bool) -> None:
     """Key-value lines on stderr: coloured for a person, logfmt in a pipe. Control characters are escaped."""
-    terminal = sys.stderr.isatty()
     renderer = (
-        structlog.dev.ConsoleRenderer()
-        if terminal
+        _Terminal()
+        if sys.stderr.isatty()
         else structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
     )
     structlog.configure(
@@ -127,6 +139,24 @@ def configure_log(*, verbose: bool) -> None:
         logger_factory=lambda *_: _StderrLogger(),
         cache_logger_on_first_use=False,
     )
+
+
+class _Terminal:
+    """For people: what has several lines, such as the mistakes in a file, stands below its event."""
+
+    def __init__(self) -> None:
+        self._line = structlog.dev.ConsoleRenderer()
+
+    def __call__(self, logger: object, name: str, event: EventDict) -> str:
+        below = [key for key, value in event.items() if isinstance(value, str) and "\n" in value]
+        texts = [str(event.pop(key)) for key in below]
+        lines = [line for text in texts for line in text.split("\n")]
+        return "\n    ".join([self._line(logger, name, event), *map(_printable, lines)])
+
+
+def _printable(text: str) -> str:
+    """Names and values in a message come from files: none may steer the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _StderrLogger(structlog.PrintLogger):

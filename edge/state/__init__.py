@@ -1,7 +1,18 @@
 """State that outlives the process: peers' endpoints and timestamps, and the PoP's own clock."""
 
+from edge.state.lock import Word, holder, told
 from edge.state.memory import Cells, MemoryStore
-from edge.state.sqlite import SqliteStore, holder
+from edge.state.sqlite import SqliteStore
 from edge.state.store import NO_CLOCK, PeerState, StateStore
 
-__all__ = ["NO_CLOCK", "Cells", "MemoryStore", "PeerState", "SqliteStore", "StateStore", "holder"]
+__all__ = [
+    "NO_CLOCK",
+    "Cells",
+    "MemoryStore",
+    "PeerState",
+    "SqliteStore",
+    "StateStore",
+    "Word",
+    "holder",
+    "told",
+]

@@ -7,14 +7,16 @@ them: a row that changed, vanished or appeared by itself is found at start, and 
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
 from edge.errors import Refused
+from edge.state.lock import DENIED, Lock, Word, not_writable, unusable
 from edge.state.store import NO_CLOCK, PeerState, later_clock, merged
 
 APPLICATION = 0x706F706C  # "popl": says whose file it is
@@ -32,7 +34,8 @@ SCHEMA = f"""
 """
 
 UPSERT = "INSERT OR REPLACE INTO peer (public_key, host, port, timestamp, digest) VALUES (?, ?, ?, ?, ?)"
-UNREACHABLE = {  # the disk's fault: nothing is known to be wrong with what is kept
+UNREACHABLE = {  # the disk's fault, or that of permissions: nothing is known to be wrong with what is kept
+    sqlite3.SQLITE_AUTH,
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
@@ -49,7 +52,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = _lock(path)
+        self._lock = Lock(path)
         self._connection: sqlite3.Connection | None = None
         try:
             if not path.exists():
@@ -60,6 +63,10 @@ class SqliteStore:
             raise
 
     def _open(self) -> None:
+        if not os.access(
+            self._path, os.R_OK | os.W_OK, effective_ids=True
+        ):  # SQLite would take it to read only
+            raise not_writable(self._path, os.strerror(errno.EACCES))
         try:
             self._connection = sqlite3.connect(self._path, isolation_level=None, cached_statements=16)
             # The lock file already keeps others out; this one spares SQLite the shared memory file, for which a
@@ -70,8 +77,8 @@ class SqliteStore:
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._read(self._connection)
         except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:  # damage changes types, too
-            if isinstance(error, sqlite3.OperationalError) and _primary_code(error) in UNREACHABLE:
-                raise _unusable(self._path, str(error)) from error
+            if isinstance(error, sqlite3.Error) and _primary_code(error) in UNREACHABLE:
+                raise unusable(self._path, str(error)) from error
             raise _damaged(self._path, str(error)) from error
 
     def _check_format(self, connection: sqlite3.Connection) -> None:
@@ -170,26 +177,11 @@ class SqliteStore:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._lock.close()
 
-
-def holder(path: Path) -> int | None:
-    """The process whose PoP holds the state in `path`, if one does."""
-    try:
-        lock = os.open(f"{path}.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        process = os.read(lock, 32).strip()
-        return int(process) if process.isdigit() else None
-    else:
-        return None
-    finally:
-        os.close(lock)
+    def tell(self, word: Word) -> None:
+        """Leave `word` where ``edge.state.told`` finds it."""
+        self._lock.tell(word)
 
 
 def _digest(value: bytes) -> int:
@@ -200,38 +192,15 @@ def _peer_digest(peer: PeerState) -> int:
     return _digest(repr((peer.public_key, peer.endpoint, peer.timestamp)).encode())
 
 
-def _lock(path: Path) -> int:
-    """A lock that dies with the process, however it dies; the file stays and names the last holder."""
-    try:
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Refused(
-            f"{path}: {error.strerror}\n    fix: create {path.parent}, writable for this user"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        process = os.read(lock, 32).decode("ascii", "replace").strip() or "unknown"
-        os.close(lock)
-        raise Refused(
-            f"{path}: in use by another PoP (process {process})\n"
-            "    fix: stop it, or give this PoP its own `state` file"
-        ) from error
-    try:
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-    except OSError as error:
-        os.close(lock)
-        raise _unusable(path, error.strerror or str(error)) from error
-    return lock
-
-
 def _create(path: Path) -> None:
     """A whole empty database appears under `path` or nothing does, so that a short file is always damage."""
     fresh = path.with_name(f".{path.name}.new")
-    for stale in (fresh, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal"))):
-        stale.unlink(missing_ok=True)  # a log without its database belongs to one that was moved away
     try:
+        for stale in (
+            fresh,
+            *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")),
+        ):
+            stale.unlink(missing_ok=True)  # a log without its database belongs to one that was moved away
         os.close(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(fresh, isolation_level=None)
         try:
@@ -241,18 +210,15 @@ def _create(path: Path) -> None:
             connection.close()
         os.replace(fresh, path)
     except (OSError, sqlite3.Error) as error:
-        fresh.unlink(missing_ok=True)
-        raise _unusable(path, str(error)) from error
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in DENIED:
+            raise not_writable(path, error.strerror or "") from error
+        raise unusable(path, str(error)) from error
 
 
 def _primary_code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _unusable(path: Path, why: str) -> Refused:
-    return Refused(
-        f"{path}: the state cannot be kept: {why}\n    fix: make room on its disk, writable for this user, or move it"
-    )
 
 
 def _damaged(path: Path, why: str) -> Refused:

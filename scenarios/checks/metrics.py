@@ -87,6 +87,13 @@ class Trend:
             self._histogram = self._as_histogram()
             self._samples = array("d")
 
+    def merge(self, histogram: Histogram) -> None:
+        """Add all samples of `histogram`; from then on this trend is no longer exact."""
+        if self._histogram is None:
+            self._histogram = self._as_histogram()
+            self._samples = array("d")
+        self._histogram.merge(histogram)
+
     def minimum(self) -> float | None:
         return self._histogram.minimum if self._histogram else min(self._samples, default=None)
 
@@ -209,6 +216,14 @@ class Metrics:
             series.number.set(series.number.value + value)
         else:
             series.number.set(series.number.value + bool(value))
+
+    def add_histogram(self, name: str, histogram: Histogram, /, **tags: str) -> None:
+        """Add to a trend what was counted elsewhere. Raises MetricError as `add` does."""
+        metric = self.declared(name)
+        if metric.kind is not Kind.TREND:
+            raise MetricError(f"metric {name!r} is a {metric.kind}, which takes no histogram")
+        if histogram.count:
+            self._of(metric, tuple(sorted(tags.items()))).trend.merge(histogram)
 
     def select(self, name: str, tags: Mapping[str, str] | Tags = ()) -> list[Series]:
         """The series that have all of `tags`; those of a window only if `tags` name it. Raises MetricError."""

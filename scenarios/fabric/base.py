@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from edge.metrics import Snapshot
@@ -15,6 +16,11 @@ T = TypeVar("T")
 
 EDGE = "edge"
 """The PoP among the machines that faults name."""
+
+
+def of_the_dead(snapshot: Snapshot) -> Snapshot:
+    """What a PoP had counted when it died: no tunnel is up now."""
+    return replace(snapshot, tunnels=tuple(replace(tunnel, up=False) for tunnel in snapshot.tunnels))
 
 
 class Network(Protocol):

@@ -20,7 +20,7 @@ from edge.metrics import Snapshot
 from edge.proto.types import Address
 from edge.server.relay import Relay
 from edge.state import MemoryStore, StateStore
-from scenarios.fabric.base import EDGE
+from scenarios.fabric.base import EDGE, of_the_dead
 from scenarios.fabric.linked_port import LinkedPort
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
@@ -34,6 +34,9 @@ PUBLIC = "198.51.100.1"
 
 ORPHANS = 0.05
 """Seconds between two looks at hosts whose tunnel is dead."""
+
+LONGEST_PATH = 2.0
+"""Seconds that what is on its way gets at the end of a run."""
 
 DRAIN = 0.1
 """Seconds: on loopback what is on its way arrives within a millisecond, even on a busy machine."""
@@ -119,12 +122,13 @@ class LoopbackNetwork:
 
     def snapshot(self) -> Snapshot:
         present = self._relay.snapshot()
-        if present.vnets:  # else a new process that has not begun yet
+        if present.vnets and self._relay.running:
             self._last = present
-        return self._last
+            return present
+        return of_the_dead(self._last)  # or of a new process that has not begun yet
 
     def up(self) -> dict[str, bool]:
-        return {name: end.up for name, end in self._ends.items()}
+        return {name: end.up and self._premises[name].ports[name].running for name, end in self._ends.items()}
 
     def handshake_seconds(self) -> dict[str, float]:
         seconds = {name: end.statistics().last_handshake_seconds for name, end in self._ends.items()}
@@ -139,6 +143,9 @@ class LoopbackNetwork:
 
     async def drain(self) -> None:
         await trio.sleep(DRAIN)
+        with trio.move_on_after(LONGEST_PATH):
+            while any(path.in_flight for path in self._paths.values()):  # noqa: ASYNC110 - what is on its way tells nobody
+                await trio.sleep(DRAIN)
 
     # -- faults
 

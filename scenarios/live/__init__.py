@@ -7,10 +7,11 @@ from rich.console import Console
 from scenarios.live.painter import Painter
 from scenarios.live.plain import Lines, PlainLines
 from scenarios.live.screen import screen
+from scenarios.live.stdout import Stdout
 from scenarios.report import RunRecord, StepRecord
 from scenarios.runner import Observer
 
-__all__ = ["Lines", "LiveScreen", "PlainLines", "observer", "screen"]
+__all__ = ["Lines", "LiveScreen", "PlainLines", "Stdout", "observer", "screen"]
 
 
 class LiveScreen:

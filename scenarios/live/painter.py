@@ -14,11 +14,13 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
-from scenarios.live.screen import screen
+from scenarios.live.screen import SPARKS, screen
 from scenarios.report import RunRecord
 
 MAX_FRAME = 1 << 20
 SEND_BUFFER = 1 << 20
+MOST_CALLS, MOST_FAULTS = 200, 50
+"""More is not drawn while it goes on."""
 
 
 class Painter:
@@ -44,8 +46,16 @@ class Painter:
 
     def show(self, run: RunRecord) -> None:
         """Draw `run` as it is now, if the painter can keep up."""
-        slim = msgspec.structs.replace(
-            run, steps=[msgspec.structs.replace(step, results={}) for step in run.steps]
+        replace = msgspec.structs.replace
+        slim = replace(
+            run,
+            steps=[replace(step, results={}) for step in run.steps],
+            calls=[
+                replace(call, directions=[replace(each, windows=[]) for each in call.directions])
+                for call in run.calls[-MOST_CALLS:]
+            ],
+            faults=run.faults[-MOST_FAULTS:],
+            samples=run.samples[-SPARKS:],
         )
         try:
             self._socket.send(msgspec.json.encode(slim, enc_hook=float))

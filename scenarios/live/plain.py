@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Callable
 from typing import IO
 
+from scenarios.live.stdout import Stdout
 from scenarios.live.style import VERDICTS, per_cent, seconds
-from scenarios.report import RunRecord, State, StepRecord, explain
+from scenarios.report import RunRecord, State, StepRecord, exceeded, explain, took
 
 _WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", State.ERROR: "ERROR"}
 
 
 class Lines:
-    """Writes to a stream as long as somebody reads it: `| head` ends the reading, not the run."""
+    """Writes to a stream, a line at a time."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._stream: IO[str] | None = stream
+        self._stream = stream if isinstance(stream, Stdout) else Stdout(stream)
 
     def __call__(self, line: str) -> None:
-        if self._stream is None:
-            return
-        try:
-            self._stream.write(f"{line}\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            with contextlib.suppress(OSError, ValueError):  # else Python complains when it flushes at exit
-                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-            self._stream = None
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
 
 
 class PlainLines:
@@ -41,7 +33,7 @@ class PlainLines:
     def started(self, run: RunRecord) -> None:
         tunnels = sum(len(vnet.members) for vnet in run.vnets)
         self._write(
-            f"run   {run.name}  fabric {run.fabric}  seed {run.seed}  PoP {run.pop}  "
+            f"run   {run.title}  fabric {run.fabric}  seed {run.seed}  PoP {run.pop}  "
             f"{tunnels} tunnels of {len(run.vnets)} vnet{'s' if len(run.vnets) > 1 else ''}"
         )
 
@@ -86,8 +78,15 @@ class PlainLines:
             self._write(f"{'ok' if law.holds else 'FAIL':<5} {law.id}: {law.text}")
             for detail in law.details:
                 self._write(f"                {detail}")
+        for limit in run.thresholds:
+            text = f"{limit.key}: {limit.text}: {limit.saw}" if limit.holds else exceeded(limit)
+            self._write(f"{'ok' if limit.holds else 'FAIL':<5} {text}")
+        for load in run.loads:
+            counts = f"passed {load.passed} failed {load.failed} not started {load.skipped}"
+            figures = "".join(f"; {name} {value}" for name, value in load.figures)
+            self._write(f"load  {load.name}: started {load.started} {counts}{figures}")
         if run.error:
             self._write(run.error)
         report = f"  report {self._report}" if self._report else ""
         again = f"  again: {run.repeat}" if run.repeat else ""
-        self._write(f"{VERDICTS[run.state][0]} {run.name} in {run.elapsed:.1f} s{report}{again}")
+        self._write(f"{VERDICTS[run.state][0]} {run.title} in {took(run)}{report}{again}")

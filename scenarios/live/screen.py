@@ -3,321 +3,171 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.live.style import (
-    ACCENT,
-    BAD,
-    DARK,
-    FAINT,
-    GLYPHS,
-    GOOD,
-    VERDICTS,
-    VNETS,
-    WARN,
-    clock,
-    mos_bar,
-    mos_colour,
-    per_cent,
-    seconds,
-    sparkline,
-)
-from scenarios.report import (
-    AccountRecord,
-    CallRecord,
-    MemberRecord,
-    RunRecord,
-    State,
-    StepRecord,
-    VnetRecord,
-    explain,
-)
+from scenarios.live import calls, laws, loads, steps, topology
+from scenarios.live.style import ACCENT, BAD, FAINT, VERDICTS, clock, sparkline
+from scenarios.report import RunRecord, State, findings, took
 
-WIDE = 96
-"""Columns from which virtual networks stand side by side."""
+SPARKS = 24
+MOST_FINDINGS = 12
 
-VERY_WIDE = 120
-"""Columns from which both listeners of a call stand side by side."""
 
-SPARKS = 16
+class Form(NamedTuple):
+    """A way to show a part. Among all parts the cheapest changes come first where there is no room."""
+
+    cost: int
+    shown: RenderableType | None
+
+
+class Part(NamedTuple):
+    """`forms` from the fullest to the smallest; the first costs nothing."""
+
+    forms: list[Form]
 
 
 def screen(run: RunRecord, *, width: int, height: int | None = None, report: str = "") -> RenderableType:
-    """All of `run`; with `height` so much of it that it fits, what is happening now before what stands still."""
-    parts: list[tuple[int, RenderableType]] = [
-        (0, header(run, width)),
-        (3, topology(run, width)),
-        (1, steps(run, width)),
-        (2, laws(run)),
-    ]
-    if run.calls or run.sightings:
-        parts.insert(3, (2, calls(run, width)))
-    if run.about:
-        parts.insert(1, (4, Padding(Text(run.about, FAINT), (0, 3))))
-    if run.state is not State.RUNNING:
-        parts.append((0, verdict(run, report)))
+    """All of `run`; with `height` as much of it as fits: what happens now before what stands still."""
+    parts = list(_parts(run, width, report, live=height is not None))
+    levels = [0] * len(parts)
+    spaced = True
     if height is not None:
         probe = Console(width=width, height=height, color_system=None)
-        lines = {index: len(probe.render_lines(part)) + 1 for index, (_, part) in enumerate(parts)}
-        for index in sorted(lines, key=lambda index: -parts[index][0]):
-            if sum(lines.values()) < height or parts[index][0] <= 1:
+        heights = [_lines(probe, part.forms[0]) for part in parts]
+        changes = sorted(
+            (form.cost, index, level)
+            for index, part in enumerate(parts)
+            for level, form in enumerate(part.forms)
+            if level
+        )
+        for cost, index, level in [*changes, (0, -1, 0)]:
+            gaps = sum(map(bool, heights)) if spaced else 1
+            if sum(heights) + gaps < height:
                 break
-            del lines[index]
-        parts = [part for index, part in enumerate(parts) if index in lines]
-    spaced: list[RenderableType] = []
-    for _, part in parts:
-        spaced += [part, Text()]
-    return Group(*spaced)
+            if cost >= _TIGHT and spaced:
+                spaced = False
+                if sum(heights) + 1 < height:
+                    break
+            if index >= 0:
+                levels[index] = level
+                heights[index] = _lines(probe, parts[index].forms[level])
+        spaced = sum(heights) + sum(map(bool, heights)) < height
+    shown = [part.forms[level].shown for part, level in zip(parts, levels, strict=True)]
+    lines: list[RenderableType] = []
+    for number, part in enumerate(each for each in shown if each is not None):
+        lines += [part, Text()] if spaced or number == 0 else [part]
+    return Group(*lines)
+
+
+_TIGHT = 60
+"""Before anything that costs so much is done, blank lines go."""
+
+
+def _lines(probe: Console, form: Form) -> int:
+    return 0 if form.shown is None else len(probe.render_lines(form.shown))
+
+
+def _parts(run: RunRecord, width: int, report: str, *, live: bool) -> Iterator[Part]:
+    gone = Form
+    yield Part([Form(0, header(run, width))])
+    if run.about:
+        yield Part([Form(0, Padding(Text(run.about, FAINT), (0, 3))), gone(5, None)])
+    yield Part([Form(0, topology.trees(run, width)), Form(20, topology.line(run)), gone(95, None)])
+    forms = [Form(0, steps.everything(run, width))]
+    if len(run.steps) > 3:
+        forms += [
+            Form(cost, steps.some(run, width, rows))
+            for cost, rows in ((25, 14), (40, 9), (70, 6), (85, 4), (97, 2))
+        ]
+    yield Part(forms)
+    if run.samples and run.state is State.RUNNING:
+        yield Part([Form(0, traffic(run)), gone(90, None)])
+    if run.loads:
+        yield Part([Form(0, loads.table(run, width)), Form(45, loads.lines(run)), gone(96, None)])
+    if run.calls:
+        forms = [Form(0, calls.table(run, width)), Form(30, calls.lines(run))]
+        forms += [Form(cost, calls.lines(run, rows)) for cost, rows in ((50, 8), (80, 5), (94, 2))]
+        yield Part(forms)
+    if run.sightings:
+        yield Part([Form(0, Group(*calls.sightings(run))), gone(15, None)])
+    if run.faults:
+        yield Part(
+            [
+                Form(0, loads.faults(run, 12 if not live else 5)),
+                Form(35, loads.faults(run, 1)),
+                gone(88, None),
+            ]
+        )
+    if run.invariants:
+        yield Part([Form(0, laws.table(run)), Form(28, laws.lines(run))])
+    if run.thresholds:
+        yield Part([Form(0, laws.thresholds(run)), gone(75, None)])
+    if run.state is not State.RUNNING:
+        yield Part([Form(0, verdict(run, report))])
 
 
 def header(run: RunRecord, width: int) -> RenderableType:
     left = Text.assemble(
-        (" poplab ", f"bold #1a1b26 on {ACCENT}"),
-        f"  {run.name}",
-        ("   fabric ", FAINT),
-        run.fabric,
-        ("   seed ", FAINT),
-        str(run.seed),
-    )
-    left.stylize("bold", 9, 10 + len(run.name))
-    if run.state is State.RUNNING:
-        right = Text(f"live {clock(run.elapsed)}, at most {clock(run.deadline)} ", FAINT)
-    else:
-        right = Text(f"{run.started_at[:19].replace('T', ' ')} UTC ", FAINT)
+        (" poplab ", f"bold #1a1b26 on {ACCENT}"), "  ", (run.title, "bold"),
+        ("   fabric ", FAINT), run.fabric, ("   seed ", FAINT), str(run.seed), no_wrap=True, overflow="ellipsis",
+    )  # fmt: skip
+    right = Text(_when(run), FAINT, no_wrap=True)
     grid = Table.grid(expand=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column(justify="right", no_wrap=True)
-    if width >= len(left) + len(right) + 2:
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    if width >= left.cell_len + right.cell_len + 2:
+        grid.add_column(justify="right", no_wrap=True)
         grid.add_row(left, right)
-    else:
-        grid.add_row(left)
+        return grid
+    grid.add_row(left)
+    grid.add_row(Text(f"          {_when(run)}", FAINT, overflow="ellipsis"))
     return grid
 
 
-# -- the topology
-
-
-def topology(run: RunRecord, width: int) -> RenderableType:
-    pop = Text.assemble(("   PoP ", FAINT), (run.pop or "not yet", "bold"))
-    trees = [_tree(vnet, VNETS[index % len(VNETS)]) for index, vnet in enumerate(run.vnets)]
-    side_by_side = width >= WIDE and len(trees) > 1
-    grid = Table.grid(padding=(0, 4, 0, 0))
-    if side_by_side:
-        for start in range(0, len(trees), 2):
-            grid.add_row(*trees[start : start + 2])
-    else:
-        for tree in trees:
-            grid.add_row(tree)
-    return Group(pop, Padding(grid, (0, 0, 0, 3)))
-
-
-def _tree(vnet: VnetRecord, colour: str) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(4):
-        grid.add_column(no_wrap=True)
-    for index, member in enumerate(vnet.members):
-        last = index == len(vnet.members) - 1
-        grid.add_row(
-            Text.assemble(("└─ " if last else "├─ ", FAINT), (member.name, colour)),
-            member.address,
-            Text(member.kind, FAINT),
-            _light(member),
+def _when(run: RunRecord) -> str:
+    if run.state is not State.RUNNING:
+        return f"{run.started_at[:19].replace('T', ' ')} UTC "
+    if run.virtual:
+        return ", ".join(
+            filter(None, [f"{clock(run.elapsed)} virtual", f"{clock(run.wall)} wall", _speed(run)])
         )
-        for name, address, role in member.hosts:
-            stem = "   " if last else "│  "
-            grid.add_row(Text.assemble((stem + "   ", FAINT), name), address, Text(role, FAINT))
-    title = Text.assemble(("vnet ", FAINT), (vnet.name, f"bold {colour}"))
-    if vnet.note:
-        title.append(f"   {vnet.note}", f"italic {FAINT}")
-    return Group(title, grid)
+    return f"live {clock(run.elapsed)}, at most {clock(run.deadline)} "
 
 
-def _light(member: MemberRecord) -> Text:
-    light = Text.assemble((member.tunnel, FAINT), (" ●", GOOD) if member.up else (" ○", FAINT))
-    if member.tags:
-        light.append(f"  {', '.join(member.tags)}", WARN)
-    return light
+def _speed(run: RunRecord) -> str:
+    return f"{run.elapsed / run.wall:,.1f} × real time " if run.wall > 0 else ""
 
 
-# -- the steps
-
-
-def steps(run: RunRecord, width: int) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(justify="right", no_wrap=True)
-    grid.add_column(ratio=2)
-    grid.add_column(ratio=3)
-    for step in run.steps:
-        grid.add_row(_glyph(step.state), _when(run, step), _name(step, width), _seen(run, step))
-        for line in _wrong(step):
-            grid.add_row("", "", "", Text(line, BAD))
-    for index, check in enumerate(run.checks):
-        label = Text("in the end" if index == 0 else "", FAINT)
-        text = Text(check.text, FAINT) if check.holds else Text(explain(check), BAD)
-        grid.add_row(_glyph(State.PASSED if check.holds else State.FAILED), "", label, text)
-    return Padding(grid, (0, 0, 0, 3))
-
-
-def _glyph(state: State) -> Text:
-    glyph, colour = GLYPHS[state]
-    return Text(glyph, f"bold {colour}")
-
-
-def _when(run: RunRecord, step: StepRecord) -> Text:
-    if step.ended is not None:
-        return Text(f"{step.ended:.1f} s", FAINT)
-    return Text(f"{run.elapsed:.1f} s", ACCENT) if step.started is not None else Text()
-
-
-def _name(step: StepRecord, width: int) -> Text:
-    text = Text(step.name, FAINT if step.state is State.PENDING else "")
-    if step.background and step.state is State.RUNNING and width >= WIDE:
-        text.append("  in the background", f"italic {FAINT}")
-    return text
-
-
-def _seen(run: RunRecord, step: StepRecord) -> Text:
-    if step.state is State.RUNNING:
-        text = Text(step.waiting, FAINT)
-        if run.samples and not step.background:
-            text.append(f"   {sparkline([s.packets_per_second for s in run.samples], SPARKS)}", ACCENT)
-            text.append(f" {run.samples[-1].packets_per_second:,.0f} packets/s", FAINT)
-        return text
-    return Text(step.summary, FAINT)
-
-
-def _wrong(step: StepRecord) -> Iterator[str]:
-    if step.error:
-        yield step.error
-    for check in step.checks:
-        if not check.holds:
-            yield explain(check)
-
-
-# -- the calls
-
-
-def calls(run: RunRecord, width: int) -> RenderableType:
-    if not run.calls:
-        return Group(*_sightings(run))
-    wide = width >= VERY_WIDE
-    table = Table(box=None, pad_edge=False, padding=(0, 3 if wide else 2, 0, 0), header_style=FAINT)
-    for title in ("call", "setup", "loss", "jitter", "longest gap"):
-        table.add_column(title, justify="left" if title == "call" else "right", no_wrap=True)
-    heard = [direction for call in run.calls for direction in call.directions if direction.mos is not None]
-    models = sorted({direction.profile for direction in heard})
-    table.add_column(f"MOS heard by   {'; '.join(models)}" if wide else "MOS heard by", no_wrap=True)
-    longest = max((len(direction.listener) for direction in heard), default=0)
-    for call in run.calls:
-        table.add_row(*_call(call, longest, wide))
-    return Group(Padding(table, (0, 0, 0, 3)), *_sightings(run))
-
-
-def _call(call: CallRecord, longest: int, wide: bool) -> list[RenderableType]:
-    there = call.outcome in ("answered", "trying")
-    names = Text.assemble(call.caller, (" ↔ " if there else " ⇢ ", FAINT), call.callee)
-    if call.server_initiated and wide:
-        names.append("  server-initiated", f"italic {FAINT}")
-    if not there:
-        return [names, Text(_OUTCOMES.get(call.outcome, call.outcome), WARN), "", "", "", ""]
-    heard = [direction for direction in call.directions if direction.packets]
-    loss, jitter, gap = (
-        max((value for direction in heard if (value := getattr(direction, what)) is not None), default=None)
-        for what in ("loss", "jitter", "gap_max")
-    )
-    scores = Text()
-    for direction in heard:
-        if direction.mos is not None:
-            colour = mos_colour(direction.mos)
-            full, missing = mos_bar(direction.mos, 8 if wide else 4)
-            scores.append("\n" if scores and not wide else "")
-            scores.append(f"{direction.listener:<{longest}} ", FAINT)
-            scores.append(f"{direction.mos:.2f} ", f"bold {colour}")
-            scores.append(full, colour).append(f"{missing}   " if wide else missing, DARK)
-    return [
-        names,
-        seconds(call.setup_time),
-        Text(per_cent(loss), BAD if loss else ""),
-        seconds(jitter),
-        seconds(gap),
-        scores,
-    ]
-
-
-_OUTCOMES = {"timeout": "no answer"}
-
-
-def _sightings(run: RunRecord) -> Iterator[RenderableType]:
-    by_pbx: dict[str, Text] = {}
-    for sighting in run.sightings:
-        true = sighting.seen == sighting.true
-        text = by_pbx.setdefault(sighting.pbx, Text.assemble(("   ", ""), (f"{sighting.pbx} saw", FAINT)))
-        text.append(f"   {sighting.user} ")
-        text.append(sighting.seen, GOOD if true else BAD)
-        if not true:
-            text.append(f" (truly {sighting.true})", BAD)
-    if by_pbx:
-        yield Text()
-        yield from by_pbx.values()
-
-
-# -- what must hold
-
-
-def laws(run: RunRecord) -> RenderableType:
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
-    grid.add_column()
-    for law in run.invariants:
-        text = Text(law.text)
-        if law.id == "accounting" and law.holds:
-            text = _account(run.accounts)
-        grid.add_row(_glyph(State.PASSED if law.holds else State.FAILED), Text(law.id, FAINT), text)
-        for detail in law.details[:3]:
-            grid.add_row("", "", Text(detail, BAD))
-    return Padding(grid, (0, 0, 0, 3))
-
-
-def _account(accounts: list[AccountRecord]) -> Text:
-    inside = sum(account.packets_in for account in accounts)
-    made = sum(account.generated for account in accounts)
-    out = sum(account.packets_out for account in accounts)
-    held = sum(account.held for account in accounts)
-    reasons: dict[str, int] = {}
-    for account in accounts:
-        for reason, count in account.dropped.items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    dropped = sum(reasons.values())
-    why = f" ({', '.join(f'{reason} {count:,}' for reason, count in reasons.items())})" if reasons else ""
-    text = Text(f"in {inside:,}")
-    if made:
-        text.append(f" + generated {made:,}")
-    return text.append(f" = out {out:,} + dropped {dropped:,}{why} + held {held:,}")
-
-
-# -- the verdict
+def traffic(run: RunRecord) -> RenderableType:
+    """One line that never wraps: a curve without its unit says nothing."""
+    last = run.samples[-1]
+    return Text.assemble(
+        ("   traffic ", FAINT), (sparkline([s.packets_per_second for s in run.samples], SPARKS), ACCENT),
+        (f" {last.packets_per_second:,.0f} packets/s", ""),
+        (f"   dropped {last.dropped_per_second:,.0f}/s", BAD if last.dropped_per_second else FAINT),
+        (f"   {last.flows:,} flows", FAINT), no_wrap=True, overflow="ellipsis",
+    )  # fmt: skip
 
 
 def verdict(run: RunRecord, report: str = "") -> RenderableType:
     word, colour = VERDICTS[run.state]
-    line = Text.assemble((f" {word} ", colour), f"  in {run.elapsed:.1f} s")
+    line = Text.assemble((f" {word} ", colour), f"  in {took(run)}", overflow="fold")
+    if run.virtual:
+        line.append(f"   {_speed(run)}", FAINT)
     if report:
         line.append("     report ", FAINT)
         line.append(report)
     lines = [line]
-    failed = [step.name for step in run.steps if step.state in (State.FAILED, State.ERROR)]
-    failed += [check.text for check in run.checks if not check.holds]
-    failed += [law.id for law in run.invariants if not law.holds]
-    if failed:
-        lines.append(Text(f"   failed: {'; '.join(failed)}", BAD))
-    if run.error:
-        lines.append(Text(run.error, BAD))
+    found = [each.text if each.where == "run" else each.where for each in findings(run)]
+    if found:
+        rest = f" and {len(found) - MOST_FINDINGS} more" if len(found) > MOST_FINDINGS else ""
+        lines.append(Text(f"   failed: {'; '.join(found[:MOST_FINDINGS])}{rest}", BAD, overflow="fold"))
+    if run.state is State.ERROR and run.error:
+        lines.append(Text(run.error, BAD, overflow="fold"))
     if run.repeat:
         lines.append(Text.assemble(("   again, exactly:  ", FAINT), run.repeat, overflow="fold"))
     return Group(*lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.text import Text
+
 from scenarios.checks import Ratio, Seconds
 from scenarios.report import State
 
@@ -21,6 +23,8 @@ GLYPHS = {
     State.FAILED: ("✗", BAD),
     State.INTERRUPTED: ("■", WARN),
     State.ERROR: ("✗", BAD),
+    State.SKIPPED: ("–", FAINT),
+    State.UNAVAILABLE: ("–", WARN),
 }
 
 VERDICTS = {
@@ -30,6 +34,8 @@ VERDICTS = {
     State.FAILED: ("FAIL", f"bold #1a1b26 on {BAD}"),
     State.INTERRUPTED: ("INTERRUPTED", f"bold #1a1b26 on {WARN}"),
     State.ERROR: ("ERROR", f"bold #1a1b26 on {BAD}"),
+    State.SKIPPED: ("SKIPPED", f"bold #1a1b26 on {FAINT}"),
+    State.UNAVAILABLE: ("NOT AVAILABLE", f"bold #1a1b26 on {WARN}"),
 }
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -53,6 +59,11 @@ def mos_bar(mos: float, cells: int = 8) -> tuple[str, str]:
 def mos_colour(mos: float) -> str:
     """Satisfaction classes of G.107 Annex B, in three colours."""
     return GOOD if mos >= 4.03 else WARN if mos >= 3.1 else BAD
+
+
+def glyph(state: State) -> Text:
+    sign, colour = GLYPHS[state]
+    return Text(sign, f"bold {colour}")
 
 
 def seconds(value: float | None) -> str:

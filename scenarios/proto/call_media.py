@@ -84,7 +84,7 @@ class CallMedia:
             self._timers.set(call, call.media.poll_timeout())
 
     def poll_timeout(self) -> float:
-        return self._timers.next()
+        return self._timers.due
 
     def handle_timeout(self, now: float) -> None:
         due: list[Call] = []

@@ -16,7 +16,7 @@ from scenarios.proto.directory_message import (
     proof,
     version_untrusted,
 )
-from scenarios.proto.directory_server import AGENT_PORT
+from scenarios.proto.directory_server import AGENT_PORT, PUSH_PORT
 from scenarios.proto.host import Endpoint
 from scenarios.proto.timer_queue import TimerQueue
 
@@ -59,7 +59,7 @@ class PolicyApplied(NamedTuple):
 
 
 class DirectoryAgent:
-    """An application (`host.App`). Believes one server, by address and port.
+    """An application (`host.App`). Believes one server, by address and port; policy comes from its PUSH_PORT.
 
     `timeout`: of the first attempt, in seconds; each further one waits twice as long.
     """
@@ -110,19 +110,25 @@ class DirectoryAgent:
         return port == self.port
 
     def handle_datagram(self, local_port: int, source: Endpoint, data: bytes, now: float) -> None:
-        if source != self._server:
+        pushed = source == (self._server[0], PUSH_PORT)
+        if source != self._server and not pushed:
             self.dropped["wrong_source"] += 1
             return
         try:
             message = message_untrusted(data)
-            if message.kind is Kind.POLICY:
-                self._apply(message, version_untrusted(message.texts[0]), now)
+            if pushed and message.kind is Kind.POLICY:
+                self._apply(message, version_untrusted(message.texts[0]), source, now)
                 return
         except BadPacket as bad:
             self.dropped[bad.reason] += 1
             return
         request = self._waiting.get(message.ident)
-        if message.kind is not Kind.RESULT or request is None or message.texts[0] not in set(Verdict):
+        if (
+            pushed
+            or message.kind is not Kind.RESULT
+            or request is None
+            or message.texts[0] not in set(Verdict)
+        ):
             self.dropped["unexpected"] += 1
             return
         request.verdict, request.text = Verdict(message.texts[0]), message.texts[1]
@@ -172,10 +178,10 @@ class DirectoryAgent:
         self._timers.cancel(request.ident)
         self._events.append(RequestEnded(request))
 
-    def _apply(self, message: Message, version: int, now: float) -> None:
+    def _apply(self, message: Message, version: int, server: Endpoint, now: float) -> None:
         """Acknowledged also if it is not newer: the first acknowledgement may have been lost."""
         if version > self.policy_version:
             self.policy_version, self.policy = version, message.texts[1]
             self._events.append(PolicyApplied(version, self.policy, now))
         acknowledgement = Message(Kind.APPLIED, message.ident, (str(version),))
-        self._out.append((self.port, self._server, encode(acknowledgement)))
+        self._out.append((self.port, server, encode(acknowledgement)))

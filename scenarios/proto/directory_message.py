@@ -11,7 +11,7 @@ and the server itself contacts its clients. The format is our own and small, in 
 | 2 search | name | client |
 | 3 modify | name, value | client |
 | 4 result | verdict, text | server, with the ident of the request |
-| 5 policy | version, text | server, unasked |
+| 5 policy | version, text | server, unasked and from another port |
 | 6 applied | version | client, with the ident of the policy |
 
 A proof is HMAC-SHA256 over nonce and user with the password, in hex: passwords do not appear in captures. Nothing

@@ -30,6 +30,9 @@ from scenarios.proto.timer_queue import TimerQueue
 
 DIRECTORY_PORT = 389
 AGENT_PORT = 10123
+PUSH_PORT = 10122
+"""Policy goes out from here: a flow of its own, that the server began, and no late answer to a bind."""
+
 AUDITED = 10_000
 MAX_SESSIONS = 4096
 MAX_CLIENTS = 4096
@@ -87,10 +90,11 @@ class _Session(NamedTuple):
 
 
 class DirectoryServer:
-    """An application (`host.App`) on UDP port 389.
+    """An application (`host.App`) on UDP port 389, and PUSH_PORT for what it begins itself.
 
     `allow`: source prefix -> role, the longest prefix decides; `roles`: what each may do once it is bound;
-    `users`: passwords; `clients`: addresses that get the policy before they have ever bound.
+    `users`: passwords; `clients`: addresses that get the policy before they have ever bound, at `agent_port`. Who has
+    bound gets it at the port that the bind came from.
     Raises ValueError for a prefix, an address or a role that there is not, and for texts that fit no datagram.
     """
 
@@ -125,8 +129,7 @@ class DirectoryServer:
                 raise ValueError(f"there is no role {role!r}: {', '.join(self._roles)}")
         for text in (*self.names.values(), *self._roles):
             encode(Message(Kind.RESULT, 0, (Verdict.OK, text)))  # can it be said?
-        self._clients = dict.fromkeys(str(ip_address(client)) for client in clients)
-        self._agent_port = agent_port
+        self._clients = dict.fromkeys((str(ip_address(client)) for client in clients), agent_port)
         self._policy = ""
         self._ident = 0
         self._sessions: OrderedDict[Endpoint, _Session] = OrderedDict()
@@ -141,10 +144,16 @@ class DirectoryServer:
         """Addresses that get the policy, in the order in which they became known."""
         return list(self._clients)
 
-    def push(self, policy: str, now: float) -> int:
-        """Send a new version to all clients; returns its number. Raises ValueError if it does not fit a datagram."""
-        encode(Message(Kind.POLICY, 0, (str(self.version + 1), policy)))
-        self.version += 1
+    def push(self, policy: str, now: float, version: int | None = None) -> int:
+        """Send a new version to all clients; returns its number, which is the next one if none is given.
+
+        Raises ValueError if it does not fit a datagram, or is older than the present one.
+        """
+        number = self.version + 1 if version is None else version
+        if number < self.version:
+            raise ValueError(f"the policy is at version {self.version}, after {number}")
+        encode(Message(Kind.POLICY, 0, (str(number), policy)))
+        self.version = number
         self._policy = policy
         for client in self._clients:
             self._deliver(client, now)
@@ -158,7 +167,7 @@ class DirectoryServer:
     # An application on a host
 
     def wants(self, port: int) -> bool:
-        return port == self.port
+        return port in (self.port, PUSH_PORT)
 
     def handle_datagram(self, local_port: int, source: Endpoint, data: bytes, now: float) -> None:
         try:
@@ -169,7 +178,7 @@ class DirectoryServer:
         except BadPacket as bad:
             self.dropped[bad.reason] += 1
             return
-        if message.kind not in REQUESTS:
+        if message.kind not in REQUESTS or local_port != self.port:
             self.dropped["unexpected"] += 1
             return
         session = self._session(source, now)
@@ -181,7 +190,7 @@ class DirectoryServer:
         self.verdicts[verdict] += 1
         self._out.append((self.port, source, encode(Message(Kind.RESULT, message.ident, (verdict, text)))))
         if message.kind is Kind.BIND and verdict is Verdict.OK:
-            self._know(source[0], now)
+            self._know(source, now)
 
     def handle_timeout(self, now: float) -> None:
         while (client := self._timers.pop_due(now)) is not None:
@@ -244,12 +253,13 @@ class DirectoryServer:
 
     # Policy
 
-    def _know(self, client: str, now: float) -> None:
+    def _know(self, source: Endpoint, now: float) -> None:
         """A client has bound: from now on it gets the policy, and the current one unless it has that."""
+        client, port = source
         if client not in self._clients and len(self._clients) >= MAX_CLIENTS:
             self.dropped["too_many_clients"] += 1
             return
-        self._clients[client] = None
+        self._clients[client] = port
         last = self.deliveries.get(client)
         if self.version and (last is None or last.state is DeliveryState.UNREACHABLE):
             self._deliver(client, now)
@@ -267,7 +277,7 @@ class DirectoryServer:
         delivery.attempts += 1
         self._timers.set(delivery.client, now + wait)
         message = Message(Kind.POLICY, delivery.ident, (str(delivery.version), self._policy))
-        self._out.append((self.port, (delivery.client, self._agent_port), encode(message)))
+        self._out.append((PUSH_PORT, (delivery.client, self._clients[delivery.client]), encode(message)))
 
     def _applied(self, message: Message, source: Endpoint, now: float) -> None:
         version = version_untrusted(message.texts[0])
@@ -275,7 +285,8 @@ class DirectoryServer:
         if (
             delivery is None
             or delivery.state is not DeliveryState.PENDING
-            or (source[1], message.ident, version) != (self._agent_port, delivery.ident, delivery.version)
+            or source[1] != self._clients[source[0]]
+            or (message.ident, version) != (delivery.ident, delivery.version)
         ):
             self.dropped["unexpected"] += 1
             return

@@ -29,8 +29,8 @@ from scenarios.proto.dns_server import MAX_CHAIN
 from scenarios.proto.host import Endpoint
 from scenarios.proto.timer_queue import TimerQueue
 
-FIRST_PORT, LAST_PORT = 32768, 49151
-"""Of source ports; above RTP's and below those of the probes on the same host."""
+FIRST_PORT, LAST_PORT = 32768, 39999
+"""Of source ports; above RTP's and below those of traffic and probes on the same host."""
 
 MAX_LOOKUPS = 4096
 

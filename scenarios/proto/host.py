@@ -228,7 +228,7 @@ class Host:
         for pinger in self._pingers:
             for request in pinger.poll_echo_requests():
                 self._send_echo(request)
-        if self.tcp is not None:
+        if self.tcp is not None and not self.tcp.idle:
             for packet in self.tcp.poll_transmit(self._now):
                 self._send(packet)
         out, self._out = self._out, []
@@ -241,17 +241,23 @@ class Host:
         for app in self.apps:
             if app.poll_timeout() <= now:
                 app.handle_timeout(now)
-        if self.tcp is not None:
+        if self.tcp is not None and not self.tcp.idle:
             self.tcp.handle_timeout(now)
-            for stream_app in self.stream_apps:
-                if stream_app.poll_timeout() <= now:
-                    stream_app.handle_timeout(now)
+        for stream_app in self.stream_apps:
+            if stream_app.poll_timeout() <= now:
+                stream_app.handle_timeout(now)
         self._events()
 
     def poll_timeout(self) -> float:
-        wake = min((app.poll_timeout() for app in self.apps), default=NEVER)
-        if self.tcp is not None:
-            wake = min(wake, self.tcp.poll_timeout(), *(app.poll_timeout() for app in self.stream_apps))
+        wake = NEVER
+        for app in self.apps:
+            at = app.poll_timeout()
+            if at < wake:
+                wake = at
+        if self.tcp is not None and not self.tcp.idle:
+            wake = min(wake, self.tcp.poll_timeout())
+        for stream_app in self.stream_apps:
+            wake = min(wake, stream_app.poll_timeout())
         return wake
 
     # -- receiving
@@ -445,19 +451,20 @@ class Host:
         self._out.append(packet)
 
     def _events(self) -> None:
-        if self.tcp is not None:
+        if self.tcp is not None and not self.tcp.idle:
             while streams := self.tcp.poll_events():
                 for connection, happened in streams:
                     connection.owner.handle_stream(connection, happened, self._now)
-            for stream_app in self.stream_apps:
-                self._tell(stream_app)
+        for stream_app in self.stream_apps:
+            while (event := stream_app.poll_event()) is not None:
+                self._tell(stream_app, event)
         for app in self.apps:
-            self._tell(app)
+            while (event := app.poll_event()) is not None:
+                self._tell(app, event)
 
-    def _tell(self, app: App | StreamApp) -> None:
-        while (event := app.poll_event()) is not None:
-            if self.on_event is not None:
-                self.on_event(HostEvent(self._now, self, app, event))
+    def _tell(self, app: App | StreamApp, event: object) -> None:
+        if self.on_event is not None:
+            self.on_event(HostEvent(self._now, self, app, event))
 
 
 def _checksum_right(packet: bytearray, header: Header) -> bool:

@@ -41,6 +41,8 @@ class HttpResponse:
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: Headers = ()
+    delay: float = 0.0
+    """Seconds that the server thinks before it answers."""
 
 
 def header(headers: Headers, name: str) -> str | None:

@@ -23,6 +23,8 @@ _NOT_FOUND = HttpResponse(404, b"not found\n")
 _FAILED = HttpResponse(500, b"internal error\n")
 _BODILESS = (204, 304)
 
+MAX_SOURCES = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -65,6 +67,8 @@ class _Session:
         self.request: h11.Request | None = None
         self.body = bytearray()
         self.unsent = bytearray()
+        self.later: tuple[HttpRequest, HttpResponse, str] | None = None
+        """The answer that its server still thinks about."""
         self.begun = False
         self.closing = False
 
@@ -95,6 +99,10 @@ class HttpServer:
         self.log: deque[Served] = deque(maxlen=self.limits.log_entries)
         self.counters: Counter[str] = Counter()
         """What was not served, by reason."""
+        self.served = 0
+        """Requests that were answered, also those that the log has forgotten."""
+        self.sources: Counter[str] = Counter()
+        """How many of them came from each address; of MAX_SOURCES at most."""
         self._sessions: dict[Connection, _Session] = {}
         self._timers: TimerQueue[Connection] = TimerQueue()
         self._events: deque[Served] = deque(maxlen=self.limits.log_entries)
@@ -123,7 +131,10 @@ class HttpServer:
     def handle_timeout(self, now: float) -> None:
         while (connection := self._timers.pop_due(now)) is not None:
             session = self._sessions[connection]
-            if session.closing or session.unsent:
+            if session.later is not None:
+                self._finish(session, *session.later, now)
+                self._advance(session, now)
+            elif session.closing or session.unsent:
                 self.counters["response_timeout" if session.unsent else "not_closed"] += 1
                 connection.abort()
             elif session.begun:
@@ -205,6 +216,16 @@ class HttpServer:
             bytes(session.body),
         )
         response, failure = self._answer(request)
+        if response.delay > 0:
+            session.later = request, response, failure
+            self._timers.set(session.connection, now + response.delay)
+        else:
+            self._finish(session, request, response, failure, now)
+
+    def _finish(
+        self, session: _Session, request: HttpRequest, response: HttpResponse, failure: str, now: float
+    ) -> None:
+        session.later = None
         try:
             self._respond(session, response, request.method == "HEAD")
         except (h11.LocalProtocolError, ValueError) as error:
@@ -271,6 +292,9 @@ class HttpServer:
             failure,
         )
         self.log.append(entry)
+        self.served += 1
+        if entry.source[0] in self.sources or len(self.sources) < MAX_SOURCES:
+            self.sources[entry.source[0]] += 1
         self._events.append(entry)
 
     # Out

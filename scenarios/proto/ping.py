@@ -14,6 +14,7 @@ class Ping:
 
     def __init__(self) -> None:
         self._probes: dict[int, Probe] = {}
+        self._open: dict[int, Probe] = {}  # those that have not ended
         self._requests: list[EchoRequest] = []
         self._events: deque[ProbeEnded] = deque()
 
@@ -23,7 +24,7 @@ class Ping:
         """Begin a series; its end is a `ProbeEnded` event."""
         ident = len(self._probes) + 1 & 0xFFFF
         probe = Probe((destination, 0), payload, count, interval, patience, ident, next_at=now)
-        self._probes[ident] = probe
+        self._probes[ident] = self._open[ident] = probe
         self.handle_timeout(now)
         return probe
 
@@ -48,17 +49,18 @@ class Ping:
         return []
 
     def handle_timeout(self, now: float) -> None:
-        for ident, probe in self._probes.items():
+        for ident, probe in list(self._open.items()):
             for number in probe.due(now):
                 self._requests.append(EchoRequest(probe.destination[0], ident, number, probe.payload))
             self._finish(probe, now)
 
     def poll_timeout(self) -> float:
-        return min((probe.deadline() for probe in self._probes.values()), default=NEVER)
+        return min(probe.deadline() for probe in self._open.values()) if self._open else NEVER
 
     def poll_event(self) -> ProbeEnded | None:
         return self._events.popleft() if self._events else None
 
     def _finish(self, probe: Probe, now: float) -> None:
         if probe.finish(now):
+            del self._open[probe.local_port]
             self._events.append(ProbeEnded(probe))

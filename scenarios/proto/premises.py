@@ -68,6 +68,7 @@ class Premises:
     def __init__(self, inside: Host | Lan, names: Sequence[str]) -> None:
         self.inside = inside
         self.ports = {name: Port(self, name) for name in names}
+        self._only = next(iter(self.ports.values())) if len(self.ports) == 1 else None
         self.counters: Counter[str] = Counter()
         self.on_lost: Callable[[str, Sequence[bytes]], None] | None = None
         """Told what died between the hosts and their tunnel, by counter, while somebody watches."""
@@ -88,9 +89,8 @@ class Premises:
         """The gateway from `now` on; None while no tunnel's process runs."""
         ports = self.ports.values()
         present = self.gateway
-        if len(ports) == 1:
-            only = next(iter(ports))
-            self.gateway = only if only.running else None
+        if self._only is not None:
+            self.gateway = self._only if self._only.running else None
         elif present is None or not present.running or present.heard_at + TRACKING_TIME < now:
             running = [port for port in ports if port.running]
             alive = [port for port in running if port.heard_at + TRACKING_TIME >= now]

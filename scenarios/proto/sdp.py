@@ -139,7 +139,7 @@ class Description:
                 lines.append(f"a=ptime:{media.ptime}")
             if media.port:
                 lines.append(f"a={media.direction}")
-        return ("\r\n".join(lines) + "\r\n").encode("ascii")
+        return ("\r\n".join(lines) + "\r\n").encode()  # a user's name may be any UTF-8 (RFC 8866 section 9)
 
 
 def _network(address: str) -> str:

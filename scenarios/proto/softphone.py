@@ -7,6 +7,8 @@ from scenarios.proto.audio import MediaSource, Tone
 from scenarios.proto.call import Call, CallEvent, Media, MediaFactory
 from scenarios.proto.digest import Credentials, Rng
 from scenarios.proto.media import MediaSession
+from scenarios.proto.quality import CODECS as CODEC_PROFILES
+from scenarios.proto.quality import CodecProfile
 from scenarios.proto.registration import Registration, RegistrationChanged, RegistrationState
 from scenarios.proto.sdp import CODECS, Agreement
 from scenarios.proto.sip import Request
@@ -15,8 +17,8 @@ from scenarios.proto.transaction_layer import RequestIn, ResponseIn, Transaction
 from scenarios.proto.user_agent import RING_TIMEOUT, UserAgent
 
 
-def media_with(rng: Rng) -> MediaFactory:
-    """Real RTP sessions."""
+def media_with(rng: Rng, profile: CodecProfile = CODEC_PROFILES["G.711+PLC"]) -> MediaFactory:
+    """Real RTP sessions; what they hear is judged as a decoder of `profile` would play it."""
 
     def start(agreement: Agreement, source: MediaSource, now: float) -> Media:
         return MediaSession(
@@ -26,6 +28,7 @@ def media_with(rng: Rng) -> MediaFactory:
             source=source,
             rng=rng,
             now=now,
+            codec_profile=profile,
         )
 
     return start

@@ -150,6 +150,11 @@ class TcpStack:
         self.counters["errors_used" if used else "errors_ignored"] += 1
         return True
 
+    @property
+    def idle(self) -> bool:
+        """Nothing to send, to tell or to wait for."""
+        return not (self._connections or self._resets or self._touched)
+
     def handle_timeout(self, now: float) -> None:
         while (connection := self._timers.pop_due(now)) is not None:
             connection.handle_timeout(now)

@@ -122,6 +122,7 @@ class UdpProbe:
 
     def __init__(self) -> None:
         self._probes: dict[int, Probe] = {}
+        self._open: dict[int, Probe] = {}  # those that have not ended
         self._out: list[tuple[int, Endpoint, bytes]] = []
         self._events: deque[ProbeEnded] = deque()
 
@@ -138,7 +139,7 @@ class UdpProbe:
         """Begin a series; its end is a `ProbeEnded` event."""
         port = self.FIRST_PORT + len(self._probes) % 16384
         probe = Probe(destination, payload, count, interval, patience, port, next_at=now)
-        self._probes[port] = probe
+        self._probes[port] = self._open[port] = probe
         self.handle_timeout(now)
         return probe
 
@@ -153,7 +154,7 @@ class UdpProbe:
         self._finish(probe, now)
 
     def handle_timeout(self, now: float) -> None:
-        for port, probe in self._probes.items():
+        for port, probe in list(self._open.items()):
             for number in probe.due(now):
                 self._out.append((port, probe.destination, number.to_bytes(4) + probe.payload))
             self._finish(probe, now)
@@ -163,11 +164,12 @@ class UdpProbe:
         return out
 
     def poll_timeout(self) -> float:
-        return min((probe.deadline() for probe in self._probes.values()), default=NEVER)
+        return min(probe.deadline() for probe in self._open.values()) if self._open else NEVER
 
     def poll_event(self) -> ProbeEnded | None:
         return self._events.popleft() if self._events else None
 
     def _finish(self, probe: Probe, now: float) -> None:
         if probe.finish(now):
+            del self._open[probe.local_port]
             self._events.append(ProbeEnded(probe))

@@ -246,7 +246,7 @@ class UserAgent:
     # Time
 
     def poll_timeout(self) -> float:
-        return min(self._table.timers.next(), self.media.poll_timeout())
+        return min(self._table.timers.due, self.media.poll_timeout())
 
     def handle_timeout(self, now: float) -> None:
         self.media.handle_timeout(now)

@@ -15,13 +15,15 @@ from edge.proto.types import NEVER
 from scenarios.proto.host import Endpoint
 from scenarios.proto.http import HttpRequest, HttpResponse
 from scenarios.proto.http_client import HttpClient, HttpExchange
-from scenarios.proto.http_server import HttpServer, ServerLimits
+from scenarios.proto.http_server import Handler, HttpServer, ServerLimits
 from scenarios.proto.tcp import TcpStack
 from scenarios.proto.timer_queue import TimerQueue
 
 SIGNATURE = "X-Hub-Signature-256"
 DELIVERY = "X-Delivery-Id"
 """The same at every attempt: a receiver whose answer was lost gets an event twice, and can tell."""
+
+UNSIGNED = HttpResponse(401, b"bad signature\n")
 
 KEPT = 1000
 _AGAIN = (408, 425, 429)
@@ -67,6 +69,7 @@ class Delivery:
     delivered_at: float | None = None
     given_up_at: float | None = None
     next_at: float = NEVER
+    secret: bytes | None = field(default=None, repr=False)
 
     @property
     def delivered(self) -> bool:
@@ -88,6 +91,23 @@ def signature(secret: bytes, body: bytes) -> str:
     return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
+def is_signed(secret: bytes, request: HttpRequest) -> bool:
+    """Whether who sent `request` knows the secret."""
+    given = (request.header(SIGNATURE) or "").encode("latin-1")
+    return hmac.compare_digest(given, signature(secret, request.body).encode())
+
+
+def signed_posts(secret: bytes) -> Handler:
+    """A handler that lets no POST through to the routes that is not signed."""
+
+    def handler(request: HttpRequest) -> HttpResponse | None:
+        if request.method == "POST" and not is_signed(secret, request):
+            return UNSIGNED
+        return None
+
+    return handler
+
+
 class WebhookSender:
     """An application (`host.StreamApp`). Events are `DeliveryEnded`."""
 
@@ -98,10 +118,13 @@ class WebhookSender:
         secret: bytes | None = None,
         retries: Retries | None = None,
         max_waiting: int = 1000,
+        name: str = "",
     ) -> None:
+        """`name` tells the deliveries of several senders on one host apart."""
         self.targets = [Target(*target) for target in targets]
         self.deliveries: deque[Delivery] = deque(maxlen=KEPT)
         self.max_waiting = max_waiting
+        self._name = name
         self._secret = secret
         self._retries = retries or Retries()
         self._client = HttpClient()
@@ -111,11 +134,23 @@ class WebhookSender:
         self._events: deque[DeliveryEnded] = deque()
         self._count = 0
 
-    def post(self, event: object, now: float) -> list[Delivery]:
-        """Send `event`, anything that JSON can hold, to every target; TypeError if JSON cannot."""
+    def post(
+        self,
+        event: object,
+        now: float,
+        *,
+        targets: Iterable[tuple[str, int, str]] | None = None,
+        secret: bytes | None = None,
+    ) -> list[Delivery]:
+        """Send `event`, anything that JSON can hold, to every target; TypeError if JSON cannot.
+
+        `targets` and `secret` hold for this event, instead of the sender's.
+        """
         body = msgspec.json.encode(event)
         self._count += 1
-        made = [Delivery(target, str(self._count), body, now) for target in self.targets]
+        ident = f"{self._name}{self._count}"
+        whom = self.targets if targets is None else [Target(*target) for target in targets]
+        made = [Delivery(target, ident, body, now, secret=secret or self._secret) for target in whom]
         self.deliveries.extend(made)
         for delivery in made:
             if self._waiting >= self.max_waiting:
@@ -125,6 +160,14 @@ class WebhookSender:
                 self._waiting += 1
                 self._attempt(delivery, now)
         return made
+
+    def give_up(self, delivery: Delivery, now: float) -> None:
+        """Try no more; an attempt that is under way goes on, and nobody looks at what comes of it."""
+        if not delivery.ended:
+            self._timers.cancel(delivery)
+            self._waiting -= 1
+            delivery.next_at = NEVER
+            self._end(delivery, None, now)
 
     # An application on a host
 
@@ -150,8 +193,8 @@ class WebhookSender:
         delivery.attempts += 1
         delivery.next_at = NEVER
         headers = [("Content-Type", "application/json"), (DELIVERY, delivery.ident)]
-        if self._secret is not None:
-            headers.append((SIGNATURE, signature(self._secret, delivery.body)))
+        if delivery.secret is not None:
+            headers.append((SIGNATURE, signature(delivery.secret, delivery.body)))
         target = delivery.target
         exchange = self._client.request(
             "POST",
@@ -167,6 +210,8 @@ class WebhookSender:
 
     def _judge(self, exchange: HttpExchange) -> None:
         delivery = self._asked.pop(exchange)
+        if delivery.ended:
+            return  # given up meanwhile
         assert exchange.ended_at is not None
         now = exchange.ended_at
         delivery.status = exchange.status
@@ -219,8 +264,8 @@ class WebhookReceiver(HttpServer):
             return None
         if request.method != "POST":
             return HttpResponse(405, b"only POST\n", headers=(("Allow", "POST"),))
-        if self._secret is not None and not self._signed(self._secret, request):
-            return HttpResponse(401, b"bad signature\n")
+        if self._secret is not None and not is_signed(self._secret, request):
+            return UNSIGNED
         try:
             event = msgspec.json.decode(request.body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -232,8 +277,3 @@ class WebhookReceiver(HttpServer):
             del self._known[next(iter(self._known))]
         self.received.append(Received(request.at, request.source, known[1], event, repeated))
         return HttpResponse(204)
-
-    @staticmethod
-    def _signed(secret: bytes, request: HttpRequest) -> bool:
-        given = (request.header(SIGNATURE) or "").encode("latin-1")
-        return hmac.compare_digest(given, signature(secret, request.body).encode())

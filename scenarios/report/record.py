@@ -23,6 +23,8 @@ class State(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"  # by Ctrl-C: says nothing about the network
     ERROR = "error"  # poplab itself is wrong
+    SKIPPED = "skipped"  # the file does not want to run there
+    UNAVAILABLE = "unavailable"  # this machine cannot run it there
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -100,6 +102,7 @@ class InvariantRecord(Record):
     holds: bool
     text: str
     details: list[str] = []
+    at: float | None = None  # when it was first seen broken
 
 
 class AccountRecord(Record):
@@ -123,6 +126,8 @@ class MemberRecord(Record):
     tags: list[str] = []
     hosts: list[tuple[str, str, str]] = []
     up: bool = False
+    site: str = ""  # of a connector; those of one site have the same hosts
+    role: str = ""  # what runs on a client
 
 
 class WindowRecord(Record):
@@ -195,13 +200,17 @@ class RunRecord(Record):
     seed: int
     deadline: float
     repeat: str  # the command that does exactly this again
+    determinism: str = ""  # what the comparison with a second run says, if there was one
+    divergence: str = ""  # where that one parted
+    incomplete: list[str] = []  # what a trace or a capture lacks, and why
     cell: dict[str, Any] = {}  # the values of the matrix
+    virtual: bool = False  # its time is not the real one
     pop: str = ""
     state: State = State.PENDING
     started_at: str = ""  # wall clock, ISO 8601
     elapsed: float = 0.0  # of the world's time
     wall: float = 0.0  # of ours
-    error: str = ""
+    error: str = ""  # also why it was skipped or not available
     stopped_by: str = ""  # a threshold that ended the run
     vnets: list[VnetRecord] = []
     steps: list[StepRecord] = []

@@ -8,9 +8,15 @@ from typing import Any
 
 from scenarios.runner.calling import Calling
 from scenarios.runner.faulting import Faulting
+from scenarios.runner.joining import Joining
+from scenarios.runner.posting import Posting
 from scenarios.runner.probing import Probing
+from scenarios.runner.pushing import Pushing
 from scenarios.runner.registering import Registering
+from scenarios.runner.requesting import Requesting
+from scenarios.runner.resolving import Resolving
 from scenarios.runner.stage import Action, Stage
+from scenarios.runner.streaming import Streaming
 from scenarios.runner.waiting import Waiting
 from scenarios.schema import verbs
 from scenarios.schema.verbs import Verb
@@ -23,6 +29,12 @@ ACTIONS: Mapping[type[Any], type[Action]] = MappingProxyType(
         verbs.PbxDial: Calling,
         verbs.UdpSend: Probing,
         verbs.Ping: Probing,
+        verbs.HttpRequest: Requesting,
+        verbs.WebhookPost: Posting,
+        verbs.DnsQuery: Resolving,
+        verbs.TrafficRun: Streaming,
+        verbs.DirectoryBind: Joining,
+        verbs.DirectoryPush: Pushing,
         **dict.fromkeys(verbs.FAULTS, Faulting),
     }
 )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from scenarios.casting import Member
 from scenarios.checks import Metrics, Plain, Ratio, Seconds
 from scenarios.proto.call import Call, CallState
 from scenarios.proto.judgement import DirectionQuality
-from scenarios.report import CallRecord, DirectionRecord, SightingRecord
+from scenarios.report import CallRecord, DirectionRecord, SightingRecord, WindowRecord
 from scenarios.runner.stage import Stage
 from scenarios.runner.witness import Witness
 from scenarios.schema.verbs import PbxDial, SipCall
-from scenarios.world import Member
 
 GOODBYE = 0.5
 """Seconds that a call which was given up gets for its CANCEL, and one that ended for its BYE on the other side."""
@@ -126,7 +126,7 @@ class Calling:
                 server_initiated=isinstance(self._verb, PbxDial),
                 setup_time=self._call.setup_time,
                 directions=[
-                    _direction(name, quality)
+                    _direction(name, quality, self._talking())
                     for name, quality in self._heard().items()
                     if quality is not None
                 ],
@@ -188,6 +188,11 @@ class Calling:
         sides = {self._caller.actor.name: self._call, self._verb.to: self._other()}
         return {name: call.quality(now) for name, call in sides.items() if call is not None}
 
+    def _talking(self) -> float:
+        """Since when, in seconds since the run began."""
+        confirmed = self._call.confirmed_at if self._call is not None else None
+        return 0.0 if confirmed is None else confirmed - self._stage.started
+
     def _outcome(self) -> str:
         call = self._call
         if call is None or (not call.state.over and call.confirmed_at is None and not self._given_up):
@@ -242,10 +247,18 @@ def _plain(quality: DirectionQuality | None) -> Plain:
     }
 
 
-def _direction(name: str, quality: DirectionQuality) -> DirectionRecord:
+def _direction(name: str, quality: DirectionQuality, since: float) -> DirectionRecord:
     return DirectionRecord(
         listener=name,
         packets=quality.received,
+        windows=[
+            WindowRecord(
+                start=since + window.start,
+                mos=window.mos,
+                loss=window.lost / window.expected if window.expected else None,
+            )
+            for window in quality.windows
+        ],
         loss=quality.loss_ratio,
         jitter=quality.jitter_s,
         gap_max=quality.gap_max_s,

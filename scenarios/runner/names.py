@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from edge.metrics import Snapshot, TunnelSnapshot, VnetSnapshot
 from edge.proto.types import DropReason
+from scenarios.casting import Member
 from scenarios.checks import Plain, Seconds
+from scenarios.runner import app_names
 from scenarios.runner.stage import Stage
-from scenarios.world import Member, World
+from scenarios.world import World
 
 
 class Lazy(Mapping[str, Plain]):
@@ -82,6 +84,7 @@ def _host(member: Member, addresses: Iterable[str]) -> Plain:
         "icmp_errors": host.counters["icmp_errors"],
         "bad_checksum": host.counters["bad_checksum"],
         "port_unreachable": host.counters["port_unreachable"],
+        **app_names.of(member),
     }
 
 

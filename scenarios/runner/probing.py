@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from edge.document import address_bytes
 from scenarios.checks import Metrics, Plain, Ratio, Seconds
 from scenarios.proto.udp_echo import Probe
 from scenarios.runner.stage import Quiet, Stage
-from scenarios.runner.witness import Witness
+from scenarios.runner.witness import Witness, address_of, who_has
 from scenarios.schema.verbs import Ping, UdpSend
-from scenarios.world import Member
 
 
 class Probing(Quiet):
@@ -32,8 +30,8 @@ class Probing(Quiet):
         self._stage = stage
         self._verb = verb
         self._member = stage.member(verb.sender)
-        self._target = verb.to if address_bytes(verb.to) is not None else stage.member(verb.to).host.address
-        self._witness = Witness(stage, self._member, self._find_target())
+        self._target = address_of(stage, verb.to)
+        self._witness = Witness(stage, self._member, who_has(stage, self._member, self._target))
         self._probe: Probe | None = None
         self._errors_before = self._member.host.counters["icmp_errors"]
 
@@ -99,12 +97,6 @@ class Probing(Quiet):
             for trip in probe.round_trips.values():
                 metrics.add(f"{name}.rtt", trip, **tags)
             metrics.add(f"{name}.lost", probe.sent - probe.received, **tags)
-
-    def _find_target(self) -> Member | None:
-        """The host of the sender's network that has the address."""
-        members = self._stage.world.members.values()
-        home = self._member.host.vnet
-        return next((m for m in members if m.host.address == self._target and m.host.vnet == home), None)
 
     def waiting(self) -> str:
         word = "echo replies" if isinstance(self._verb, Ping) else f"answers from port {self._verb.port}"

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 import trio
 
+from scenarios.casting import Member
 from scenarios.checks import Metrics, Plain
 from scenarios.proto.registration import RegistrationState
 from scenarios.report import CallRecord, SightingRecord
 from scenarios.runner.stage import Stage
 from scenarios.schema.verbs import SipRegister
-from scenarios.world import Member
 
 
 class Registering:

@@ -15,6 +15,7 @@ from scenarios import world as worlds
 from scenarios.checks import Plain, Seconds, invariants, threshold
 from scenarios.fabric import Fabric
 from scenarios.report import AccountRecord, InvariantRecord, RunRecord, SampleRecord, State
+from scenarios.runner import streaming
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.loading import Loading
 from scenarios.runner.names import Lazy, names
@@ -76,6 +77,7 @@ class Performance:
         self._begun = time.monotonic()
         self._before: tuple[float, int, int] = (0.0, 0, 0)
         self._broken: dict[str, InvariantRecord] = {}
+        self._broken_at: dict[str, float] = {}
         self.record = RunRecord(
             file=world.script.file,
             name=scenario.name,
@@ -84,6 +86,7 @@ class Performance:
             fabric=fabric.name,
             seed=world.seed,
             deadline=scenario.deadline,
+            virtual=fabric.virtual,
             repeat=repeat,
             vnets=tree(world),
         )
@@ -100,7 +103,9 @@ class Performance:
                 self._tracing.attach(stage)
                 self._prepare(stage)
                 self.observer.started(record)
+                streaming.begin_at_once(stage)
                 await self._watched(stage)
+                streaming.end_all(stage)
                 await network.drain()
                 self._sample(stage)
                 self._refresh(stage)
@@ -254,6 +259,9 @@ class Performance:
         if not law.holds and law.id not in self._broken:
             details = [f"at {Seconds(now)}: {detail}" for detail in law.details]
             self._broken[law.id] = InvariantRecord(id=law.id, holds=False, text=law.text, details=details)
+        for each in invariants.check(self.world.ledger, snapshot):
+            if not each.holds:
+                self._broken_at.setdefault(each.id, now)
         for vnet in snapshot.vnets:
             self.metrics.add("edge.packets", vnet.packets_out, vnet=vnet.name)
             self.metrics.add("edge.flows", vnet.flows, vnet=vnet.name)
@@ -300,6 +308,8 @@ class Performance:
             or InvariantRecord(id=law.id, holds=law.holds, text=law.text, details=list(law.details))
             for law in invariants.check(self.world.ledger, snapshot)
         ] + [watch.record for watch in self._watches]
+        for law in record.invariants:
+            law.at = self._broken_at.get(law.id, law.at)
 
     # -- the verdict
 

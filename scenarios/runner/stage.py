@@ -7,11 +7,12 @@ from typing import ClassVar, Protocol
 
 import trio
 
+from scenarios.casting import Member
 from scenarios.checks import Metrics, Plain
 from scenarios.fabric import Network
 from scenarios.proto.host import Host, HostEvent
 from scenarios.report import CallRecord, FaultRecord, SightingRecord
-from scenarios.world import Member, World
+from scenarios.world import World
 
 LOOK_AGAIN = 0.05
 """Seconds after which a condition is looked at even if no application said anything."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from edge.config import Kind
+from scenarios.casting import Member
 from scenarios.report import MemberRecord, VnetRecord
-from scenarios.world import Member, World
+from scenarios.world import World
 
 
 def tree(world: World) -> list[VnetRecord]:
@@ -20,11 +21,14 @@ def tree(world: World) -> list[VnetRecord]:
     for end in world.ends:
         config = world.config.tunnels[end.name]
         hosts: list[tuple[str, str, str]] = []
+        site = does = ""
         if end.kind is Kind.CONNECTOR:
             address = ", ".join(map(str, end.routes))
             hosts = [(m.actor.short_name, m.host.address, role(m)) for m in inside.get(end.name, [])]
+            site = end.premises.inside.name
         else:
             address = str(ip_address(config.addresses[0]))
+            does = ", ".join(role(m) for m in inside.get(end.name, []))
         by_name[end.vnet].members.append(
             MemberRecord(
                 name=end.name,
@@ -32,6 +36,8 @@ def tree(world: World) -> list[VnetRecord]:
                 address=address,
                 tags=[*config.tags, *config.groups],
                 hosts=hosts,
+                site=site,
+                role=does,
             )
         )
     prefixes = [{member.address for member in record.members} for record in records]

@@ -46,6 +46,7 @@ class Watch:
         self.record.holds = check.holds
         saw = check.error or ", ".join(f"{name} = {value}" for name, value in check.saw)
         if self._must:
+            self.record.at = elapsed
             self.record.details = [f"broken at {Seconds(elapsed)}: {saw}"]
         else:
             self.record.text += f" (seen at {Seconds(elapsed)})"

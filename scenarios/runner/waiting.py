@@ -14,7 +14,7 @@ from scenarios.schema.words import many
 
 
 class Waiting(Quiet):
-    FIELDS: ClassVar[tuple[str, ...]] = ("up", "tunnels", "slowest_handshake")
+    FIELDS: ClassVar[tuple[str, ...]] = ("up", "total", "slowest_handshake")
     DEFAULT: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, stage: Stage, verb: Wait, running: Callable[[str], bool]) -> None:
@@ -40,7 +40,7 @@ class Waiting(Quiet):
         up = self._stage.network.up()
         handshakes = self._stage.network.handshake_seconds()
         slowest = Seconds(max(handshakes.values())) if handshakes else None
-        return {"up": sum(up.values()), "tunnels": len(up), "slowest_handshake": slowest}
+        return {"up": sum(up.values()), "total": len(up), "slowest_handshake": slowest}
 
     def summary(self) -> str:
         if self._verb.tunnels is not None:

@@ -2,54 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from edge.document import address_bytes
 from edge.proto.forwarding import Action
+from scenarios.casting import Member
 from scenarios.checks import Plain
 from scenarios.runner.stage import Stage
-from scenarios.world import Member
 
 _DENIALS = (Action.BLOCK, Action.REJECT)
 
 
 class Witness:
-    """Compares the PoP's and the target's counters with what they were when the step began."""
+    """Compares the PoP's and the targets' counters with what they were when the step began."""
 
     FIELDS = ("denied_by", "target_bytes")
 
     def __init__(self, stage: Stage, sender: Member, target: Member | None) -> None:
+        self._watch(stage, [(sender, target)])
+
+    @classmethod
+    def of(cls, stage: Stage, pairs: Iterable[tuple[Member, Member | None]]) -> Witness:
+        """Of several senders, each with a target."""
+        witness = cls.__new__(cls)
+        witness._watch(stage, list(pairs))
+        return witness
+
+    def _watch(self, stage: Stage, pairs: list[tuple[Member, Member | None]]) -> None:
         self._stage = stage
-        self._sender = sender
-        self._target = target
+        self._pairs = [(sender, target) for sender, target in pairs if target is not None]
+        self._vnets = list(dict.fromkeys(sender.host.vnet for sender, _ in pairs))
         self._hits_before = self._hits()
         self._bytes_before = self._bytes()
 
     def results(self) -> dict[str, Plain]:
-        """`denied_by`: the rules of the sender's network that denied a flow meanwhile."""
+        """`denied_by`: the rules of the senders' networks that denied a flow meanwhile."""
         return {"denied_by": self.denied_by(), "target_bytes": self.target_bytes()}
 
     def denied_by(self) -> list[str]:
-        return [rule for rule, hits in self._hits().items() if hits > self._hits_before.get(rule, 0)]
+        before = self._hits_before
+        return list(
+            dict.fromkeys(
+                rule for (vnet, rule), hits in self._hits().items() if hits > before.get((vnet, rule), 0)
+            )
+        )
 
     def target_bytes(self) -> int | None:
-        """Bytes that the target saw from the sender; None if the target is nobody of this world."""
-        return None if self._target is None else self._bytes() - self._bytes_before
+        """Bytes that targets saw from their senders; None if no target is anybody of this world."""
+        return self._bytes() - self._bytes_before if self._pairs else None
 
     def summary(self) -> str:
         """Such as: rule deny-guests, pbx saw 0 bytes."""
         parts = [f"rule {rule}" for rule in self.denied_by()]
-        if parts and self._target is not None:
-            parts.append(f"{self._target.actor.short_name} saw {self.target_bytes()} bytes")
+        targets = list(dict.fromkeys(target.actor.short_name for _, target in self._pairs))
+        if parts and targets:
+            parts.append(f"{targets[0] if len(targets) == 1 else 'targets'} saw {self.target_bytes()} bytes")
         return ", ".join(parts)
 
-    def _hits(self) -> dict[str, int]:
-        hits: dict[str, int] = {}
-        for (rule, action), count in (
-            self._stage.network.snapshot().vnet(self._sender.host.vnet).rule_hits.items()
-        ):
-            if action in _DENIALS:
-                hits[rule] = hits.get(rule, 0) + count
+    def _hits(self) -> dict[tuple[str, str], int]:
+        hits: dict[tuple[str, str], int] = {}
+        snapshot = self._stage.network.snapshot()
+        for vnet in self._vnets:
+            for (rule, action), count in snapshot.vnet(vnet).rule_hits.items():
+                if action in _DENIALS:
+                    hits[vnet, rule] = hits.get((vnet, rule), 0) + count
         return hits
 
     def _bytes(self) -> int:
-        if self._target is None or self._sender.host.address not in self._target.host.seen:
-            return 0
-        return self._target.host.seen[self._sender.host.address].bytes
+        """What a host has seen of an address is counted once, however many pairs name both."""
+        seen = {(target.actor.name, sender.host.address): (sender, target) for sender, target in self._pairs}
+        return sum(
+            target.host.seen[sender.host.address].bytes
+            for sender, target in seen.values()
+            if sender.host.address in target.host.seen
+        )
+
+
+def address_of(stage: Stage, word: str) -> str:
+    """The address that `word` is, or that of the actor with that name."""
+    return word if address_bytes(word) is not None else stage.member(word).host.address
+
+
+def who_has(stage: Stage, sender: Member, address: str) -> Member | None:
+    """The host of the sender's network that has the address."""
+    members = stage.world.members.values()
+    return next((m for m in members if m.host.address == address and m.host.vnet == sender.host.vnet), None)

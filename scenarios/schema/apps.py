@@ -8,7 +8,7 @@ import msgspec
 
 from edge.document import Duration, Prefix
 from scenarios.schema.scalars import PerSecond, Records, Sizes
-from scenarios.schema.words import Actor, Actors, Port, Section, written
+from scenarios.schema.words import Actor, Actors, DomainName, Port, Section, UrlPath, written
 
 
 class SipPbx(Section, frozen=True, kw_only=True):
@@ -17,6 +17,23 @@ class SipPbx(Section, frozen=True, kw_only=True):
     users: tuple[str, ...] | None = None
     """Without it, every phone that names this PBX, or could only mean this one."""
     echo_extension: str | None = "600"
+
+
+class ToneMedia(Section, frozen=True, kw_only=True):
+    """A sine."""
+
+    frequency: Annotated[int, msgspec.Meta(ge=1, le=3999)] = 400
+    """Hz."""
+    level: Annotated[float, msgspec.Meta(ge=-90, le=3.14)] = -10.0
+    """dBm0."""
+
+
+class Media(Section, frozen=True, kw_only=True):
+    """What a phone says; one of these."""
+
+    wav: str | None = None
+    """A file beside the scenario: one channel, 8000 Hz, linear or G.711. It is said again and again."""
+    tone: ToneMedia | None = None
 
 
 class SipPhone(Section, frozen=True, kw_only=True):
@@ -28,7 +45,9 @@ class SipPhone(Section, frozen=True, kw_only=True):
     """Without it, the one PBX of the virtual network."""
     codec: Literal["PCMU", "PCMA"] = "PCMU"
     plc: bool = True
-    """Whether it conceals lost packets (ITU-T G.711 appendix I)."""
+    """Whether it conceals lost packets (ITU-T G.711 appendix I): what it hears is judged accordingly."""
+    media: Media | None = None
+    """Without it, a tone of 400 Hz."""
     lines: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     """How many calls it takes at once."""
     answer_after: Duration | None = written(Duration(0.02))
@@ -53,7 +72,7 @@ class HttpServer(Section, frozen=True, kw_only=True):
     """A web server; it remembers who asked for what."""
 
     port: Port = 80
-    routes: dict[str, Answer] = {}
+    routes: dict[UrlPath, Answer] = {}
     """By path; everything else is 404."""
     secret: str | None = None
     """Posts must be signed with it (X-Hub-Signature-256)."""
@@ -64,27 +83,28 @@ class Stage(Section, frozen=True, kw_only=True):
 
     name: str
     deploy: Actors
-    path: str = "/deploy"
+    path: UrlPath = "/deploy"
 
 
 class CiPipeline(Section, frozen=True, kw_only=True):
     """A CI server: a commit hook starts its stages in order; it tells people when it is done, or has failed."""
 
     port: Port = 8080
-    hook: str = "/commit"
+    hook: UrlPath = "/commit"
     build_time: Duration = written(Duration(2.0))
     stages: Annotated[tuple[Stage, ...], msgspec.Meta(min_length=1)]
     notify: Actors = ()
     """Who is told after each stage: the server calls them, not they the server."""
-    notify_path: str = "/notify"
+    notify_path: UrlPath = "/notify"
     secret: str | None = None
+    """The hook must be signed with it, and what the server posts is."""
 
 
 class DnsServer(Section, frozen=True, kw_only=True):
-    """A name server."""
+    """A name server, on port 53."""
 
-    zone: dict[str, Records] = {}
-    """Name to addresses, or to another name."""
+    zone: dict[DomainName, Records] = {}
+    """Name to addresses, to another name, or to services, as in: 10 5 5060 pbx.hq.test."""
     ttl: Duration = written(Duration(300.0))
 
 
@@ -114,7 +134,7 @@ class DirectoryServer(Section, frozen=True, kw_only=True):
     """Logs and authorises by source address, and itself contacts its members to push policy."""
 
     allow: dict[str, tuple[Prefix, ...]]
-    """Role to the source prefixes that have it."""
+    """Role to the source prefixes that have it. `admin` may change what is there, every other role may read it."""
     port: Port = 389
 
 

@@ -111,8 +111,9 @@ def _apps(actor: Actor, cast: Cast) -> Iterator[Finding]:
     if apps.ci_pipeline is not None:
         for index, stage in enumerate(apps.ci_pipeline.stages):
             where = (*path, "ci.pipeline", "stages", index, "deploy")
-            yield from is_a(cast, stage.deploy, where, "web server")
-        yield from is_a(cast, apps.ci_pipeline.notify, (*path, "ci.pipeline", "notify"), "web server")
+            yield from _neighbours(actor, cast, stage.deploy, where, "web server")
+        where = (*path, "ci.pipeline", "notify")
+        yield from _neighbours(actor, cast, apps.ci_pipeline.notify, where, "web server")
     if apps.traffic is not None:
         where = (*path, "traffic")
         if address_bytes(apps.traffic.to) is None:
@@ -121,7 +122,11 @@ def _apps(actor: Actor, cast: Cast) -> Iterator[Finding]:
             yield Finding(where, "`on` and `off` go together", "write both, or neither")
     if apps.directory_member is not None:
         where = (*path, "directory.member", "server")
-        yield from is_a(cast, apps.directory_member.server, where, "directory server")
+        yield from _neighbours(actor, cast, apps.directory_member.server, where, "directory server")
+    media = apps.sip_phone.media if apps.sip_phone is not None else None
+    if media is not None and (media.wav is None) is (media.tone is None):
+        where = (*path, "sip.phone", "media")
+        yield Finding(where, "media is one of `wav` and `tone`", "write for example: {wav: hello.wav}")
     ports = [
         (word, getattr(app, "port", None))
         for word, app in (
@@ -134,3 +139,15 @@ def _apps(actor: Actor, cast: Cast) -> Iterator[Finding]:
         yield Finding(
             path, f"{' and '.join(word for word, _ in ports)} want the same port", "give one another `port`"
         )
+
+
+def _neighbours(
+    actor: Actor, cast: Cast, words: tuple[str, ...] | str, path: Path, kind: str
+) -> Iterator[Finding]:
+    """Everybody in `words` has a `kind`, and is in the network of `actor`."""
+    wrong = list(is_a(cast, words, path, kind))
+    yield from wrong
+    for name in cast.names(words) if not wrong else ():
+        if (vnet := cast.actors[name].vnet) != actor.vnet:
+            text = f"{name!r} is in vnet {vnet}, {actor.name} in {actor.vnet}: neither can reach the other"
+            yield Finding(path, text, f"name somebody of {actor.vnet}")

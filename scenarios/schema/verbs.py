@@ -8,7 +8,17 @@ import msgspec
 
 from edge.document import Duration
 from scenarios.schema.topology import Link
-from scenarios.schema.words import Actor, Actors, Count, Name, Port, Section, written
+from scenarios.schema.words import (
+    Actor,
+    Actors,
+    Count,
+    DomainName,
+    Name,
+    Port,
+    Section,
+    UrlPath,
+    written,
+)
 
 Machine = Annotated[
     str, msgspec.Meta(description='a connector, a client or "edge"; ${condition} is worked out then')
@@ -89,7 +99,7 @@ class HttpRequest(Section, frozen=True, kw_only=True):
     """An actor or an address."""
     port: Port = 80
     method: Literal["GET", "HEAD", "POST", "PUT", "DELETE"] = "GET"
-    path: str = "/"
+    path: UrlPath = "/"
     body: str = ""
     give_up: Duration = written(Duration(10.0))
 
@@ -100,7 +110,7 @@ class WebhookPost(Section, frozen=True, kw_only=True):
     sender: Actor = msgspec.field(name="from", default="")
     to: Actors
     port: Port = 80
-    path: str = "/webhook"
+    path: UrlPath = "/webhook"
     event: str = "event"
     secret: str | None = None
     """Signs the body (X-Hub-Signature-256)."""
@@ -113,7 +123,7 @@ class DnsQuery(Section, frozen=True, kw_only=True):
     sender: Actor = msgspec.field(name="from", default="")
     server: str
     """An actor or an address."""
-    name: str
+    name: DomainName
     type: Literal["A", "AAAA", "CNAME", "SRV", "PTR"] = "A"
     give_up: Duration = written(Duration(5.0))
 

@@ -20,6 +20,13 @@ Actors = Annotated[
     msgspec.Meta(description="one or several clients or hosts; the name of a counted group means all of it"),
 ]
 Condition = Annotated[str, msgspec.Meta(description="such as: setup_time < 2s and status == 200")]
+UrlPath = Annotated[
+    str, msgspec.Meta(pattern="^/[!-~]*$", max_length=2000, description="such as /deploy or /search?q=1")
+]
+DomainName = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$", max_length=253),
+]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Copies = Annotated[

@@ -13,12 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
+from tests.benchmarks import worlds
 from tests.benchmarks.arena import KINDS, Arena, cores
 from tests.benchmarks.inprocess import aead_floor, on_core, route_lookup
 from tests.benchmarks.report import Result, Row, machine, median, rich_tables
 from tests.interop.namespaces import missing
 
-PARTS = ("bulk", "mix", "scale", "lookup")
+PARTS = ("bulk", "mix", "scale", "lookup", "worlds")
 BULK_SIZES = (1400, 200)
 PAIRS, SCALE_PAIRS = 500, 50
 FEW, MANY = 100, 10_000
@@ -74,6 +75,13 @@ class Bench:
         times = [route_lookup() for _ in range(runs)]
         self._result.lookup = {name: median([run[name] for run in times]) for name in times[0]}
 
+    def worlds(self, runs: int) -> None:
+        for name in worlds.WORLDS:
+            self._console.print(f"[dim]{name}[/dim]")
+            measured = [worlds.measure(name) for _ in range(min(runs, 2))]
+            self._result.worlds[name] = {key: median([run[key] for run in measured]) for key in measured[0]}
+        self._result.bare_heap = median([worlds.bare_heap() for _ in range(runs)])
+
     def _arena(self, side: str, peers: int, what: str) -> Arena:
         kind = getattr(self._result, side)
         self._console.print(f"[dim]{what}: {kind}[/dim]")
@@ -110,14 +118,15 @@ def main() -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)  # a log has no edge
-    if reason := missing("wireguard-go", "wg"):
+    parts = options.only or PARTS
+    if parts != ["worlds"] and (reason := missing("wireguard-go", "wg")):
         console.print(f"the benchmark cannot run here: {reason}")
         return 3
     runs, count = (1, 20_000) if options.quick else (options.runs, options.packets)
     result = Result(machine(), options.ours, options.theirs)
     bench = Bench(console, result, count)
     failed = False
-    for part in options.only or PARTS:
+    for part in parts:
         try:
             getattr(bench, part)(runs)
         except AssertionError as error:  # one hub that does not start spoils its own part only

@@ -36,6 +36,8 @@ class Result:
     rows: list[Row] = field(default_factory=list)
     scale: dict[str, dict[str, float]] = field(default_factory=dict)
     lookup: dict[str, float] = field(default_factory=dict)
+    worlds: dict[str, dict[str, float]] = field(default_factory=dict)
+    bare_heap: float = 0.0  # events per second
 
     def lines(self) -> tuple[list[str], list[list[str]]]:
         """Heads and cells of the main table, as text."""
@@ -87,6 +89,22 @@ class Result:
         cells = ["100,000", *(f"{self.lookup[key]:.2f}" for key in ("insert_us", "routed_us", "random_us"))]
         return heads, [cells]
 
+    def world_lines(self) -> tuple[list[str], list[list[str]]]:
+        heads = ["world", "virtual s", "wall s", "virtual / wall", "packets/s of wall", "events/s", "RSS MB"]
+        body = [
+            [
+                name,
+                f"{values['virtual']:,.0f}",
+                f"{values['wall']:.1f}",
+                f"{values['virtual'] / values['wall']:,.2f}",
+                f"{values['packets'] / values['wall']:,.0f}",
+                f"{values['events'] / values['wall']:,.0f}",
+                f"{values['rss_mb']:.0f}",
+            ]
+            for name, values in self.worlds.items()
+        ]
+        return heads, body
+
     def tables(self) -> list[tuple[str, list[str], list[list[str]]]]:
         out = []
         if self.rows:
@@ -95,6 +113,9 @@ class Result:
             out.append(("Many configured peers, 50 of them pairs that talk", *self.scale_lines()))
         if self.lookup:
             out.append(("Longest-prefix match", *self.lookup_lines()))
+        if self.worlds:
+            title = f"Simulated worlds (a bare heap does {self.bare_heap / 1e6:.2f} million events/s here)"
+            out.append((title, *self.world_lines()))
         return out
 
     def markdown(self) -> str:

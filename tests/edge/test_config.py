@@ -17,6 +17,7 @@ from edge.document import Prefix
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding.policy import Action, Flow, Party, Policy, Verdict
 
+ROOT = Path(__file__).parents[2]
 PRIVATE, PSK = bytes([7] * 32), bytes([9] * 32)
 GOOD = """\
 version: 1
@@ -126,7 +127,7 @@ def test_policy_text_means_what_it_says(write: Write) -> None:
     assert decide(bob, 58, icmp=128) == ("default", "reject")
 
 
-def test_all_mistakes_of_all_files_at_once(write: Write) -> None:
+def test_all_mistakes_of_all_files_at_once(write: Write, tmp_path: Path) -> None:
     found = problems(
         write(
             GOOD.replace("mtu: 1400", "mtu: 1000").replace("site: hq}, ports", "site: hp}, ports"),
@@ -140,7 +141,8 @@ def test_all_mistakes_of_all_files_at_once(write: Write) -> None:
         ("carol.yaml", 4, 13), ("dave.yaml", 1, 1), ("dave.yaml", 1, 7),
     ]  # fmt: skip
     fixes = [p.fix for p in found]
-    assert fixes[1] == "known: hq"
+    assert fixes[1].startswith("known: hq; or enrol it: `poplab edge --config ")
+    assert fixes[1].endswith(f"{tmp_path / 'edge.yaml'} add-connector hp --route PREFIX --vnet acme`")
     assert fixes[2] == "did you mean 'acme'?"
     assert "'alice' (vnet acme) and 'bob' (vnet acne)" in found[3].message
 
@@ -331,6 +333,33 @@ def test_the_low_order_points_are_those_that_agree_on_zero() -> None:
 
 def allow_all(flow: Flow) -> Verdict | None:
     return Verdict(Action.ALLOW, "")
+
+
+def test_a_key_where_only_another_place_has_it(write: Write) -> None:
+    (problem,) = problems(write(GOOD + "policy:\n  - {id: all, action: allow}\n"))
+    assert (problem.message, problem.fix) == ("unknown key 'policy'", "it belongs under vnets.NAME")
+
+
+def test_two_files_that_contradict_each_other_are_both_named(write: Write, tmp_path: Path) -> None:
+    body = "kind: client\nvnet: acme\npublic_key: KEY5\naddresses: [100.96.0.12]\n"
+    (problem,) = problems(write(GOOD, bob=body))
+    alice = GOOD.splitlines().index("  alice:") + 2
+    assert problem.file == str(tmp_path / "tunnels.d" / "bob.yaml")
+    assert f"(the other is {tmp_path / 'edge.yaml'}:{alice}:" in problem.message
+    (problem,) = problems(write(GOOD, bob=body.replace("KEY5", "KEY2").replace("0.12", "0.13")))
+    assert "same public key" in problem.message and "(the other is " in problem.message
+
+
+def test_a_tunnel_whose_file_has_a_mistake_is_not_missed_by_rules(write: Write) -> None:
+    text = GOOD.replace("to: {site: hq}, ports", "to: {client: bob}, ports")
+    (problem,) = problems(write(text, bob="kind: clint\nvnet: acme\npublic_key: KEY5\n"))
+    assert problem.fix == "did you mean 'client'?"
+
+
+def test_a_scenario_is_called_one(write: Write, tmp_path: Path) -> None:
+    scenario = ROOT / "scenarios" / "library" / "01-softphone-call.yaml"
+    (problem,) = problems(write(scenario.read_text()))
+    assert problem.message.startswith("a scenario") and f"poplab run {tmp_path / 'edge.yaml'}" in problem.fix
 
 
 def test_hooks_are_found_by_dotted_path(

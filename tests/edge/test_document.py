@@ -60,6 +60,17 @@ class Tree(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True
     shapes: list[Circle | Square] = []
 
 
+class Bounded(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 1
+    many: Annotated[int, msgspec.Meta(ge=3)] = 3
+    few: Annotated[int, msgspec.Meta(le=2)] = 1
+    part: Annotated[float, msgspec.Meta(gt=0)] = 0.5
+    items: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("x",)
+    pair: Annotated[dict[str, int], msgspec.Meta(max_length=1)] = {}
+    word: Annotated[str, msgspec.Meta(pattern="^[a-z]+$", description="a small word")] = "x"
+    code: Annotated[str, msgspec.Meta(min_length=2)] = "xx"
+
+
 class Loose(msgspec.Struct):
     a: Any = None
 
@@ -316,6 +327,38 @@ def test_schema_is_for_editors() -> None:
 def test_any_text_is_data_or_problems(text: str) -> None:
     with suppress(ConfigError):
         Document(text, "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "fix"),
+    [
+        ("port: 0", "0 is too little: at least 1", "write a number from 1 to 65535"),
+        ("port: 65536", "65536 is too much: at most 65535", "write a number from 1 to 65535"),
+        ("many: 2", "2 is too little: at least 3", "write 3 or more"),
+        ("few: 3", "3 is too much: at most 2", "write 2 or less"),
+        ("part: 0", "0 is too little: more than 0.0", "write more than 0.0"),
+        ("items: []", "nothing in it", "write 1 item or more"),
+        ("pair: {a: 1, b: 2}", "too many: 2", "write 1 entry or less"),
+        ("word: A1", "'A1' is not a small word", "write one that matches ^[a-z]+$"),
+        ("code: x", "too few: 1", "write 2 characters or more"),
+    ],
+)
+def test_a_value_out_of_bounds_is_said_in_words_with_a_fix(text: str, message: str, fix: str) -> None:
+    problem = the_problem(text + "\n", Bounded)
+    assert (problem.message, problem.fix) == (message, fix)
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("version: 1\nroutes: [10.0.0.0/8]\n", "it belongs under leaves.NAME"),
+        ("version: 1\nradius: 3\n", "it belongs under an item of shapes"),
+        ("version: 1\nnumber: [1]\n", "did you mean 'numbers'?"),
+        ("version: 1\nnowhere: 3\n", "known: address, "),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_told_its_own(text: str, fix: str) -> None:
+    assert the_problem(text).fix.startswith(fix)
 
 
 def test_no_value_is_named_as_such() -> None:

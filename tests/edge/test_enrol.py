@@ -12,10 +12,10 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from edge import enrol
+from edge import cli, enrol
 from edge.cli import edge
 from edge.config import load, public_key
-from edge.errors import Refused
+from edge.errors import ConfigError, PoplabError, Refused
 from edge.state import SqliteStore
 
 ROOT = Path(__file__).parents[2]
@@ -135,8 +135,36 @@ def test_what_no_replica_can_be_of(config: Path, options: dict[str, object], wor
 def test_a_replica_of_a_connector_that_cannot_be_probed_is_refused_with_the_remedy(config: Path) -> None:
     file = enrol.add_connector(config, "hq", routes=["10.0.50.0/24"]).file
     file.write_text(file.read_text().replace('addresses: ["100.96.0.2"]\n', ""))
-    with pytest.raises(Refused, match=r"'hq' .* no address(.|\n)*addresses: \[100\.96\.0\.3\]"):
+    with pytest.raises(ConfigError, match=r"'hq' .* no address(.|\n)*addresses: \[100\.96\.0\.3\]") as wrong:
         enrol.add_connector(config, "hq-b", replica_of="hq")
+    assert [problem.file for problem in wrong.value.problems] == [str(file)]
+
+
+def test_a_replica_brings_no_routes_and_is_no_news_to_others(config: Path) -> None:
+    enrol.add_client(config, "alice")
+    for name, route in (("hq", "10.0.50.0/24"), ("exit", "0.0.0.0/0")):
+        assert enrol.add_connector(config, name, routes=[route]).advice
+        advice = enrol.add_connector(config, f"{name}-b", replica_of=name).advice
+        assert not any("enrolled before" in line or "full tunnel" in line for line in advice)
+    (once,) = enrol.add_client(config, "bob").advice
+    assert "0.0.0.0/0" in once
+
+
+def test_a_site_in_a_file_with_mistakes_is_not_missed(config: Path) -> None:
+    file = enrol.add_connector(config, "hq", routes=["10.0.50.0/24"]).file
+    file.write_text(file.read_text() + "bad: 1\n")
+    with pytest.raises(ConfigError, match="unknown key 'bad'"):
+        enrol.add_connector(config, "hq-b", replica_of="hq")
+
+
+def test_a_replica_whose_key_nobody_got_is_not_enrolled(config: Path) -> None:
+    def nobody(_: str) -> None:
+        raise Refused("nobody got the private key")
+
+    enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
+    with pytest.raises(Refused, match="nobody"):
+        enrol.add_connector(config, "hq-b", replica_of="hq", deliver=nobody)
+    assert list(load(config).tunnels) == ["hq"]
 
 
 def test_the_site_says_which_network(config: Path) -> None:
@@ -190,7 +218,7 @@ def test_what_is_refused_leaves_no_file(
 ) -> None:
     enrol.add_client(config, "alice")
     before = sorted(config.parent.rglob("*"))
-    with pytest.raises(Refused, match=word):
+    with pytest.raises(PoplabError, match=word):
         enrol.add_client(config, name, **options)  # type: ignore[arg-type]
     assert sorted(config.parent.rglob("*")) == before
 
@@ -206,9 +234,10 @@ def test_what_is_refused_leaves_no_file(
 )
 def test_bad_routes_are_refused_before_anything_is_written(config: Path, route: str, word: str) -> None:
     enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
-    with pytest.raises(Refused, match=word):
+    with pytest.raises(PoplabError, match=word) as refusal:
         enrol.add_connector(config, "branch", routes=[route])
     assert list(load(config).tunnels) == ["hq"]
+    assert str(refusal.value).count("fix:") <= 1, "one mistake, one message"
 
 
 def test_a_listener_on_any_port_needs_an_endpoint(tmp_path: Path) -> None:
@@ -299,7 +328,7 @@ def test_command_init_then_add_then_check(tmp_path: Path) -> None:
     assert "PersistentKeepalive" not in site.stdout
     checked = run("check", "--config", folder / "edge.yaml")
     assert checked.exit_code == 0
-    assert "1 vnets, 2 tunnels, 1 routes" in checked.stdout
+    assert ": good: 1 vnet, 2 tunnels, 1 route\n" in checked.stdout
 
 
 def test_command_writes_a_private_file_and_never_over_another(config: Path, tmp_path: Path) -> None:
@@ -325,9 +354,20 @@ def test_command_names_the_process_to_tell(config: Path) -> None:
     finally:
         store.close()
     stopped = run("--config", config, "add-client", "bob")
-    assert "kill -HUP 1" not in stopped.stderr
-    assert f"kill -HUP {os.getpid()}" in running.stderr
-    assert "poplab edge --config" in stopped.stderr
+    assert f"poplab edge --config {config} reload " in running.stderr
+    assert f"(process {os.getpid()})" in running.stderr
+    assert f"poplab edge --config {config} " in stopped.stderr and "reload" not in stopped.stderr
+
+
+def test_a_lock_that_this_user_may_not_read_spoils_no_enrolment(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> int | None:
+        raise Refused("not readable for this user")
+
+    monkeypatch.setattr(cli, "holder", refuse)
+    assert run("--config", config, "add-client", "alice").exit_code == 0
+    assert "alice" in load(config).tunnels
 
 
 def test_command_says_all_mistakes_with_places_and_exits_2(config: Path) -> None:
@@ -358,6 +398,136 @@ def test_a_pipe_gets_the_file_and_nothing_else(config: Path) -> None:
     }  # fmt: skip
     assert all(line.startswith(("[", "#")) or " = " in line or not line for line in ran.stdout.splitlines())
     assert section(ran.stdout)["PrivateKey"] not in ran.stderr
+
+
+POLICY = """\
+    policy:
+      - {id: deny-guests, from: {tag: guest}, to: {site: hq}, action: block}
+      - {id: from-alice, from: {client: alice}, action: allow}
+"""
+
+
+@pytest.fixture
+def with_policy(config: Path) -> Path:
+    """A PoP whose rules come before those whom they name."""
+    start, _, rest = config.read_text().partition("    policy:")
+    config.write_text(start + POLICY + rest[rest.index("\n\n") :])
+    return config
+
+
+def test_a_rule_before_its_site_is_refused_with_the_command_that_mends_it(with_policy: Path) -> None:
+    result = run("check", "--config", with_policy)
+    assert result.exit_code == 2
+    command = f"poplab edge --config {with_policy}"
+    assert f"fix: `{command} add-connector hq --route PREFIX`" in result.stderr
+    assert f"fix: `{command} add-client alice`" in result.stderr
+
+
+def test_what_a_rule_misses_can_be_added(with_policy: Path) -> None:
+    site = run("--config", with_policy, "add-connector", "hq", "--route", "10.0.50.0/24")
+    assert site.exit_code == 2, "alice is still missing"
+    assert "add-client alice" in site.stderr and "add-connector" not in site.stderr
+    with_policy.write_text(with_policy.read_text().replace("from: {client: alice}, ", ""))
+    assert run("--config", with_policy, "add-connector", "hq", "--route", "10.0.50.0/24").exit_code == 0
+    assert run("check", "--config", with_policy).exit_code == 0
+
+
+def test_who_was_enrolled_before_a_site_is_named_with_its_routes(config: Path) -> None:
+    first = run("--config", config, "add-client", "alice")
+    assert "enrolled before" not in first.stderr
+    one = run("--config", config, "add-connector", "hq", "--route", "10.0.50.0/24", "--route", "10.0.51.0/24")
+    assert (
+        "alice was enrolled before: add 10.0.50.0/24, 10.0.51.0/24 to AllowedIPs of its [Peer]" in one.stderr
+    )
+    two = run("--config", config, "add-connector", "branch", "--route", "10.0.60.0/24")
+    assert "alice, hq were enrolled before: add 10.0.60.0/24 to AllowedIPs of their [Peer]" in two.stderr
+    assert "enrolled before" not in run("--config", config, "add-client", "bob").stderr
+    for n in range(10):
+        enrol.add_client(config, f"x{n}", psk=False)
+    many = run("--config", config, "add-connector", "lab", "--route", "10.0.70.0/24")
+    assert "x2, x3 and 6 others were enrolled" in many.stderr
+
+
+def test_a_default_route_is_said_out_loud(config: Path) -> None:
+    site = run("--config", config, "add-connector", "exit", "--route", "0.0.0.0/0")
+    assert "makes exit the default route of vnet acme" in site.stderr
+    client = run("--config", config, "add-client", "alice")
+    assert section(client.stdout)["AllowedIPs"].endswith("0.0.0.0/0")
+    assert "full tunnel" in client.stderr
+
+
+def test_a_group_is_for_rules_as_a_tag_is(config: Path) -> None:
+    text = config.read_text().replace("{id: everyone,", "{id: staff, from: {group: staff, tag: vip},")
+    config.write_text(text)
+    result = run(
+        "--config", config, "add-client", "bob", "--group", "staff", "--group", "night", "--tag", "new"
+    )
+    assert result.exit_code == 0
+    assert load(config).tunnels["bob"].groups == ("staff", "night")
+    assert "no rule of vnet acme names the group 'night'; they name staff" in result.stderr
+    assert "no rule of vnet acme names the tag 'new'; they name vip" in result.stderr
+    assert "'staff'" not in result.stderr
+
+
+def test_a_name_that_is_taken_says_which_files_to_delete(config: Path) -> None:
+    file = enrol.add_client(config, "alice").file
+    refusal = run("--config", config, "add-client", "alice").stderr
+    assert f"delete {file} and {file.with_suffix('.psk')} first" in refusal
+    file.unlink()
+    file.with_suffix(".psk").unlink()
+    enrol.add_client(config, "alice")
+
+
+@pytest.mark.parametrize("sink", ["closed pipe", "full device", "closed"])
+def test_a_key_that_nobody_got_is_not_enrolled(config: Path, sink: str) -> None:
+    command = [sys.executable, "-c", "from edge.cli import edge; edge()"]
+    command += ["--config", str(config), "add-client", "alice"]
+    if sink == "closed pipe":
+        reading, writing = os.pipe()
+        os.close(reading)
+    else:
+        writing = os.open("/dev/full", os.O_WRONLY)
+    if sink == "closed":
+        command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    os.close(writing)
+    assert ran.returncode == 2
+    assert "nobody got the private key" in ran.stderr and "Traceback" not in ran.stderr
+    assert "Exception ignored" not in ran.stderr
+    assert load(config).tunnels == {}
+    assert list((config.parent / "tunnels.d").iterdir()) == []
+
+
+# -- words on the command line --
+
+
+def test_a_file_in_the_place_of_an_option_is_told_where_it_belongs(config: Path) -> None:
+    for arguments, command in (
+        (["check", config], "edge check"),
+        (["check", config.parent], "edge check"),
+        ([config], "edge"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2
+        assert f"did you mean `{command} --config {config}`?" in result.stderr
+    assert "did you mean 'check'?" in run("chek").stderr
+    assert "extra argument (x)" in run("--config", config, "check", "x").stderr
+
+
+def test_help_has_a_short_name_everywhere() -> None:
+    for arguments in (["-h"], ["check", "-h"], ["add-client", "-h"]):
+        assert run(*arguments).stdout.startswith("Usage:")
+
+
+def test_a_folder_or_a_missing_file_is_answered_with_what_may_be_meant(tmp_path: Path) -> None:
+    config = enrol.init(tmp_path / "lab")
+    for given in (tmp_path / "lab", tmp_path / "edge.yaml", tmp_path / "lab" / "egde.yaml"):
+        for verb in (["check"], ["add-client", "x"]):
+            result = run("--config", given, *verb)
+            assert result.exit_code == 2
+            assert f"did you mean {config}?" in result.stderr
+    result = run("--config", tmp_path / "none" / "edge.yaml", "check")
+    assert "`poplab edge init DIR` makes a new PoP" in result.stderr
 
 
 def test_a_tag_that_is_likely_a_slip_is_refused_before_it_spoils_the_configuration(config: Path) -> None:

@@ -9,7 +9,9 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from edge.metrics import (
+    DATAGRAM_REASONS,
     FORWARD_BOUNDS,
+    PACKET_REASONS,
     Histogram,
     SiteSnapshot,
     Snapshot,
@@ -75,6 +77,15 @@ def test_every_count_appears_under_its_labels() -> None:
     assert labelled(FULL, "poplab_dropped_datagrams_total", reason="bad_mac1") == 4
     assert labelled(FULL, "poplab_config_reloads_total", result="failed") == 1
     assert labelled(FULL, "poplab_start_time_seconds") == 1.7e9
+
+
+def test_every_reason_is_there_before_the_first_drop() -> None:
+    assert set(PACKET_REASONS) | set(DATAGRAM_REASONS) == set(DropReason)
+    assert len(PACKET_REASONS) <= 32, "they are series of every network"
+    assert labelled(FULL, "poplab_dropped_packets_total", vnet="umbrella", reason="no_route") == 0
+    assert labelled(FULL, "poplab_dropped_datagrams_total", reason="unknown_peer") == 0
+    of_a_vnet = [key for key in samples(FULL) if key[0] == "poplab_dropped_packets_total"]
+    assert len(of_a_vnet) == 2 * len(PACKET_REASONS)
 
 
 def test_a_tunnel_without_a_handshake_has_no_age() -> None:

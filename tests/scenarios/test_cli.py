@@ -95,7 +95,7 @@ def test_ctrl_c_drains_and_still_writes_the_reports(tmp_path: Path) -> None:
     file = write(tmp_path, SMALL + "  - {name: long, wait: {for: 1h}}\n  - {name: never, wait: {for: 1s}}\n")
     command = "from scenarios.cli import main; main()"
     with subprocess.Popen(
-        [sys.executable, "-c", command, "run", str(file), "--out", str(tmp_path)],
+        [sys.executable, "-c", command, "run", str(file), "--fabric", "loopback", "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parents[2],

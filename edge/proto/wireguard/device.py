@@ -18,10 +18,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from edge.proto.types import NEVER, Address, BadPacket, Deadline, DropReason
-from edge.proto.wireguard import noise
 from edge.proto.wireguard.admission import Admission
 from edge.proto.wireguard.agenda import Agenda
-from edge.proto.wireguard.cookie import append_macs, open_cookie_reply_untrusted
 from edge.proto.wireguard.events import (
     EndpointChanged,
     Event,
@@ -29,6 +27,7 @@ from edge.proto.wireguard.events import (
     HandshakeGivenUp,
     TimestampAdvanced,
 )
+from edge.proto.wireguard.handshakes import Handshakes
 from edge.proto.wireguard.messages import (
     COOKIE_REPLY_SIZE,
     INITIATION_SIZE,
@@ -43,8 +42,6 @@ from edge.proto.wireguard.messages import (
 from edge.proto.wireguard.noise import Identity, RemoteStatic
 from edge.proto.wireguard.tai64n import TimestampClock
 from edge.proto.wireguard.timers import (
-    COOKIE_SECRET_TIME,
-    INITIATION_SPACING,
     KEEPALIVE_TIMEOUT,
     MAX_ATTEMPTS,
     MAX_TIMER_JITTER,
@@ -58,13 +55,11 @@ from edge.proto.wireguard.tunnel import Aead, Session, Tunnel
 PADDING = [bytes(n) for n in range(16)]  # plaintext is padded to 16 bytes, so that lengths say less
 HANDSHAKES_PER_TURN = 8  # then the data path gets the processor back
 TIMERS_PER_TURN = 64  # tunnels looked at; the rest stays due
-BAD_ANSWERS = 8  # that may come to one handshake message of ours: its index is no secret to the peer
 STAGED_TOTAL_LIMIT = 8192  # packets that wait for handshakes in the whole device
 
 _unpack_header = Struct("<IIQ").unpack_from
 _pack_header = Struct("<IIQ").pack
 _pack_nonce = Struct("<4xQ").pack
-_unpack_index = Struct("<I").unpack_from
 
 
 class Device:
@@ -89,10 +84,8 @@ class Device:
         self.datagrams_out = 0
         self.cookies_sent = 0
         self._rng = rng
-        self._aead = aead
-        self._clock = clock
-        self._sessions: dict[int, Session] = {}
-        self._pending: dict[int, Tunnel] = {}
+        self._handshakes = Handshakes(identity, self.tunnels, rng=rng, clock=clock, aead=aead)
+        self._sessions = self._handshakes.sessions  # by index: looked up for every read
         self._outbox: list[tuple[Address, list[bytes]]] = []
         self._events: list[Event] = []
         self._agenda = Agenda()
@@ -143,10 +136,10 @@ class Device:
     def remove_peer(self, public: bytes) -> int:
         """Forget a peer and its keys at once; returns how many staged packets died with it."""
         tunnel = self.tunnels.pop(public)
-        self._erase(tunnel)
+        self._handshakes.erase(tunnel)
         tunnel.timers.clear()
         self._agenda.forget(tunnel)
-        self._forget_pending(tunnel)
+        self._handshakes.forget(tunnel)
         return self.drop_staged(tunnel)
 
     def under_load(self, now: float) -> bool:
@@ -320,8 +313,8 @@ class Device:
         timers = tunnel.timers
         if now >= timers.erase_at:
             timers.erase_at = NEVER
-            self._erase(tunnel)
-            self._forget_pending(tunnel)
+            self._handshakes.erase(tunnel)
+            self._handshakes.forget(tunnel)
         if now >= timers.retransmit_at:
             timers.retransmit_at = NEVER
             if tunnel.attempts >= MAX_ATTEMPTS:
@@ -372,34 +365,13 @@ class Device:
             tunnel.handshakes_initiated += 1
         tunnel.attempts += 1
         tunnel.last_initiation_out = now
-        self._forget_pending(tunnel)
-        index = self._new_index()
-        body, tunnel.pending = noise.create_initiation(
-            self.identity,
-            tunnel.remote,
-            ephemeral_private=self._rng(32),
-            timestamp=self._clock.stamp(now),
-            sender_index=index,
-        )
-        tunnel.pending_index = index
-        self._pending[index] = tunnel
-        message = self._with_macs(tunnel, body, now)
-        self._outbox.append((tunnel.endpoint, [message]))
+        self._outbox.append((tunnel.endpoint, [self._handshakes.initiate(tunnel, now)]))
         tunnel.timers.retransmit_at = now + REKEY_TIMEOUT + self._jitter()
         self._agenda.arm(tunnel)
 
-    def _with_macs(self, tunnel: Tunnel, body: bytes, now: float) -> bytes:
-        fresh = now < tunnel.cookie_at + COOKIE_SECRET_TIME
-        message = append_macs(
-            body, tunnel.remote.mac1_key, tunnel.cookie if fresh and tunnel.cookie else None
-        )
-        tunnel.sent_mac1 = message[-32:-16]
-        tunnel.bad_answers = 0
-        return message
-
     def _give_up(self, tunnel: Tunnel, now: float) -> None:
         """Nobody answers: let go of what waits. New data starts afresh; a persistent keepalive tries again."""
-        self._forget_pending(tunnel)
+        self._handshakes.forget(tunnel)
         self._events.append(HandshakeGivenUp(tunnel, self.drop_staged(tunnel)))
         tunnel.attempts = 0
 
@@ -431,7 +403,7 @@ class Device:
     def _confirmed(self, session: Session, source: Address, now: float) -> None:
         """The first message of the peer under a session that we answered for: it has the key."""
         tunnel = session.tunnel
-        self._retire(tunnel.confirm())
+        self._handshakes.retire(tunnel.confirm())
         self._completed(tunnel, session, now)
         if source != tunnel.endpoint:
             self._move(tunnel, source)  # before what waits is sent
@@ -474,7 +446,7 @@ class Device:
                     self.cookies_sent += 1
                     raise BadPacket(DropReason.COOKIE_SENT)
             elif kind == TYPE_COOKIE_REPLY and size == COOKIE_REPLY_SIZE:
-                self._handle_cookie_reply(message, now)
+                self._handshakes.take_cookie(message, now)
             else:
                 raise BadPacket(DropReason.MALFORMED)
         except BadPacket as bad:
@@ -492,55 +464,17 @@ class Device:
                 self.drops[bad.reason] += 1
 
     def _handle_initiation(self, message: bytes, source: Address, now: float) -> None:
-        initiation = noise.consume_initiation(self.identity, message, self._lookup)
-        tunnel = self.tunnels[initiation.remote.public]
-        if initiation.timestamp <= tunnel.timestamp:
-            raise BadPacket(DropReason.HANDSHAKE_REPLAYED)
-        if now < tunnel.last_initiation_in + INITIATION_SPACING:
-            raise BadPacket(DropReason.HANDSHAKE_RATE)
-        if tunnel.pending is not None and self.identity.public > tunnel.remote.public:
-            # Both began at once. Two sessions, each end sending under its own, would lose packets at every later
-            # rekey: the end with the greater key gives way, and the other's handshake is the one.
-            self._forget_pending(tunnel)
-        tunnel.last_initiation_in = now
+        tunnel, response = self._handshakes.answer(message, now)
         tunnel.timers.silence_at = NEVER  # we hear the peer, and a new session is on its way
-        tunnel.timestamp = initiation.timestamp
         self._events.append(TimestampAdvanced(tunnel))
-        index = self._new_index()
-        body, keys = noise.create_response(initiation, ephemeral_private=self._rng(32), sender_index=index)
-        session = Session(
-            tunnel, keys, index, initiation.sender_index, initiator=False, now=now, aead=self._aead
-        )
-        self._sessions[index] = session
-        self._retire(tunnel.install(session))
         if source != tunnel.endpoint:
             self._move(tunnel, source)
-        self._outbox.append((source, [self._with_macs(tunnel, body, now)]))
+        self._outbox.append((source, [response]))
         self._agenda.arm(tunnel)
 
-    def _lookup(self, public: bytes) -> RemoteStatic | None:
-        tunnel = self.tunnels.get(public)
-        return tunnel.remote if tunnel is not None else None
-
     def _handle_response(self, message: bytes, source: Address, now: float) -> None:
-        (receiver,) = _unpack_index(message, 8)
-        tunnel = self._pending.get(receiver)
-        if tunnel is None or tunnel.pending is None:
-            raise BadPacket(DropReason.HANDSHAKE_FAILED)
-        try:
-            keys = noise.consume_response(self.identity, tunnel.pending, message)
-        except BadPacket:
-            tunnel.bad_answers += 1
-            if tunnel.bad_answers >= BAD_ANSWERS:
-                self._forget_pending(tunnel)  # the next initiation has an index of its own
-            raise
-        (remote_index,) = _unpack_index(message, 4)
-        del self._pending[receiver]
-        tunnel.pending = None
-        session = Session(tunnel, keys, receiver, remote_index, initiator=True, now=now, aead=self._aead)
-        session.started_at = tunnel.started_at
-        self._sessions[receiver] = session
-        self._retire(tunnel.install(session))
+        session = self._handshakes.finish(message, now)
+        tunnel = session.tunnel
         if source != tunnel.endpoint:
             self._move(tunnel, source)
         tunnel.timers.silence_at = NEVER
@@ -552,25 +486,7 @@ class Device:
             self._send_keepalive(tunnel, now)
         self._agenda.arm(tunnel)
 
-    def _handle_cookie_reply(self, message: bytes, now: float) -> None:
-        (receiver,) = _unpack_index(message, 4)
-        tunnel = self._pending.get(receiver)
-        if tunnel is None:
-            session = self._sessions.get(receiver)
-            tunnel = session.tunnel if session is not None else None
-        if tunnel is None or not tunnel.sent_mac1:
-            raise BadPacket(DropReason.BAD_COOKIE)
-        try:
-            tunnel.cookie = open_cookie_reply_untrusted(message, tunnel.remote.cookie_key, tunnel.sent_mac1)
-        except BadPacket:
-            tunnel.bad_answers += 1
-            if tunnel.bad_answers >= BAD_ANSWERS:
-                tunnel.sent_mac1 = b""
-            raise
-        tunnel.cookie_at = now
-        tunnel.sent_mac1 = b""  # one reply per message: a replayed one must not keep an old cookie fresh
-
-    # -- sessions and staged packets --
+    # -- completed handshakes and the packets that waited for them --
 
     def _completed(self, tunnel: Tunnel, session: Session, now: float) -> None:
         tunnel.handshakes += 1
@@ -578,21 +494,8 @@ class Device:
         # Whoever began it: what we may have begun ourselves meanwhile is no longer wanted.
         tunnel.timers.retransmit_at = NEVER
         tunnel.attempts = 0
-        self._forget_pending(tunnel)
+        self._handshakes.forget(tunnel)
         self._events.append(HandshakeCompleted(tunnel, session.initiator, now - session.started_at))
-
-    def _retire(self, dead: list[Session]) -> None:
-        for session in dead:
-            self._sessions.pop(session.local_index, None)
-
-    def _erase(self, tunnel: Tunnel) -> None:
-        self._retire(tunnel.sessions())
-        tunnel.current = tunnel.previous = tunnel.next = None
-
-    def _forget_pending(self, tunnel: Tunnel) -> None:
-        if tunnel.pending is not None:
-            self._pending.pop(tunnel.pending_index, None)
-            tunnel.pending = None
 
     def _stage(self, tunnel: Tunnel, packets: list[bytearray], now: float) -> None:
         if tunnel.endpoint is None or self._staged >= STAGED_TOTAL_LIMIT:
@@ -625,12 +528,6 @@ class Device:
         tunnel.staged_dropped += len(packets)
         if packets and self.on_lost is not None:
             self.on_lost(tunnel, packets)
-
-    def _new_index(self) -> int:
-        while True:
-            index = int.from_bytes(self._rng(4), "little")
-            if index not in self._sessions and index not in self._pending:
-                return index
 
     def _jitter(self) -> float:
         return int.from_bytes(self._rng(2), "little") / 65536 * MAX_TIMER_JITTER

@@ -4,7 +4,7 @@ Four functions in the paper's words: an initiator creates an initiation and cons
 consumes the initiation and creates the response. They hold no state of their own. What comes in is a whole
 message, macs included but not looked at (``cookie.py`` has judged them); what goes out still lacks its macs.
 
-Not here: whether a timestamp is new, indices, timers (``device.py``, ``tunnel.py``).
+Not here: whether a timestamp is new, indices, timers (``handshakes.py``, ``device.py``).
 """
 
 from __future__ import annotations

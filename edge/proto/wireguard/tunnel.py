@@ -1,7 +1,7 @@
 """One WireGuard tunnel: its keypairs, endpoint, timers and the packets that wait for a session.
 
 The same core serves a PoP with ten thousand tunnels and a client with one. It holds state and decides; the
-device (``device.py``) owns the indices, speaks the handshake and moves the bytes.
+device (``device.py``) moves the bytes, its ``handshakes.py`` speaks the handshake and owns the indices.
 """
 
 from __future__ import annotations

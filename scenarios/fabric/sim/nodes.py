@@ -10,6 +10,7 @@ from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
+from scenarios.fabric.base import of_the_dead
 from scenarios.proto.link_pair import LinkPair
 from scenarios.world import End
 
@@ -145,7 +146,7 @@ class PopNode(Node):
         if self._core is not None:
             if graceful:
                 self._core.save()
-            self.last_snapshot = self._core.snapshot(self._heap.now)
+            self.last_snapshot = of_the_dead(self._core.snapshot(self._heap.now))
         super().stop(graceful=graceful)
 
     def snapshot(self) -> Snapshot:

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edge.config import EdgeFile, load, public_key
+from edge.config.keys import BadKeyFile, read_key
 from edge.document import schema
 from edge.errors import ConfigError
 
@@ -122,6 +124,23 @@ def test_a_key_where_a_file_is_expected_is_never_repeated(write: Write, where: s
     for start in range(len(SECRET) - 12):
         assert SECRET[start : start + 12] not in said
     assert mangled.strip() not in said
+
+
+def test_a_key_that_this_user_may_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "pop.key"
+    write_key(path)
+    path.chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        with pytest.raises(BadKeyFile) as caught:
+            read_key(path)
+        assert f"not readable for this user (uid {os.geteuid()})" in caught.value.message
+        assert "genkey" not in caught.value.fix and f"chown {os.geteuid()} {path}" in caught.value.fix
+    finally:
+        if root:
+            os.seteuid(0)
 
 
 def test_a_long_path_is_no_key(write: Write, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,6 @@ tunnels:
 
 
 def written(folder: Path, text: str) -> Path:
-    from base64 import b64encode
-
     for n in (1, 2):
         text = text.replace(f"KEY{n}", f'"{b64encode(public_key(bytes([n] * 32))).decode()}"')
     (folder / "pop.key").write_text(b64encode(PRIVATE).decode())
@@ -152,3 +151,20 @@ def test_mistakes_have_a_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as wrong:
         load(written(tmp_path, text))
     assert [(p.line, p.column > 1) for p in wrong.value.problems] == [(5, True), (11, True)]
+
+
+def test_a_replica_in_a_file_of_its_own_names_the_file_of_the_first(tmp_path: Path) -> None:
+    shared, alone = FILE.split("  hq-b: ")
+    path = written(tmp_path, shared)
+    key = public_key(bytes([2] * 32))
+    (tmp_path / "tunnels.d").mkdir()
+    (tmp_path / "tunnels.d" / "hq-b.yaml").write_text(
+        alone.replace("KEY2", f'"{b64encode(key).decode()}"')
+        .replace("50.0/24", "60.0/24")
+        .replace("e: 1", "e: 3")
+    )
+    with pytest.raises(ConfigError) as wrong:
+        load(path)
+    (problem,) = wrong.value.problems
+    assert problem.file.endswith("hq-b.yaml") and "not for the same routes" in problem.message
+    assert f"(the other is {path}:10:" in problem.message

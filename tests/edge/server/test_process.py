@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import shlex
 import signal
@@ -13,13 +14,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 
 from edge.config import public_key
+from edge.server import control
+from edge.server.process import configure_log
 from tests.edge.server.lab import by_hand, key
 
 REPOSITORY = Path(__file__).parents[3]
-POPLAB = (sys.executable, "-c", "from scenarios.cli import main; main()")  # what the console script does
+POPLAB = (sys.executable, "-c", "from scenarios.__main__ import main; main()")  # what the console script does
 PATIENCE = 60.0  # seconds: a process starts slowly where many do
 STATE_FILES = {"state.db", "state.db.lock"}
 
@@ -243,6 +247,92 @@ async def test_a_kill_leaves_a_state_that_the_next_one_takes(folder: Path) -> No
         await process.wait()
     async with pop(folder / "edge.yaml") as (process, log):
         await log.event("serving")
+
+
+# -- reload, from beside --
+
+
+async def reload(config: Path) -> subprocess.CompletedProcess[bytes]:
+    with trio.fail_after(PATIENCE):
+        return await trio.run_process(
+            [*command(config), "reload"],
+            cwd=REPOSITORY,
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+
+
+async def test_reload_tells_what_came_of_it(folder: Path) -> None:
+    config = folder / "edge.yaml"
+    nobody = await reload(config)
+    assert nobody.returncode == 2 and b"no PoP runs with the state" in nobody.stderr
+    async with pop(config) as (process, log):
+        assert (await log.event("serving"))["process"] == str(process.pid)
+        config.write_text(CONFIG + BOB)
+        taken = await reload(config)
+        assert (taken.returncode, taken.stderr) == (0, b"")
+        assert taken.stdout.decode() == f"{config}: in force: 1 vnet, 2 tunnels (process {process.pid})\n"
+        await log.event("reloaded")
+
+        config.write_text((CONFIG + BOB).replace("100.96.0.13", "100.96.1.13"))
+        refusal = await reload(config)
+        assert (refusal.returncode, refusal.stdout) == (1, b"")
+        said = refusal.stderr.decode()
+        assert "100.96.1.13 is outside the pool" in said and "goes on as before" in said
+        await log.event("reload-refused")
+
+        config.write_text(CONFIG.replace("127.0.0.1:0", "127.0.0.1:1"))
+        needs_restart = await reload(config)
+        assert needs_restart.returncode == 1 and b"needs a restart" in needs_restart.stderr
+
+        config.write_text("version: [")
+        unreadable = await reload(config)
+        assert unreadable.returncode == 2 and b"edge.yaml:" in unreadable.stderr
+        config.write_text(CONFIG.replace("state: state.db\n", ""))
+        stateless = await reload(config)
+        assert stateless.returncode == 2 and b"kill -HUP" in stateless.stderr
+
+        config.write_text(CONFIG + BOB)
+        assert (await reload(config)).returncode == 0
+        process.send_signal(signal.SIGTERM)
+        assert (await log.event("stopped"))["event"] == "stopped"
+        assert log.text.count("event=reloaded") == 2 and log.text.count("event=reload-refused") == 2
+
+
+async def test_a_pop_that_does_not_answer_is_said_to(folder: Path) -> None:
+    async with pop(folder / "edge.yaml") as (process, log):
+        await log.event("serving")
+        process.send_signal(signal.SIGSTOP)
+        with pytest.raises(control.NotReloaded, match="did not answer"):
+            control.reload(folder / "edge.yaml", patience=0.1)
+        process.send_signal(signal.SIGCONT)
+        await log.event("reloaded")
+
+
+# -- the log --
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_mistakes_in_a_file_stand_in_lines_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    try:
+        configure_log(verbose=False)
+        structlog.get_logger().error(
+            "refused", problems="a.yaml:1:2: wrong\n    fix: \x1b[2Jmend it", vnet="lab"
+        )
+    finally:
+        structlog.reset_defaults()
+    first, *rest = screen.getvalue().splitlines()
+    assert "refused" in first and "lab" in first
+    assert rest == ["    a.yaml:1:2: wrong", "        fix: \\x1b[2Jmend it"]
 
 
 async def test_a_reload_that_is_asked_for_during_the_start_is_done_after_it(

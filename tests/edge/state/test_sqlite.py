@@ -7,19 +7,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from edge.errors import Refused
-from edge.state import PeerState, SqliteStore, holder
+from edge.state import PeerState, SqliteStore, Word, holder, told
 
 PEERS = {
     bytes([n] * 32): PeerState(bytes([n] * 32), (f"192.0.2.{n}", 50_000 + n), bytes(11) + bytes([n]))
     for n in range(1, 30)
 }
 CLOCK = bytes(range(12))
+NOBODY = 65534
 ROOT = Path(__file__).parents[3]
 
 
@@ -129,6 +131,53 @@ def test_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="fix: create"):
         SqliteStore(tmp_path / "none" / "state.db")
+
+
+@pytest.fixture
+def nobodys() -> Iterator[Path]:
+    """A state of this user in a folder that everybody may enter, and no way around permissions."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "state.db"
+        SqliteStore(path).close()
+        path.parent.chmod(0o755)
+        try:
+            if root:
+                os.chown(path.parent, NOBODY, NOBODY)
+                for file in path.parent.iterdir():
+                    os.chown(file, NOBODY, NOBODY)
+                os.seteuid(NOBODY)
+            yield path
+        finally:
+            if root:
+                os.seteuid(0)
+            path.parent.chmod(0o755)
+
+
+@pytest.mark.parametrize("which", ["", "state.db.lock", "state.db"])
+@pytest.mark.parametrize("mode", [0o000, 0o400, 0o500])
+def test_a_state_without_permission_is_not_called_damaged(nobodys: Path, which: str, mode: int) -> None:
+    (nobodys.parent / which).chmod(mode)
+    with pytest.raises(Refused) as caught:
+        SqliteStore(nobodys)
+    assert f"not writable for this user (uid {os.geteuid()})" in str(caught.value)
+    assert "damaged" not in str(caught.value) and "fix: run as the user that owns it" in str(caught.value)
+
+
+def test_a_word_is_for_who_asks_while_its_process_holds_the_state(path: Path) -> None:
+    assert told(path) is None
+    store = SqliteStore(path)
+    try:
+        assert (holder(path), told(path)) == (os.getpid(), None)
+        for word in (Word(1, False, "line\nline " * 99), Word(2, True, "short")):
+            store.tell(word)
+            assert (holder(path), told(path)) == (os.getpid(), word)
+    finally:
+        store.close()
+    assert (holder(path), told(path)) == (None, None)
+    store = SqliteStore(path)
+    assert told(path) is None, "a word of the process before is none of this one"
+    store.close()
 
 
 def test_a_refused_store_lets_go_of_the_lock(path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scenarios.checks.metrics import Declared, Kind, MetricError, Metrics, Trend, window_tag
 from scenarios.checks.values import Seconds
+from scenarios.proto.histogram import Histogram
 
 DELAY = Declared("udp.delay", Kind.TREND, Seconds, ("from", "to"))
 SENT = Declared("udp.sent", Kind.COUNTER)
@@ -150,3 +151,19 @@ def test_a_metric_is_declared_one_way() -> None:
     with pytest.raises(MetricError, match="declared twice"):
         metrics.declare("udp.delay", Kind.GAUGE)
     assert metrics.declared("udp.delay") == DELAY
+
+
+def test_a_trend_takes_what_was_counted_elsewhere() -> None:
+    metrics = Metrics([DELAY, SENT])
+    counted = Histogram()
+    for value in (1.0, 2.0, 3.0):
+        counted.add(value)
+    metrics.add("udp.delay", 10.0)
+    metrics.add_histogram("udp.delay", counted)
+    metrics.add_histogram("udp.delay", Histogram(), to="nobody")
+    (series,) = metrics.select("udp.delay")
+    assert (series.trend.count, series.trend.minimum(), series.trend.maximum()) == (4, 1.0, 10.0)
+    assert series.trend.average() == 4.0
+    assert series.trend.percentile(50) == pytest.approx(2.5, rel=0.01)
+    with pytest.raises(MetricError, match="a counter"):
+        metrics.add_histogram("udp.sent", counted)

@@ -128,7 +128,7 @@ def test_the_screen_tells_who_what_how_well_and_the_verdict() -> None:
         "a crossed to b",
         "in 9 = out 7 + dropped 2 (policy_blocked 2) + held 0",
         "FAIL",
-        "failed: call; isolation",
+        "failed: invariant isolation; step call",
         "poplab run a.yaml --seed 7",
     ):
         assert part in text, part

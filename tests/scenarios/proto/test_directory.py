@@ -26,6 +26,7 @@ from scenarios.proto.directory_server import (
     AGENT_PORT,
     DIRECTORY_PORT,
     MAX_ATTEMPTS,
+    PUSH_PORT,
     SESSION_LIFETIME,
     AuditEntry,
     DeliveryState,
@@ -36,6 +37,7 @@ from scenarios.proto.host import Endpoint, Host
 from scenarios.proto.ledger import Ledger
 
 SERVER = ("10.0.50.10", DIRECTORY_PORT)
+PUSHER = (SERVER[0], PUSH_PORT)
 ALICE, BOB, EVE = "100.96.0.12", "100.96.0.13", "192.168.1.66"
 USERS = {"alice": "secret", "bob": "hunter2"}
 ALLOW = {"100.96.0.0/24": "reader", "100.96.0.13/32": "admin", "fd00:96::/64": "reader"}
@@ -60,9 +62,9 @@ class World:
             moved = False
             for address, agent in self.agents.items():
                 for port, server, data in agent.poll_transmit():
-                    assert server == SERVER
+                    assert server in (SERVER, PUSHER)
                     if address not in self.cut:
-                        self.server.handle_datagram(DIRECTORY_PORT, (address, port), data, now)
+                        self.server.handle_datagram(server[1], (address, port), data, now)
                         moved = True
             for port, (address, to), data in self.server.poll_transmit():
                 agent = self.agents[address]
@@ -241,7 +243,7 @@ def test_a_lost_acknowledgement_is_said_again_and_nothing_is_applied_twice() -> 
     agent = world.agents[ALICE]
     ((_, _, policy),) = world.server.poll_transmit()
     for _ in range(2):
-        agent.handle_datagram(AGENT_PORT, SERVER, policy, 0.0)
+        agent.handle_datagram(AGENT_PORT, PUSHER, policy, 0.0)
     first, second = agent.poll_transmit()
     assert first == second
     assert agent.poll_event() == PolicyApplied(1, "update", 0.0)
@@ -255,7 +257,7 @@ def test_an_older_policy_does_not_replace_a_newer_one() -> None:
     world.server.push("new", 0.1)
     world.carry(0.1)
     agent = world.agents[ALICE]
-    agent.handle_datagram(AGENT_PORT, SERVER, old, 0.2)
+    agent.handle_datagram(AGENT_PORT, PUSHER, old, 0.2)
     assert (agent.policy_version, agent.policy) == (2, "new")
     superseded = world.server.poll_event()
     assert isinstance(superseded, PolicyDelivered)
@@ -304,11 +306,11 @@ def test_only_the_client_itself_acknowledges_its_policy(source: Endpoint, ident:
 def test_an_agent_believes_its_server_only() -> None:
     agent = World().agents[ALICE]
     policy = encode(Message(Kind.POLICY, 1, ("1", "evil")))
-    for source in ((EVE, DIRECTORY_PORT), (SERVER[0], 4000)):
+    for source in ((EVE, DIRECTORY_PORT), (EVE, PUSH_PORT), (SERVER[0], 4000)):
         agent.handle_datagram(AGENT_PORT, source, policy, 0.0)
     assert (agent.policy_version, agent.poll_transmit()) == (0, [])
-    assert agent.dropped == {"wrong_source": 2}
-    agent.handle_datagram(AGENT_PORT, SERVER, policy, 0.0)
+    assert agent.dropped == {"wrong_source": 3}
+    agent.handle_datagram(AGENT_PORT, PUSHER, policy, 0.0)
     assert agent.policy_version == 1
 
 
@@ -469,7 +471,7 @@ def test_versions_are_numbers_from_one(text: str) -> None:
     with pytest.raises(BadPacket):
         version_untrusted(text)
     agent = World().agents[ALICE]
-    agent.handle_datagram(AGENT_PORT, SERVER, encode(Message(Kind.POLICY, 1, (text, "x"))), 0.0)
+    agent.handle_datagram(AGENT_PORT, PUSHER, encode(Message(Kind.POLICY, 1, (text, "x"))), 0.0)
     assert agent.policy_version == 0
     assert sum(agent.dropped.values()) == 1
 
@@ -514,3 +516,42 @@ def test_from_host_to_host() -> None:
     assert server.deliveries[ALICE].state is DeliveryState.APPLIED
     assert server.audit[0].source == (ALICE, AGENT_PORT)
     assert not any(ledger.offences.values())
+
+
+def test_the_policy_follows_to_the_port_that_a_client_bound_from() -> None:
+    world = World()
+    agent = world.agents[ALICE] = DirectoryAgent(SERVER, "alice", USERS["alice"], Random(9), port=8530)
+    world.done(agent.bind(0.0))
+    world.server.push("update", 1.0)
+    world.carry(1.0)
+    assert agent.policy_version == 1
+    assert world.server.deliveries[ALICE].state is DeliveryState.APPLIED
+
+
+def test_an_administrator_may_number_the_policy_but_not_backwards() -> None:
+    world = World(clients=[ALICE])
+    assert world.server.push("seven", 0.0, version=7) == 7
+    assert world.server.push("again", 0.0, version=7) == 7
+    with pytest.raises(ValueError, match="at version 7, after 6"):
+        world.server.push("six", 0.0, version=6)
+    assert world.server.push("next", 0.0) == 8
+    world.carry()
+    assert world.agents[ALICE].policy == "next"
+
+
+def test_a_push_is_a_flow_of_its_own_and_nothing_else_passes_there() -> None:
+    world = World(clients=[ALICE])
+    agent = world.agents[ALICE]
+    policy = encode(Message(Kind.POLICY, 1, ("1", "x")))
+    agent.handle_datagram(AGENT_PORT, SERVER, policy, 0.0)
+    request = agent.search("printer", 0.0)
+    agent.poll_transmit()
+    result = encode(Message(Kind.RESULT, request.ident, (Verdict.OK, "x")))
+    agent.handle_datagram(AGENT_PORT, PUSHER, result, 0.0)
+    assert (agent.policy_version, request.verdict, agent.dropped) == (0, None, {"unexpected": 2})
+    world.server.handle_datagram(PUSH_PORT, (ALICE, AGENT_PORT), request.data, 0.0)
+    assert world.server.dropped == {"unexpected": 1}
+    world.server.push("update", 0.0)
+    ((port, client, _),) = world.server.poll_transmit()
+    assert (port, client) == (PUSH_PORT, (ALICE, AGENT_PORT))
+    assert world.server.wants(PUSH_PORT)

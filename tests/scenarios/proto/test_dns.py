@@ -25,10 +25,13 @@ from scenarios.proto.dns_message import (
     refusal,
     reply_untrusted,
 )
-from scenarios.proto.dns_resolver import DnsResolver, Lookup, LookupEnded, Status
+from scenarios.proto.dns_resolver import LAST_PORT, DnsResolver, Lookup, LookupEnded, Status
 from scenarios.proto.dns_server import LOGGED, MAX_CHAIN, DnsServer, Zone
 from scenarios.proto.host import Host
 from scenarios.proto.ledger import Ledger
+from scenarios.proto.traffic import TrafficSource
+from scenarios.proto.traffic_profile import Profile
+from scenarios.proto.udp_echo import UdpProbe
 
 ALICE = ("100.96.0.12", 40000)
 FIRST, SECOND = ("10.0.50.53", 53), ("10.0.50.54", 53)
@@ -480,3 +483,9 @@ def test_from_host_to_host() -> None:
     assert (lookup.data, lookup.took) == (("10.0.50.60",), 0.02)
     assert server.log[0].source[0] == alice.address
     assert not any(ledger.offences.values())
+
+
+def test_source_ports_are_those_of_no_other_application_of_a_host() -> None:
+    source = TrafficSource(Random(1))
+    stream = source.start(FIRST, Profile(1.0), 0.0)
+    assert LAST_PORT < stream.local_port < UdpProbe.FIRST_PORT

@@ -386,3 +386,35 @@ def test_a_small_send_buffer_delays_but_does_not_cut() -> None:
     exchange = web.get(method="POST", body=PAGE[:100_000])
     assert exchange.body == PAGE
     assert web.server.log[0].size == 100_000
+
+
+def test_a_server_that_thinks_answers_later_and_in_order() -> None:
+    web = Web(HttpServer(routes={"/slow": HttpResponse(body=b"1", delay=2.0), "/": HttpResponse(body=b"2")}))
+    exchange = web.ask("/slow")
+    head = b"HTTP/1.1\r\nHost: x\r\n\r\n"
+    stream = web.raw(b"GET /slow " + head + b"GET / " + head, until=1.0)
+    assert not stream.received
+    web.world.run()
+    assert exchange.total_seconds == pytest.approx(2.08)
+    assert exchange.body == b"1"
+    assert bytes(stream.received).count(b"HTTP/1.1 200") == 2
+    assert bytes(stream.received).index(b"\r\n\r\n1") < bytes(stream.received).index(b"\r\n\r\n2")
+    assert "request_timeout" not in web.server.counters
+
+
+def test_a_client_that_leaves_meanwhile_gets_no_late_answer() -> None:
+    web = Web(HttpServer(routes={"/": HttpResponse(delay=5.0)}))
+    exchange = web.get(timeout=1.0)
+    assert exchange.reason is Failure.TIMEOUT
+    assert web.server.served == 0
+
+
+def test_all_requests_are_counted_by_source_whatever_the_log_keeps() -> None:
+    web = Web(HttpServer(limits=ServerLimits(log_entries=2)))
+    for _ in range(3):
+        web.get()
+    assert (web.server.served, web.server.sources, len(web.server.log)) == (
+        3,
+        {web.world.client.address: 3},
+        2,
+    )

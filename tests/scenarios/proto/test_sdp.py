@@ -71,6 +71,12 @@ def test_media_level_address_wins_and_session_direction_is_the_default():
     assert [line.direction for line in parsed.media] == [Direction.RECVONLY, Direction.SENDONLY]
 
 
+def test_a_user_may_have_a_name_in_any_script():
+    parsed = description_untrusted(TEXT.replace("o=ann", "o=Zoë\N{SPEECH BALLOON}").encode())
+    assert parsed.user == "Zoë\N{SPEECH BALLOON}"
+    assert description_untrusted(parsed.encode()).user == parsed.user
+
+
 def test_a_payload_type_that_contradicts_rfc_3551_is_not_ours():
     text = TEXT.replace("a=rtpmap:18 G729/8000", "a=rtpmap:0 OPUS/48000\r\na=rtpmap:8 PCMA/16000")
     assert answer(description_untrusted(text.encode()), BOB, BOTH, session_id=2) is None

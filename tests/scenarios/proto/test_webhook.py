@@ -13,12 +13,14 @@ from scenarios.proto.http_server import HttpServer
 from scenarios.proto.webhook import (
     DELIVERY,
     KEPT,
+    SIGNATURE,
     Delivery,
     DeliveryEnded,
     Retries,
     WebhookReceiver,
     WebhookSender,
     signature,
+    signed_posts,
 )
 from tests.scenarios.proto.tcp_world import CLIENT, SERVER, Path, TcpWorld
 
@@ -212,3 +214,56 @@ def test_what_is_no_event_is_refused(method: str, path: str, body: bytes, status
     assert exchange.status == status
     assert len(receiver.received) == (status == 204)
     assert not receiver.counters
+
+
+def test_an_event_can_have_targets_and_a_secret_of_its_own() -> None:
+    hooks = Hooks(secret=SECRET, targets=())
+    sender = WebhookSender((("192.0.2.1", 1, "/"),), name="ci-")
+    hooks.world.client.add_stream(sender)
+    (delivery,) = sender.post("x", hooks.world.now, targets=[(SERVER, 8080, "/hook")], secret=SECRET)
+    hooks.world.run()
+    assert delivery.delivered
+    assert [(event.ident, event.event) for event in hooks.receiver.received] == [("ci-1", "x")]
+
+
+def test_a_delivery_that_is_given_up_is_tried_no_more() -> None:
+    hooks = Hooks(receiver=HttpServer(8080, {"/hook": HttpResponse(503)}), max_waiting=1)
+    (delivery,) = hooks.sender.post("x", hooks.world.now)
+    hooks.world.run(0.5)
+    assert (delivery.attempts, delivery.ended) == (1, False)
+    hooks.sender.give_up(delivery, hooks.world.now)
+    hooks.sender.give_up(delivery, hooks.world.now)
+    hooks.world.run()
+    assert (delivery.attempts, delivery.given_up_at, delivery.delivered) == (1, 0.5, False)
+    assert hooks.post("y").attempts == 5, "there is room again"
+
+
+def test_what_comes_of_an_attempt_after_it_was_given_up_changes_nothing() -> None:
+    hooks = Hooks(receiver=HttpServer(8080, {"/hook": HttpResponse(204, delay=1.0)}))
+    (delivery,) = hooks.sender.post("x", hooks.world.now)
+    hooks.world.run(0.5)
+    hooks.sender.give_up(delivery, hooks.world.now)
+    hooks.world.run()
+    assert (delivery.delivered, delivery.status) == (False, None)
+    assert [told.ident for told in hooks.told] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "headers", "status"),
+    [
+        ("POST", b"x", ((SIGNATURE, signature(SECRET, b"x")),), 200),
+        ("POST", b"x", ((SIGNATURE, signature(SECRET, b"y")),), 401),
+        ("POST", b"x", (), 401),
+        ("GET", b"", (), 200),
+    ],
+)
+def test_a_server_can_want_its_posts_signed(
+    method: str, body: bytes, headers: tuple[tuple[str, str], ...], status: int
+) -> None:
+    server = HttpServer(8080, {"/": HttpResponse()}, handler=signed_posts(SECRET))
+    hooks = Hooks(receiver=server)
+    client = HttpClient()
+    hooks.world.client.add_stream(client)
+    asked = client.request(method, SERVER, 8080, "/", headers, body, now=hooks.world.now)
+    hooks.world.run()
+    assert asked.status == status

@@ -16,11 +16,11 @@ def key(name: str) -> bytes:
     return hashlib.sha256(name.encode()).digest()
 
 
-def device(name: str, *, now: float = 0.0, seed: int = 1) -> Device:
+def device(name: str, *, now: float = 0.0, seed: int = 1, clock: TimestampClock | None = None) -> Device:
     return Device(
         Identity.from_bytes(key(name)),
         rng=random.Random(f"{name}/{seed}").randbytes,
-        clock=TimestampClock(EPOCH),
+        clock=TimestampClock(EPOCH) if clock is None else clock,
         now=now,
     )
 

@@ -100,7 +100,7 @@ def test_load_begins_with_the_backlog_and_ends_after_a_second() -> None:
         assert gate.admit(INITIATION, message, SOURCE, 0.0) is None
     assert not gate.under_load(0.0)
     assert gate.admit(INITIATION, message, SOURCE, 0.0) is not None  # a cookie reply
-    assert len(gate) == UNDER_LOAD_BACKLOG
+    assert len(gate.backlog) == UNDER_LOAD_BACKLOG
     for _ in range(UNDER_LOAD_BACKLOG):
         gate.take()
     assert gate.admit(INITIATION, message, SOURCE, UNDER_LOAD_TIME - 0.01) is not None
@@ -146,5 +146,5 @@ def test_the_backlog_is_capped_whatever_the_senders_prove() -> None:
                 gate.admit(INITIATION, message, source, 0.0)
             except BadPacket as bad:
                 refused.append(bad.reason)
-    assert len(gate) == BACKLOG_LIMIT
+    assert len(gate.backlog) == BACKLOG_LIMIT
     assert refused == [DropReason.HANDSHAKE_QUEUE_FULL] * ((BACKLOG_LIMIT // 5 + 3) * 5 - BACKLOG_LIMIT)

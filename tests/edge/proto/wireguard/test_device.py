@@ -4,10 +4,16 @@ import itertools
 import random
 
 import pytest
-from pair import Pair, device, key
+from pair import EPOCH, Pair, device, key
 
 from edge.proto.types import NEVER, DropReason
-from edge.proto.wireguard import EndpointChanged, HandshakeCompleted, HandshakeGivenUp, TimestampAdvanced
+from edge.proto.wireguard import (
+    EndpointChanged,
+    HandshakeCompleted,
+    HandshakeGivenUp,
+    TimestampAdvanced,
+    TimestampClock,
+)
 from edge.proto.wireguard.device import STAGED_TOTAL_LIMIT
 from edge.proto.wireguard.timers import (
     COOKIE_SECRET_TIME,
@@ -147,8 +153,9 @@ def test_initiations_of_one_peer_are_spaced() -> None:
     pair = Pair()
     answered = 0
     for n in range(100):
-        other = device("a", seed=n + 10)
-        other._clock.stamp(n / 1000)  # each its own time, all valid and increasing
+        clock = TimestampClock(EPOCH)
+        clock.stamp(n / 1000)  # each its own time, all valid and increasing
+        other = device("a", seed=n + 10, clock=clock)
         tunnel = other.add_peer("b", pair.b.identity.public, endpoint=Pair.B)
         other.initiate(tunnel, n / 1000 + 1e-9 * n)
         ((_, (message,)),) = other.poll_transmit()

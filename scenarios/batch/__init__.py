@@ -1,0 +1,23 @@
+"""One command, many runs: which scripts are meant, and how each runs in a process of its own."""
+
+from __future__ import annotations
+
+from scenarios.batch.attempt import Job, attempt
+from scenarios.batch.board import Board, LiveBoard, PlainBoard, board
+from scenarios.batch.pool import Pool, cores
+from scenarios.batch.selection import jobs, select
+from scenarios.batch.watching import watched
+
+__all__ = [
+    "Board",
+    "Job",
+    "LiveBoard",
+    "PlainBoard",
+    "Pool",
+    "attempt",
+    "board",
+    "cores",
+    "jobs",
+    "select",
+    "watched",
+]

@@ -1,0 +1,118 @@
+"""One run of one script, from the command's point of view: there is a record afterwards, whatever happened."""
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import trio
+
+from edge.errors import FabricUnavailable, PoplabError
+from scenarios import determinism, runner
+from scenarios.fabric import Fabric
+from scenarios.recording import Recording
+from scenarios.report import RunRecord, State
+from scenarios.runner import Observer
+from scenarios.schema import Script
+from scenarios.trace import Recorder
+
+
+class Job(NamedTuple):
+    """A script, where it runs, and the command that does that again. Without a fabric it is skipped."""
+
+    script: Script
+    fabric: Fabric | None
+    seed: int
+    repeat: str
+    reason: str = ""
+    """Why it is skipped."""
+    folder: Path | None = None
+    """Where its trace and its capture go."""
+    trace: bool = False
+    twice: bool = False
+    """It is run once more, in another process, and compared."""
+
+    def record(self, state: State, error: str = "") -> RunRecord:
+        """Of a run that came to nothing."""
+        scenario = self.script.scenario
+        return RunRecord(
+            file=self.script.file,
+            name=scenario.name,
+            about=" ".join(scenario.about.split()),
+            cell=dict(self.script.cell),
+            fabric=self.fabric.name if self.fabric is not None else "",
+            virtual=self.fabric is not None and self.fabric.virtual,
+            seed=self.seed,
+            deadline=scenario.deadline,
+            repeat=self.repeat,
+            state=state,
+            error=error,
+        )
+
+
+def attempt(job: Job, observer: Observer) -> RunRecord:
+    """Run it here and now. The first Ctrl-C drains and reports; the second one is Python's own."""
+    if job.fabric is None:
+        return job.record(State.SKIPPED, job.reason)
+    try:
+        with TemporaryDirectory(prefix="poplab-") as twin:
+            return _recorded(job, job.fabric, observer, Path(twin))
+    except FabricUnavailable as error:
+        return job.record(State.UNAVAILABLE, str(error))
+
+
+def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path) -> RunRecord:
+    """`twin` is for the trace of a run that is compared."""
+    with Recording(
+        job.script,
+        job.folder,
+        fabric=fabric.name,
+        seed=job.seed,
+        trace=job.trace,
+        twin=twin if job.twice else None,
+    ) as recording:
+        main = partial(_until_interrupted, job, fabric, observer, recording.recorder)
+        record = fabric.execute(main, seed=job.seed)
+    record.incomplete = recording.complaints
+    if job.twice and record.state is not State.INTERRUPTED:
+        try:
+            record.determinism = determinism.check(job.script, record, twin)
+        except determinism.NotDeterministic as error:
+            record.divergence = str(error)
+    return record
+
+
+async def _until_interrupted(
+    job: Job, fabric: Fabric, observer: Observer, recorder: Recorder | None
+) -> RunRecord:
+    interrupt = trio.Event()
+
+    async def listen(*, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            task_status.started()
+            async for _ in signals:
+                interrupt.set()
+                break
+
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(listen)
+            record = await runner.run(
+                job.script,
+                fabric,
+                seed=job.seed,
+                repeat=job.repeat,
+                observer=observer,
+                interrupt=interrupt,
+                recorder=recorder,
+            )
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        refusals = group.subgroup(PoplabError)
+        if refusals is not None and len(refusals.exceptions) == 1:
+            raise refusals.exceptions[0] from None
+        raise
+    return record

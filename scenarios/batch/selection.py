@@ -1,0 +1,112 @@
+"""From words on the command line to scripts: files, folders, cells of a matrix, fabrics."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from edge.document import Document, did_you_mean
+from edge.errors import ConfigError, Problem, Refused
+from scenarios import runner
+from scenarios.batch.attempt import Job
+from scenarios.fabric import FABRICS
+from scenarios.schema import Script
+
+
+def select(paths: Iterable[Path], chosen: Mapping[str, str] | None = None) -> list[Script]:
+    """The scripts in `paths`; of a folder, all *.yaml below it, sorted, but those that another one includes.
+
+    `chosen` are values of matrix axes. ConfigError with the mistakes of all files.
+    """
+    scripts: list[Script] = []
+    problems: list[Problem] = []
+    for file in _files(paths):
+        try:
+            scripts += runner.check(file)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return _chosen(scripts, chosen or {})
+
+
+def _files(paths: Iterable[Path]) -> list[Path]:
+    files: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            files[path] = None
+            continue
+        below = sorted(
+            file for file in path.rglob("*.yaml")
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )  # fmt: skip
+        parts = {part for file in below for part in _included(file)}
+        found = [file for file in below if file.resolve() not in parts]
+        if not found:
+            raise Refused(f"{path}: there is no scenario, that is no *.yaml, in this folder")
+        files.update(dict.fromkeys(found))
+    return list(files)
+
+
+def _included(file: Path) -> Iterator[Path]:
+    try:
+        data = Document.read(file).data
+    except ConfigError:
+        return  # it is named when it is checked
+    names = data.get("include", []) if isinstance(data, dict) else []
+    for name in names if isinstance(names, list) else [names]:
+        if isinstance(name, str):
+            yield (file.parent / name).resolve()
+
+
+def _chosen(scripts: Sequence[Script], chosen: Mapping[str, str]) -> list[Script]:
+    axes: dict[str, dict[str, None]] = {}
+    for script in scripts:
+        for name, value in script.cell.items():
+            axes.setdefault(name, {})[written(value)] = None
+    known = "; ".join(f"{name} is one of {', '.join(values)}" for name, values in axes.items())
+    for name, value in chosen.items():
+        if name not in axes:
+            hint = did_you_mean(name, axes)
+            text = f"--set {name}={value}: no matrix has an axis {name!r}"
+            raise Refused("\n    fix: ".join(filter(None, [text, hint or known or "no file has a matrix"])))
+        if value not in axes[name]:
+            raise Refused(f"--set {name}={value}: {name} is never {value!r}\n    fix: {known}")
+    kept = [
+        script
+        for script in scripts
+        if all(written(script.cell[name]) == value for name, value in chosen.items() if name in script.cell)
+    ]
+    if not kept:
+        raise Refused(f"no cell of the matrix has all that --set asks for\n    fix: {known}")
+    return kept
+
+
+def written(value: object) -> str:
+    """A value of the matrix as it is written in YAML."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def jobs(scripts: Iterable[Script], *, fabric: str | None, seed: int | None) -> list[Job]:
+    """What is to be done with each script; one that is not meant for `fabric` is skipped."""
+    return [_job(script, fabric, seed) for script in scripts]
+
+
+def _job(script: Script, fabric: str | None, seed: int | None) -> Job:
+    scenario = script.scenario
+    chosen = scenario.seed if seed is None else seed
+    name = fabric or scenario.fabrics[0]
+    words = ["poplab", "run", script.file]
+    for axis, value in script.cell.items():
+        words += ["--set", f"{axis}={written(value)}"]
+    words += ["--seed", str(chosen)]
+    if name != scenario.fabrics[0]:
+        words += ["--fabric", name]
+    repeat = shlex.join(words)
+    if name not in scenario.fabrics:
+        reason = f"the file runs on {' and '.join(scenario.fabrics)}, not on {name}"
+        return Job(script, None, chosen, repeat, reason)
+    return Job(script, FABRICS[name], chosen, repeat)

@@ -1,0 +1,72 @@
+"""Why a run did not pass, in the order in which a person wants to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from scenarios.report.record import CheckRecord, RunRecord, State, ThresholdRecord
+
+WHY = {
+    State.INTERRUPTED: "it was interrupted, which says nothing about the network",
+    State.PENDING: "it never began",
+    State.RUNNING: "it has not ended",
+    State.FAILED: "it failed",
+    State.ERROR: "poplab failed",
+    State.SKIPPED: "it was skipped",
+    State.UNAVAILABLE: "this machine cannot run it there",
+}
+
+
+class Finding(NamedTuple):
+    """One reason: what it is about, one line that says it, and more lines for those who look closer."""
+
+    where: str
+    text: str
+    details: tuple[str, ...] = ()
+
+
+def explain(check: CheckRecord) -> str:
+    """Why a condition does not hold, in one line."""
+    if check.error:
+        return f"{check.text}: {check.error}"
+    saw = ", ".join(f"{name} = {value}" for name, value in check.saw)
+    return f"{check.text} is false" + (f": {saw}" if saw else "")
+
+
+def exceeded(limit: ThresholdRecord) -> str:
+    """Why a threshold does not hold, in one line."""
+    text = f"{limit.key} is not {limit.text}" + (f": {limit.saw}" if limit.saw else "")
+    return f"{text}; this ended the run" if limit.aborted else text
+
+
+def findings(run: RunRecord) -> list[Finding]:
+    """Every reason; one at least unless the run passed."""
+    found = list(_findings(run))
+    if not found and run.state is not State.PASSED:
+        found.append(Finding("run", WHY[run.state]))
+    return found
+
+
+def _findings(run: RunRecord) -> Iterator[Finding]:
+    if run.error:
+        first, *rest = run.error.splitlines() or [""]
+        if run.state is State.ERROR and rest:  # a traceback says what happened in its last line
+            first, rest = rest[-1].strip(), [first, *rest]
+        yield Finding("run", first, tuple(rest))
+    for law in run.invariants:
+        if not law.holds:
+            yield Finding(f"invariant {law.id}", law.text, tuple(law.details))
+    for step in run.steps:
+        if step.state in (State.FAILED, State.ERROR, State.INTERRUPTED):
+            reasons = [step.error] if step.error else []
+            reasons += [explain(check) for check in step.checks if not check.holds]
+            yield Finding(f"step {step.name}", reasons[0] if reasons else WHY[step.state], tuple(reasons[1:]))
+    for check in run.checks:
+        if not check.holds:
+            yield Finding("in the end", explain(check))
+    for limit in run.thresholds:
+        if not limit.holds:
+            yield Finding("threshold", exceeded(limit))
+    if run.stopped_by and all(limit.holds for limit in run.thresholds):
+        yield Finding("threshold", f"a threshold ended the run: {run.stopped_by}")

@@ -1,0 +1,159 @@
+"""What faults do to a world, on the simulated fabric to the letter, and on real sockets in kind."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from scenarios.fabric import FABRICS
+from scenarios.report import RunRecord, State
+from scenarios.runner import check, run
+
+WORLD = """\
+version: 1
+name: faults
+deadline: 120s
+vnets: {acme: {}}
+topology:
+  sites:
+    hq:
+      vnet: acme
+      routes: [10.0.50.0/24]
+      connectors: {hq-a: {}, hq-b: {}}
+      hosts: {server: {ip: 10.0.50.60, app: {udp.echo: {}}}}
+    depot: {vnet: acme, routes: [10.0.60.0/24], hosts: {printer: {ip: 10.0.60.9, app: {udp.echo: {}}}}}
+  clients:
+    alice: {vnet: acme, ip: 100.96.0.12, keepalive: 1s}
+    bob: {vnet: acme, ip: 100.96.0.13, nat: port-restricted, keepalive: 1s}
+policy:
+  - {id: all, action: allow}
+steps:
+  - {wait: {tunnels: up}, within: 10s}
+"""
+
+ASK = "udp.send: {from: alice, to: hq/server, count: 2, interval: 20ms, patience: 400ms}"
+ASK_DEPOT = "udp.send: {from: alice, to: depot/printer, count: 2, interval: 20ms, patience: 400ms}"
+DEAF = "expect: [received == 0]"
+
+
+def record(steps: str, fabric: str = "sim", world: str = WORLD) -> RunRecord:
+    (script,) = check(world + steps, "faults.yaml")
+    where = FABRICS[fabric]
+    return where.execute(partial(run, script, where), seed=7)
+
+
+def passes(steps: str, fabric: str = "sim", world: str = WORLD) -> RunRecord:
+    done = record(steps, fabric, world)
+    wrong = [(step.name, step.error, step.checks) for step in done.steps if step.state is not State.PASSED]
+    assert done.state is State.PASSED, (wrong, done.error, done.invariants)
+    return done
+
+
+CASES = {
+    "a dead connector reaches nobody until it is back": f"""
+  - fault.kill: {{machine: depot}}
+  - {{ {ASK_DEPOT}, {DEAF} }}
+  - fault.restart: {{machine: depot}}
+  - {{await: tunnels.depot.up, within: 5s}}
+  - {ASK_DEPOT}
+""",
+    "a dead PoP is back with what it had kept and greets its peers": f"""
+  - fault.kill: {{machine: edge}}
+  - {{ {ASK}, {DEAF} }}
+  - fault.restart: {{machine: edge}}
+  - {{await: edge.tunnels_up == 5, within: 5s}}
+  - {ASK}
+""",
+    "one way cut is no way": f"""
+  - fault.partition: {{tunnels: alice, direction: down}}
+  - {{ {ASK}, {DEAF} }}
+  - fault.heal: {{tunnels: alice}}
+  - {ASK}
+""",
+    "who roams is followed": f"""
+  - fault.roam: {{tunnel: alice}}
+  - {ASK}
+""",
+    "a NAT that forgets costs a moment": """
+  - fault.rebind: {client: bob}
+  - {wait: {for: 1200ms}}
+  - udp.send: {from: hq/server, to: bob, count: 1, patience: 300ms, port: 99}
+    expect: [icmp_errors == 1]
+""",
+    "who stands still answers later": """
+  - {id: ask, background: true, udp.send: {from: alice, to: depot/printer, count: 1, patience: 5s}, at: 1500ms,
+     expect: [received == 1 and rtt_min > 200ms]}
+  - {fault.pause: {machine: depot, for: 1s}, at: 1s}
+  - wait: {step: ask}
+""",
+    "a zombie is alive and forwards nothing": f"""
+  - fault.zombie: {{machine: depot}}
+  - {{ {ASK_DEPOT}, {DEAF} }}
+  - {{expect: [tunnels.depot.up], wait: {{for: 10ms}}}}
+  - fault.zombie: {{machine: depot, on: false}}
+  - {ASK_DEPOT}
+""",
+    "a black hole takes what is large": """
+  - fault.blackhole: {tunnels: alice, over: 600}
+  - udp.send: {from: alice, to: depot/printer, count: 1, size: 900, patience: 400ms}
+    expect: [received == 0]
+  - udp.send: {from: alice, to: depot/printer, count: 1, size: 200, patience: 400ms}
+  - fault.heal: {tunnels: alice}
+  - udp.send: {from: alice, to: depot/printer, count: 1, size: 900, patience: 400ms}
+""",
+    "a worse path is felt, a healed one is as before": """
+  - fault.degrade: {tunnels: [alice], to: {delay: 150ms}}
+  - ping: {from: alice, to: depot/printer, count: 1}
+    expect: [rtt_min > 290ms]
+  - fault.heal: {}
+  - ping: {from: alice, to: depot/printer, count: 1}
+    expect: [rtt_min < 150ms]
+""",
+    "new keys are noticed by nobody": f"""
+  - fault.rekey-now: {{tunnels: alice}}
+  - {ASK}
+""",
+    "the other connector takes over, and the first is a standby when it is back": f"""
+  - {{expect: ['sites.hq.active == "hq-a"'], wait: {{for: 2s}}}}
+  - fault.kill: {{machine: "${{sites.hq.active}}"}}
+  - {{await: 'sites.hq.active == "hq-b"', within: 2s}}
+  - {ASK}
+  - fault.restart: {{machine: hq-a}}
+  - {{await: 'tunnels["hq-a"].state == "standby"', within: 15s, expect: ['sites.hq.active == "hq-b"']}}
+""",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_in_virtual_time(case: str) -> None:
+    passes(CASES[case])
+
+
+@pytest.mark.parametrize("case", list(CASES)[:-1])
+def test_on_real_sockets(case: str) -> None:
+    passes(CASES[case], "loopback")
+
+
+def test_hosts_live_on_behind_a_dead_connector() -> None:
+    done = passes(
+        "  - fault.kill: {machine: depot}\n"
+        "  - udp.send: {from: depot/printer, to: hq/server, count: 3, patience: 300ms}\n"
+        "    expect: [received == 0, sent == 3]\n"
+    )
+    assert done.faults[0].target == "depot"
+
+
+def test_a_fault_that_names_nobody_now_says_so() -> None:
+    done = record('  - fault.kill: {machine: "${sites.hq.routes}"}\n')
+    assert done.steps[1].state is State.FAILED
+    assert "is no name now" in done.steps[1].error
+
+
+def test_what_a_restarted_pop_had_kept_is_what_a_replay_needs() -> None:
+    """The handshakes of before are replays for the PoP of after: tunnels come up with new ones only."""
+    done = passes(
+        "  - fault.kill: {machine: edge}\n  - fault.restart: {machine: edge}\n"
+        "  - {await: edge.tunnels_up == 5, within: 3s}\n"
+    )
+    assert done.steps[-1].ended is not None
