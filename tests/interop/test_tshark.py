@@ -41,7 +41,7 @@ def captured(text: str) -> str:
     """`text` of a scenario that captures at the PoP, whatever else it leaves."""
     lines = [line for line in text.splitlines() if not line.startswith("outputs:")]
     assert "captures:" not in "\n".join(lines)
-    return "\n".join([*lines, "outputs: {captures: {at: edge}}", ""])
+    return "\n".join([*lines, "outputs: {captures: {at: edge, packets: 1000000}}", ""])
 
 
 @pytest.mark.parametrize("file", FILES)
