@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.document import Document
 from edge.metrics import Snapshot, families
 from edge.proto.forwarding import Action, Flow, Party, Verdict
 
@@ -47,7 +48,12 @@ def test_the_readmes_commands_work_in_their_order(tmp_path: Path) -> None:
         done = [(c, run(c, tmp_path)) for c in commands if c not in scenarios]
         done += running
     assert [(c, r.stdout + r.stderr) for c, r in done if r.returncode] == []
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"junit.xml", "results.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "report.html",
+        "junit.xml",
+        "results.json",
+        "events.jsonl",
+    }
     assert "PrivateKey" in (tmp_path / "alice.conf").read_text()
 
 
@@ -100,3 +106,16 @@ def test_the_commands_about_traces_work_in_their_order(tmp_path: Path) -> None:
     assert "policy_blocked rule" in said
     assert "sequenceDiagram" in said
     assert "deterministic: " in said
+
+
+def test_the_python_of_the_page_about_ci_works(tmp_path: Path) -> None:
+    (tmp_path / "test_page.py").write_text(blocks("docs/ci.md", "python")[0])
+    result = run("python -m pytest -q test_page.py", tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_the_workflow_of_the_page_about_ci_is_one() -> None:
+    workflow = Document(blocks("docs/ci.md", "yaml")[0], "ci.md").data
+    steps = workflow["jobs"]["scenarios"]["steps"]
+    assert all(("run" in step) is not ("uses" in step) for step in steps)
+    assert [step["run"].split()[0] for step in steps if "run" in step] == ["pip", "poplab", "pytest"]

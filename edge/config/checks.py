@@ -234,7 +234,8 @@ def _policy(
                         yield Finding(
                             (*path, index, side, word),
                             f"vnet {vnet.name} has no {word} {name!r}",
-                            "; or enrol it: ".join(filter(None, fixes)) if fixes[0] else fixes[1],
+                            "; or enrol it: ".join(filter(None, fixes))
+                            or f"it has none; take the {word} out of the rule",
                         )
             # A rule may come before the first guest. A name of another network is no slip: rules are shared.
             for word, names in here.items():

@@ -1,7 +1,7 @@
 """Strict documents: YAML text to typed structs, with every mistake named by file, line, column and fix."""
 
-from edge.document.decode import Document, Places, convert, load, schema, written
-from edge.document.diagnose import did_you_mean
+from edge.document.decode import Document, Places, convert, differences, load, schema, written
+from edge.document.diagnose import Mismatch, did_you_mean
 from edge.document.parse import MAX_BYTES, MAX_NODES, Path
 from edge.document.scalars import (
     Duration,
@@ -24,6 +24,7 @@ __all__ = [
     "Duration",
     "HostPort",
     "IPAddress",
+    "Mismatch",
     "Path",
     "Places",
     "Prefix",
@@ -35,6 +36,7 @@ __all__ = [
     "address_text",
     "convert",
     "did_you_mean",
+    "differences",
     "key_bytes",
     "load",
     "schema",

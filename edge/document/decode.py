@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from edge.document.diagnose import mismatches
+from edge.document.diagnose import Mismatch, mismatches
 from edge.document.parse import MAX_BYTES, MAX_PROBLEMS, Parsed, Path, parse
 from edge.document.scalars import decode_scalar, scalar_schema
 from edge.errors import ConfigError, Problem
@@ -94,9 +94,16 @@ def convert(data: Any, kind: type[T], places: Places) -> T:
 
 def diagnose(data: Any, kind: type, places: Places) -> list[Problem]:
     """Everything in `data` that does not fit `kind`."""
-    found = islice(mismatches(data, kind, ()), MAX_PROBLEMS)
-    problems = [places.problem(path, message, fix, key=at_key) for path, message, fix, at_key in found]
+    problems = [
+        places.problem(path, message, fix, key=at_key)
+        for path, message, fix, at_key in differences(data, kind)
+    ]
     return sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
+
+
+def differences(data: Any, kind: type) -> list[Mismatch]:
+    """The same, as paths."""
+    return list(islice(mismatches(data, kind, ()), MAX_PROBLEMS))
 
 
 def load(source: FilePath | str, kind: type[T], file: str | None = None) -> T:

@@ -62,7 +62,7 @@ def mismatches(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A fix for a word that is not known: the nearest one, or all of them."""
-    choices = sorted(known)
+    choices = sorted(set(known))
     if near := difflib.get_close_matches(word, choices, n=1, cutoff=0.6):
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(choices)}" if choices else ""
@@ -169,7 +169,18 @@ def _value(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
             yield Mismatch(path, f"{data!r} is not one of the choices", did_you_mean(str(data), choices))
         else:
             message = re.sub(r" - at `[^`]*`$", "", str(error))
-            yield Mismatch(path, *(out_of_bounds(message, data, kind) or _plain_words(message, data)))
+            if message.startswith("Expected `str` matching regex"):
+                yield Mismatch(path, *_pattern_in_words(kind, data))
+            else:
+                yield Mismatch(path, *(out_of_bounds(message, data, kind) or _plain_words(message, data)))
+
+
+def _pattern_in_words(kind: Any, data: Any) -> tuple[str, str]:
+    """What a type with a pattern says of itself: its description, and `write` of its extra."""
+    for meta in get_args(kind)[1:]:
+        if isinstance(meta, msgspec.Meta) and meta.pattern is not None:
+            return f"{data!r} is not {meta.description or meta.pattern}", (meta.extra or {}).get("write", "")
+    return f"{data!r} cannot be written here", ""
 
 
 def _choices(kind: Any) -> list[str]:
@@ -195,14 +206,48 @@ def _plain_words(message: str, data: Any) -> tuple[str, str]:
             )
         if wanted.startswith("int") and isinstance(data, float):
             return f"{data} is not a whole number", f"write {data:.0f}"
-        return f"expected {_names(wanted)}, not {_name(got)}", ""
+        if wanted == "str" and isinstance(data, dict):
+            return "expected text, not a mapping", "quote it if it is text that holds `: `"
+        return f"expected {_names(wanted)}, not {_GOT.get(got) or _NAMES.get(got, got)}", _example(
+            wanted, data
+        )
+    if bounded := re.fullmatch(r"Expected `(?:int|float)` (>=|<=) (.+)", message):
+        relation, bound = bounded.groups()
+        if relation == ">=":
+            return f"{data} is less than {bound}", f"write {bound} or more"
+        return f"{data} is more than {bound}", f"write {bound} or less"
+    if sized := re.fullmatch(r"Expected `(array|object|str)` of length (>=|<=) (\d+)", message):
+        kind, relation, bound = sized.groups()
+        if relation == ">=" and bound == "1":
+            return f"{_NAMES[kind].removeprefix('a ')} is empty", "write at least one item"
+        least = "at least" if relation == ">=" else "at most"
+        return f"{len(data)} items", f"write {least} {bound}"
+    if isinstance(data, bool):
+        message = message.replace(repr(data), str(data).lower(), 1)
+    if advised := _ADVICE.fullmatch(message):  # what a scalar of ours says
+        return advised[1], advised[2]
     return message, ""
+
+
+_ADVICE = re.compile(r"(.+?); ((?:write|leave|known:|did you mean) ?.*)", re.DOTALL)
 
 
 _NAMES = {
     "str": "text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing",
     "array": "a list", "object": "a mapping",
 }  # fmt: skip
+
+
+_GOT = {"bool": "a boolean"}
+
+
+def _example(wanted: str, data: Any) -> str:
+    """What to write where one of `wanted` is expected."""
+    plain = not isinstance(data, dict | list) and data is not None
+    if wanted == "array" and plain:
+        return f"write [{str(data).lower() if isinstance(data, bool) else data}]"
+    examples = {"array": "write [one, two]", "object": "write `key: value`", "int": "write one such as 7"}
+    return {**examples, "float": "write one such as 0.5", "bool": "write true or false"}.get(wanted, "")
 
 
 def _name(kind: str) -> str:

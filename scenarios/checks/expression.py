@@ -29,6 +29,9 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "%": 0.01}
 _TOKENS = re.compile(
     r"""(?P<string>"[^"]*"|'[^']*')|(?<![\w.])(?P<number>\d+(?:\.\d+)?)(?P<unit>(?:us|ms|s|m|h)(?!\w)|%)"""
 )
+_NUMBER_AND_WORD = re.compile(
+    r"""(?:"[^"]*"|'[^']*')|(?<![\w.])(?P<number>\d+(?:\.\d+)?)(?P<space>\s*)(?P<word>[A-Za-z]\w*)"""
+)
 _CONSTANTS: dict[str, Plain] = {"true": True, "false": False, "none": None}
 
 _ORDER: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
@@ -43,6 +46,27 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
 }
+_IN_WORDS: dict[type[ast.AST], str] = {
+    ast.Lambda: "a function",
+    ast.ListComp: "a loop",
+    ast.SetComp: "a loop",
+    ast.DictComp: "a loop",
+    ast.GeneratorExp: "a loop",
+    ast.NamedExpr: "an assignment",
+    ast.IfExp: "`if`",
+    ast.JoinedStr: "a formatted text",
+    ast.Await: "`await`",
+    ast.Yield: "`yield`",
+    ast.YieldFrom: "`yield`",
+    ast.Starred: "`*`",
+    ast.Dict: "a mapping",
+    ast.Set: "a set",
+    ast.Slice: "a slice",
+    ast.BinOp: "this operator",
+    ast.UnaryOp: "this operator",
+    ast.Constant: "this value",
+}
+_EXAMPLE = "write for example: setup_time < 2s and status == 200"
 _FUNCTIONS = ("abs", "len", "max", "min")
 
 
@@ -70,6 +94,18 @@ class Expression:
     tree: ast.expr
     paths: tuple[tuple[str, ...], ...]
     """Every name that it asks for, as far as it is written out: ``("clients", "alice", "ip")``."""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it can have a number as its value, as far as its form tells."""
+        match self.tree:
+            case ast.Compare() | ast.BoolOp() | ast.List() | ast.Tuple() | ast.UnaryOp(op=ast.Not()):
+                return False
+            case ast.Constant(value=value):
+                return isinstance(value, int | float) and not isinstance(value, bool)
+            case ast.Name(id=name):
+                return name not in _CONSTANTS
+        return True
 
     def evaluate(self, names: Mapping[str, Plain]) -> Outcome:
         """Answer from `names`; raises ExpressionError if a name is missing or two values do not compare."""
@@ -100,19 +136,33 @@ def parse(text: str) -> Expression:
             f"the condition has {len(text)} characters, {MAX_LENGTH} are allowed", "split it into two"
         )
     if "\\" in text or not text.isprintable():
-        raise ExpressionError("the condition holds a backslash or a control character")
+        raise ExpressionError("the condition holds a backslash or a control character", "delete it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             tree = ast.parse(_TOKENS.sub(_plain_number, text.strip()), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError, Warning) as error:
+        _explain_unit(text)
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ExpressionError(
-            f"cannot read {text!r}: {reason}", "write for example: setup_time < 2s and status == 200"
-        ) from None
+        raise ExpressionError(f"cannot read {text!r}: {reason}", _EXAMPLE) from None
     paths: list[tuple[str, ...]] = []
     _check(tree, paths, 0)
     return Expression(text, tree, tuple(paths))
+
+
+def _explain_unit(text: str) -> None:
+    """If that is why nobody can read `text`."""
+    for match in _NUMBER_AND_WORD.finditer(text):
+        if (word := match["word"]) is None or word in ("and", "or", "not", "in", "if", "else", "is"):
+            continue
+        near = get_close_matches(word, UNITS, n=1, cutoff=0.4)
+        fix = f"write {match['number']}{near[0] if near else 's'}"
+        if word not in UNITS:
+            raise ExpressionError(f"cannot read {text!r}: there is no unit {word!r}", fix) from None
+        if match["space"]:
+            raise ExpressionError(
+                f"cannot read {text!r}: a unit stands right behind its number", fix
+            ) from None
 
 
 def _plain_number(match: re.Match[str]) -> str:
@@ -155,7 +205,8 @@ def _check(node: ast.AST, paths: list[tuple[str, ...]], depth: int) -> None:
         case ast.Call():
             raise ExpressionError("only abs, len, max and min can be called", "compare the plain value")
         case _:
-            raise ExpressionError(f"{type(node).__name__} is not part of the language")
+            what = _IN_WORDS.get(type(node), type(node).__name__)
+            raise ExpressionError(f"{what} is not part of the language", _EXAMPLE)
     for part in parts:
         _check(part, paths, depth + 1)
 
@@ -177,7 +228,7 @@ def _path(node: ast.AST) -> tuple[str, ...]:
                 steps.append(str(key))
                 node = inner
             case ast.Subscript(value=inner, slice=ast.Slice()):
-                raise ExpressionError("slices are not part of the language")
+                raise ExpressionError("a slice is not part of the language", "name one item")
             case ast.Subscript(value=inner):
                 steps.append(None)
                 node = inner
@@ -192,7 +243,7 @@ def _path(node: ast.AST) -> tuple[str, ...]:
 
 def _refuse_private(name: str) -> None:
     if name.startswith("_"):
-        raise ExpressionError(f"{name!r} is private: names begin with a letter")
+        raise ExpressionError(f"{name!r} is private", "names of the language begin with a letter")
 
 
 class _Evaluation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar
 
@@ -127,6 +127,15 @@ class Faulting(Quiet):
         pair.degrade(profile.up, Direction.UP)
         pair.degrade(profile.down, Direction.DOWN)
         return f"like {verb.to}" if isinstance(verb.to, str) else _figures(verb.to)
+
+
+def computed(verb: verbs.Verb) -> Iterator[tuple[str, str]]:
+    """The key and the text of each ``${...}`` that is worked out when `verb` is done."""
+    if isinstance(verb, verbs.FAULTS):
+        for key in ("machine", "tunnel", "client", "tunnels"):
+            for word in many(getattr(verb, key, None)):
+                for match in _EXPRESSION.finditer(word):
+                    yield key, match[1]
 
 
 def _machine(verb: verbs.Fault) -> str:

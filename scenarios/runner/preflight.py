@@ -9,41 +9,70 @@ from edge.document import Path, did_you_mean
 from edge.errors import ConfigError, Problem
 from scenarios import world
 from scenarios.checks import Expression, ExpressionError, parse, threshold
+from scenarios.runner.actions import ACTIONS
 from scenarios.runner.catalogue import metrics
+from scenarios.runner.faulting import computed
 from scenarios.runner.loading import FIELDS
 from scenarios.runner.stepping import fields
-from scenarios.schema import GLOBAL_NAMES, Script, load
+from scenarios.schema import GLOBAL_NAMES, Script, Step, raise_if, read, topology_semantics
 from scenarios.schema.language import Limit
 
+Fields = tuple[str, ...] | None
+"""What conditions can ask of a step; None: nobody knows, its form is wrong."""
 
-def check(source: FilePath | str, file: str = "<text>") -> tuple[Script, ...]:
+
+def check(source: FilePath | str, file: str = "<text>", *, build: bool = True) -> tuple[Script, ...]:
     """The scenario in `source`, one script for each cell of its matrix; ConfigError if something is wrong.
 
-    Everything is checked that can be checked without running it.
+    Everything is checked that can be checked without running it; whether the PoP takes it, only with `build`.
     """
-    scripts = load(source, file)
-    problems: dict[Problem, None] = {}
-    for script in scripts:
+    reading = read(source, file)
+    problems = dict(reading.problems)
+    for script in reading.scripts:
         found = [script.problem(*each) for each in _conditions(script)]
         problems.update(dict.fromkeys(found))
-        if not found:
-            world.build(script)
-    if problems:
-        raise ConfigError(list(problems))
-    return scripts
+        if build and _makes_a_world(script):
+            try:
+                world.build(script)
+            except ConfigError as error:
+                problems.update(_once(error.problems, problems))
+    raise_if(problems)
+    return reading.scripts
+
+
+def _makes_a_world(script: Script) -> bool:
+    """Whether its topology is good: only then the PoP can say what it thinks of it."""
+    return not script.expansion.misfits and not any(topology_semantics.check(script.scenario, script.cast))
+
+
+def _once(found: Iterable[Problem], known: Iterable[Problem]) -> dict[Problem, None]:
+    """One for each place: networks that share a rule share its mistakes."""
+    taken = {(problem.file, problem.line, problem.column) for problem in known}
+    places = {(problem.file, problem.line, problem.column): problem for problem in reversed(list(found))}
+    return {problem: None for place, problem in places.items() if place not in taken}
 
 
 def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
     scenario = script.scenario
-    results: dict[str, tuple[str, ...]] = dict.fromkeys(scenario.load, FIELDS)
-    later = {step.id: fields(step) for step in scenario.steps if step.id is not None}
+    results: dict[str, Fields] = dict.fromkeys(scenario.load, FIELDS)
+    later: dict[str, Fields] = {}
     for index, step in enumerate(scenario.steps):
-        own = fields(step)
+        if step.id is not None:
+            later[step.id] = None if script.is_vague(("steps", index)) else _fields(step)
+    for index, step in enumerate(scenario.steps):
+        if script.is_vague(("steps", index)):
+            if step.id is not None:
+                results[step.id] = None
+            continue
+        own = _fields(step)
         if step.id is not None:
             results[step.id] = own
         if step.at is not None:
             known = {**results, **(later if step.background else {})}
-            yield from _condition(step.at, ("steps", index, "at"), (), known, script)
+            yield from _moment(step.at, ("steps", index, "at"), known, script)
+        for word, verb in step.verbs.items():
+            for key, text in computed(verb):
+                yield from _condition(text, ("steps", index, word, key), (), results, script)
         if step.until is not None:
             yield from _condition(step.until, ("steps", index, "await"), own, results, script)
         for number, text in enumerate(step.expect):
@@ -56,6 +85,28 @@ def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
             if text is not None:
                 yield from _condition(text, ("invariants", index, word), (), results, script)
     yield from _thresholds(script)
+
+
+def _fields(step: Step) -> Fields:
+    several = len(step.verbs) > 1
+    unknown = step.verb is not None and type(step.verb[1]) not in ACTIONS
+    return None if several or unknown else fields(step)
+
+
+def _moment(
+    text: str, path: Path, known: Mapping[str, Fields], script: Script
+) -> Iterator[tuple[Path, str, str]]:
+    found = list(_condition(text, path, (), known, script))
+    yield from found
+    if found:
+        return
+    expression = parse(text)
+    whole = [each for each in expression.paths if len(each) == 1 and each[0] in known]
+    if whole:
+        name = whole[0][0]
+        yield path, f"{text!r}: {name} is a step, not a moment", f"write for example {name}.ended + 2s"
+    elif not expression.is_number:
+        yield path, f"{text!r} is no moment", "write for example 10s, or call.confirmed + 20s"
 
 
 def _thresholds(script: Script) -> Iterator[tuple[Path, str, str]]:
@@ -78,7 +129,7 @@ def _thresholds(script: Script) -> Iterator[tuple[Path, str, str]]:
 
 
 def _condition(
-    text: str, path: Path, own: tuple[str, ...], results: Mapping[str, tuple[str, ...]], script: Script
+    text: str, path: Path, own: Fields, results: Mapping[str, Fields], script: Script
 ) -> Iterator[tuple[Path, str, str]]:
     try:
         expression = parse(text)
@@ -90,10 +141,10 @@ def _condition(
 
 
 def _unknown(
-    expression: Expression, own: tuple[str, ...], results: Mapping[str, tuple[str, ...]], script: Script
+    expression: Expression, own: Fields, results: Mapping[str, Fields], script: Script
 ) -> Iterator[tuple[str, str]]:
     scenario, cast = script.scenario, script.cast
-    inside: dict[str, Iterable[str]] = {
+    inside: dict[str, Iterable[str] | None] = {
         "clients": scenario.topology.clients,
         "hosts": cast.actors,
         "sites": scenario.topology.sites,
@@ -101,8 +152,13 @@ def _unknown(
         "tunnels": cast.tunnels,
         **results,
     }
+    if own is None:
+        return
+    after = {step.id: number for number, step in enumerate(scenario.steps, 1) if step.id is not None}
     for first, *rest in expression.paths:
-        if first not in own and first not in results and first not in GLOBAL_NAMES:
+        if first not in own and first not in results and first in after:
+            yield f"step {after[first]}, {first!r}, has not begun yet", "move the condition to that step"
+        elif first not in own and first not in results and first not in GLOBAL_NAMES:
             yield f"there is no {first!r}", did_you_mean(first, [*own, *results, *GLOBAL_NAMES])
-        elif rest and first in inside and first not in own and rest[0] not in inside[first]:
-            yield f"{first} has no {rest[0]!r}", did_you_mean(rest[0], inside[first])
+        elif rest and first not in own and (known := inside.get(first)) is not None and rest[0] not in known:
+            yield f"{first} has no {rest[0]!r}", did_you_mean(rest[0], known)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
 
 from edge import document
-from edge.document import Document, Path, convert
+from edge.document import Document, Mismatch, Path, convert, differences
 from edge.errors import ConfigError, Problem
-from scenarios.schema import semantics
+from scenarios.schema import editors, semantics
 from scenarios.schema.assemble import Assembly, Cell, assemble, cells, substituted
 from scenarios.schema.cast import Actor, Cast
-from scenarios.schema.expand import DoesNotFit, Expansion, expand
+from scenarios.schema.expand import Expansion, expand, too_many
 from scenarios.schema.language import Scenario, Step
+from scenarios.schema.omit import without
 from scenarios.schema.semantics import GLOBAL_NAMES
 from scenarios.schema.topology import Connector
 
@@ -23,14 +25,15 @@ __all__ = [
     "Cast",
     "Cell",
     "Connector",
+    "Reading",
     "Scenario",
     "Script",
     "Step",
     "json_schema",
     "load",
+    "raise_if",
+    "read",
 ]
-
-SCHEMA_FILE = "scenario.v1.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Script:
     """The values of the matrix in it."""
     places: Assembly
     expansion: Expansion
+    vague: frozenset[Path] = frozenset()
+    """Parts with a mistake of form, which are left out here."""
 
     @property
     def file(self) -> str:
@@ -58,68 +63,98 @@ class Script:
         """A problem with a value of the scenario, where it was written."""
         return self.places.problem(self.expansion.place(path), message, fix)
 
+    def is_vague(self, path: Path) -> bool:
+        """Whether a mistake of form lies in `path`, or the other way round."""
+        return any(part[: len(path)] == path or path[: len(part)] == part for part in self.vague)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What could be made of a file, and everything that is wrong with it so far."""
+
+    scripts: tuple[Script, ...]
+    problems: dict[Problem, None]
+
 
 def load(source: FilePath | str, file: str = "<text>") -> tuple[Script, ...]:
     """The scenario in `source`, a path or the text itself, for each cell of its matrix.
 
     ConfigError with everything that is wrong; what is wrong in every cell is said once.
     """
+    reading = read(source, file)
+    raise_if(reading.problems)
+    return reading.scripts
+
+
+def read(source: FilePath | str, file: str = "<text>") -> Reading:
+    """The same, for who has more to check: scripts with mistakes are there too if one can make sense of them."""
     if isinstance(source, FilePath):
-        whole = assemble(Document.read(source), source.parent)
+        whole, found = assemble(Document.read(source), source.parent)
     else:
-        whole = assemble(Document(source, file), None)
+        whole, found = assemble(Document(source, file), None)
+    problems = dict.fromkeys(found)
     scripts: list[Script] = []
-    problems: dict[Problem, None] = {}
-    for cell in cells(whole):
-        try:
-            scripts.append(_script(substituted(whole, cell), cell))
-        except ConfigError as error:
-            problems.update(dict.fromkeys(error.problems))
-    if problems:
-        raise ConfigError(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column)))
-    return tuple(scripts)
-
-
-def _script(places: Assembly, cell: Cell) -> Script:
-    scenario = convert(places.data, Scenario, places)
     try:
-        expansion = expand(scenario)
-    except DoesNotFit as error:
-        raise ConfigError([places.problem(error.path, str(error), error.fix)]) from error
-    script = Script(expansion.scenario, Cast(expansion.scenario, expansion.groups), cell, places, expansion)
-    problems = {script.problem(*finding): None for finding in semantics.check(script.scenario, script.cast)}
-    if problems:
-        raise ConfigError(list(problems))
+        several = cells(whole)
+    except ConfigError as error:
+        return Reading((), {**problems, **dict.fromkeys(error.problems)})
+    for cell in several:
+        places, unknown = substituted(whole, cell)
+        problems.update(dict.fromkeys(unknown))
+        script = _script(places, cell, problems)
+        if script is not None:
+            scripts.append(script)
+    return Reading(tuple(scripts), problems)
+
+
+def raise_if(problems: Iterable[Problem]) -> None:
+    """ConfigError with `problems`, as they follow one another in the file, if there are any."""
+    found = sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column))
+    if found:
+        raise ConfigError(found)
+
+
+def _script(places: Assembly, cell: Cell, problems: dict[Problem, None]) -> Script | None:
+    """One cell; None if its form is so wrong that looking at its meaning would lead to false complaints."""
+    wrong = [each for each in differences(places.data, Scenario) if not _excused(each, places)]
+    problems.update(
+        dict.fromkeys(places.problem(path, text, fix, key=at_key) for path, text, fix, at_key in wrong)
+    )
+    if places.incomplete:
+        return None
+    vague = frozenset(each.path for each in wrong)
+    data = without(places.data, wrong) if wrong else places.data
+    if data is None:
+        return None
+    try:
+        scenario = convert(data, Scenario, places)
+    except ConfigError as error:
+        if not wrong:
+            problems.update(dict.fromkeys(error.problems))
+        return None
+    crowd = too_many(scenario)
+    if crowd is not None:
+        problems[places.problem(*crowd)] = None
+        return None
+    expansion = expand(scenario)
+    cast = Cast(expansion.scenario, expansion.groups)
+    script = Script(expansion.scenario, cast, cell, places, expansion, vague)
+    problems.update(dict.fromkeys(script.problem(*misfit) for misfit in expansion.misfits))
+    said: set[Path] = set()
+    for finding in semantics.check(script.scenario, script.cast):
+        path = expansion.place(finding.path)
+        if script.is_vague(path) or (path != finding.path and path in said):
+            continue  # the copies of a counted part have their mistakes in common
+        said.add(path)
+        problems[script.problem(*finding)] = None
     return script
+
+
+def _excused(mismatch: Mismatch, places: Assembly) -> bool:
+    """What nobody can know: the template is missing, or the value of the matrix."""
+    return any(mismatch.path[: len(part)] == part for part in places.incomplete)
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (draft-07) of scenario files, for editors."""
-    schema = document.schema(Scenario)
-    text = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    for name in ("Host", "Client", "Site", "Connector", "Step"):
-        part = schema["$defs"][name]
-        part["properties"]["use"] = {
-            **text,
-            "description": "templates of this file whose keys hold where none is given",
-        }
-        part.pop("required", None)  # a template may have it
-    return {
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "$id": f"https://poplab.invalid/schemas/{SCHEMA_FILE}",
-        "title": "poplab scenario",
-        **_draft_07(schema),
-    }
-
-
-def _draft_07(schema: Any) -> Any:
-    """Draft 2020-12 says `$defs`, draft-07 `definitions`; a `$ref` there has no neighbours."""
-    if isinstance(schema, list):
-        return [_draft_07(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        reference = {"$ref": schema["$ref"].replace("#/$defs/", "#/definitions/")}
-        others = {key: _draft_07(value) for key, value in schema.items() if key != "$ref"}
-        return {"allOf": [reference], **others} if others else reference
-    return {("definitions" if key == "$defs" else key): _draft_07(value) for key, value in schema.items()}
+    return editors.draft_07(document.schema(Scenario))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from math import prod
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -18,6 +19,7 @@ from edge.errors import ConfigError, Problem
 MAX_FILES = 32
 MAX_DEPTH = 8  # of includes, and of templates in templates
 MAX_CELLS = 1000
+MAX_COMBINATIONS = 100_000  # before exclusion
 TEMPLATED = ("sites", "clients", "hosts", "connectors", "steps")
 """Under these keys stand the parts that may say `use`."""
 
@@ -34,6 +36,8 @@ class Assembly:
     data: Any
     origins: dict[Path, tuple[Document, Path]] = field(default_factory=dict)
     """The places of parts that do not stand where they are: longest match wins."""
+    incomplete: set[Path] = field(default_factory=set)
+    """Parts that name a template which is not there: nobody knows what else they lack."""
 
     @property
     def file(self) -> str:
@@ -52,56 +56,79 @@ class Assembly:
         return self.root, path
 
 
-def assemble(document: Document, folder: FilePath | None) -> Assembly:
-    """`document` with its includes and templates worked in; ConfigError with all that is wrong with those."""
+def assemble(document: Document, folder: FilePath | None) -> tuple[Assembly, list[Problem]]:
+    """`document` with its includes and templates worked in, and what is wrong with the templates.
+
+    ConfigError if a file that it includes cannot be had: nobody knows what would be in it.
+    """
     problems: list[Problem] = []
-    whole = _with_includes(document, folder, problems, [])
-    if isinstance(whole.data, dict) and "use" not in whole.data:
-        _Templates(whole, problems).fill_in()
+    whole = _Includes(problems).of(document, folder, [] if folder is None else [_key(document)])
     if problems:
         raise ConfigError(problems)
-    return whole
+    if isinstance(whole.data, dict):
+        _Templates(whole, problems).fill_in()
+    return whole, problems
 
 
 # -- includes
 
 
-def _with_includes(
-    document: Document, folder: FilePath | None, problems: list[Problem], around: list[str]
-) -> Assembly:
-    own = document.data
-    names = own.get("include", []) if isinstance(own, dict) else []
-    whole = Assembly(document, own)
-    for index, name in enumerate(names if isinstance(names, list) else [names]):
-        where: Path = ("include", index) if isinstance(names, list) else ("include",)
-        if not isinstance(name, str):
-            continue  # the types say what is wrong
+def _key(document: Document) -> str:
+    return str(FilePath(document.file).resolve())
+
+
+class _Includes:
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        self._files = 0
+
+    def of(self, document: Document, folder: FilePath | None, around: list[str]) -> Assembly:
+        """`document` and what it includes; `around` are the files that include it, outermost first, and itself."""
+        own = document.data
+        names = own.get("include", []) if isinstance(own, dict) else []
+        whole = Assembly(document, own)
+        for index, name in enumerate(names if isinstance(names, list) else [names]):
+            where: Path = ("include", index) if isinstance(names, list) else ("include",)
+            part = self._read(document, folder, name, where, around) if isinstance(name, str) else None
+            if part is not None and folder is not None:
+                other = self.of(part, (folder / name).parent, [*around, _key(part)])
+                whole = _merged(other, whole)
+        return whole
+
+    def _read(
+        self, document: Document, folder: FilePath | None, name: str, where: Path, around: list[str]
+    ) -> Document | None:
+        """The file `name`; None, and a problem, if it cannot be included."""
+
+        def wrong(message: str, fix: str) -> None:
+            self.problems.append(document.problem(where, message, fix))
+
         if folder is None:
-            problems.append(document.problem(where, "text that is not in a file cannot include files"))
-            continue
+            wrong("text that is not in a file cannot include files", "write it into a file")
+            return None
         file = folder / name
         key = str(file.resolve())
-        if key in around or len(around) >= MAX_DEPTH:
-            problems.append(
-                document.problem(where, f"{name} includes itself, or too deep", "break the circle")
-            )
-            continue
+        if key in around:
+            circle = [FilePath(each).name for each in [*around[around.index(key) :], key]]
+            wrong(f"{' includes '.join(circle)}: a circle", "leave one of them out")
+            return None
+        self._files += 1
+        if len(around) > MAX_DEPTH or self._files > MAX_FILES:
+            wrong(f"more than {MAX_DEPTH} files in one another, or {MAX_FILES} in all", "write some as one")
+            return None
         try:
             part = Document.read(file)
         except ConfigError as error:
-            for problem in error.problems:  # what could not even be read is a mistake of who includes it
-                unread = problem.line == 0
-                text = f"{name}: {problem.message}"
-                problems.append(document.problem(where, text, problem.fix) if unread else problem)
-            continue
+            for problem in error.problems:
+                if problem.line:
+                    self.problems.append(problem)
+                else:  # what could not even be read is a mistake of who includes it
+                    wrong(f"{name}: {problem.message}", problem.fix)
+            return None
         if not isinstance(part.data, dict):
-            problems.append(
-                document.problem(where, f"{name} holds no mapping", "include a scenario, or parts of one")
-            )
-            continue
-        other = _with_includes(part, file.parent, problems, [*around, key])
-        whole = _merged(other, whole)
-    return whole
+            wrong(f"{name} holds no mapping", "include a scenario, or parts of one")
+            return None
+        return part
 
 
 def _merged(base: Assembly, own: Assembly) -> Assembly:
@@ -151,6 +178,7 @@ class _Templates:
         self.problems = problems
         given = whole.data.get("templates")
         self.known: dict[str, Any] = given if isinstance(given, dict) else {}
+        self._told: set[Path] = set()
 
     def fill_in(self) -> None:
         self._walk(self.whole.data, (), usable=False, depth=0)
@@ -189,19 +217,31 @@ class _Templates:
 
     def _apply(self, part: dict[str, Any], name: Any, path: Path, where: Path, around: list[str]) -> None:
         template = self.known.get(name) if isinstance(name, str) else None
-        if not isinstance(template, dict):
-            fix = did_you_mean(str(name), self.known) or "add it under `templates`"
-            self.problems.append(self.whole.problem(where, f"there is no template {name!r}", fix))
+        if template is None or not isinstance(template, dict):
+            self.whole.incomplete.add(path)
+            if not isinstance(name, str):
+                self._wrong(where, "a template is named by its name", "write `use: NAME`")
+            elif name not in self.known:  # else its type is wrong, and that is said there
+                fix = did_you_mean(name, self.known) or f"add it: `templates: {{{name}: ...}}`"
+                self._wrong(where, f"there is no template {name!r}", fix)
             return
-        if name in around or len(around) >= MAX_DEPTH:
-            self.problems.append(
-                self.whole.problem(where, f"the template {name!r} uses itself", "break the circle")
-            )
+        if name in around:
+            circle = " uses ".join([*around[around.index(name) :], name])
+            self._wrong(where, f"{circle}: a circle", "leave one `use` out")
+            return
+        if len(around) >= MAX_DEPTH:
+            self._wrong(where, f"more than {MAX_DEPTH} templates in one another", "write some as one")
             return
         self._add(part, template, path, ("templates", name), skip="use")
         inner = template.get("use", [])
         for each in inner if isinstance(inner, list) else [inner]:
             self._apply(part, each, path, ("templates", name, "use"), [*around, name])
+
+    def _wrong(self, where: Path, message: str, fix: str) -> None:
+        """Once for each place: many parts may use one template."""
+        if where not in self._told:
+            self._told.add(where)
+            self.problems.append(self.whole.problem(where, message, fix))
 
     def _add(
         self, part: dict[str, Any], template: dict[str, Any], path: Path, source: Path, skip: str = ""
@@ -237,46 +277,66 @@ def cells(whole: Assembly) -> list[Cell]:
         return [{}]
     problems: list[Problem] = []
     axes: dict[str, list[Any]] = {}
+    wrong: set[str] = set()
+    where: Path
     for name, values in matrix.items() if isinstance(matrix, dict) else ():
         if name == "exclude":
             continue
-        if not isinstance(values, list) or not values or any(isinstance(v, dict | list) for v in values):
-            problems.append(
-                whole.problem(("matrix", name), "an axis of the matrix is a list of plain values")
-            )
+        fix = f"write for example {name}: [1, 2]"
+        if not isinstance(values, list) or any(isinstance(value, dict | list) for value in values):
+            text = f"{name} is not a list of plain values"
+            problems.append(whole.problem(("matrix", name), text, fix))
+        elif not values:
+            problems.append(whole.problem(("matrix", name), f"{name} has no values", fix))
+        elif twice := [index for index, value in enumerate(values) if _in(value, values[:index])]:
+            text = f"{name} has {_text(values[twice[0]])} twice"
+            problems.append(whole.problem(("matrix", name, twice[0]), text, "leave one out"))
         else:
             axes[name] = values
+            continue
+        wrong.add(name)
     if not isinstance(matrix, dict):
-        problems.append(whole.problem(("matrix",), "the matrix maps names to lists of values"))
+        text = "the matrix maps names to lists of values"
+        problems.append(whole.problem(("matrix",), text, "write for example matrix: {codec: [PCMU, PCMA]}"))
     excluded = matrix.get("exclude", []) if isinstance(matrix, dict) else []
     for index, pattern in enumerate(excluded if isinstance(excluded, list) else [excluded]):
-        where: Path = ("matrix", "exclude", index)
+        where = ("matrix", "exclude", index)
         if not isinstance(pattern, dict) or not pattern:
-            problems.append(whole.problem(where, "an exclusion maps names to values"))
+            fix = f"write for example {{{next(iter(axes), 'codec')}: ...}}"
+            problems.append(whole.problem(where, "an exclusion maps names to values", fix))
             continue
         for name, value in pattern.items():
+            if name in wrong:
+                continue
             if name not in axes:
-                problems.append(
-                    whole.problem((*where, name), f"the matrix has no {name!r}", did_you_mean(name, axes))
-                )
-            elif value not in axes[name]:
+                text, near = f"the matrix has no {name!r}", did_you_mean(name, {*axes, *wrong})
+                problems.append(whole.problem((*where, name), text, near, key=True))
+            elif not _in(value, axes[name]):
                 fix = f"known: {', '.join(map(str, axes[name]))}"
                 problems.append(whole.problem((*where, name), f"{name} is never {value!r}", fix))
     if problems:
         raise ConfigError(problems)
-    found = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
-    kept: list[Cell] = [
-        cell for cell in found if not any(pattern.items() <= cell.items() for pattern in excluded)
-    ]
-    if not 1 <= len(kept) <= MAX_CELLS:
-        text = f"the matrix has {len(kept)} cells; 1 to {MAX_CELLS} are allowed"
-        raise ConfigError([whole.problem(("matrix",), text)])
+    combinations = prod(map(len, axes.values()))
+    kept: list[Cell] = []
+    if combinations <= MAX_COMBINATIONS:
+        found = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+        kept = [cell for cell in found if not any(_fits(pattern, cell) for pattern in excluded)]
+    if not kept or len(kept) > MAX_CELLS:
+        text = f"the matrix has {len(kept) or combinations} cells; {MAX_CELLS} are allowed"
+        fix = "shorten an axis"
+        if combinations <= MAX_COMBINATIONS and not kept:
+            text, fix = "every cell of the matrix is excluded", "exclude less"
+        raise ConfigError([whole.problem(("matrix",), text, fix)])
     return kept
 
 
-def substituted(whole: Assembly, cell: Cell) -> Assembly:
-    """The data of one cell: ``${matrix.NAME}`` replaced. ConfigError for names that the matrix does not have."""
+def substituted(whole: Assembly, cell: Cell) -> tuple[Assembly, list[Problem]]:
+    """The data of one cell: ``${matrix.NAME}`` replaced; and a problem for each name that the matrix does not have.
+
+    What could not be replaced stays, and is among what is incomplete.
+    """
     problems: list[Problem] = []
+    unknown: set[Path] = set()
 
     def put(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
@@ -287,15 +347,15 @@ def substituted(whole: Assembly, cell: Cell) -> Assembly:
             return value
         for name in _MATRIX.findall(value):
             if name not in cell:
-                problems.append(whole.problem(path, f"the matrix has no {name!r}", did_you_mean(name, cell)))
+                fix = did_you_mean(name, cell) or f"add it: `matrix: {{{name}: [...]}}`"
+                problems.append(whole.problem(path, f"the matrix has no {name!r}", fix))
+                unknown.add(path)
                 return value
         only = _MATRIX.fullmatch(value)
         return cell[only[1]] if only else _MATRIX.sub(lambda match: _text(cell[match[1]]), value)
 
-    data = dict(_top(whole.data, put))
-    if problems:
-        raise ConfigError(problems)
-    return Assembly(whole.root, data, whole.origins)
+    data = dict(_top(whole.data, put)) if isinstance(whole.data, dict) else whole.data
+    return Assembly(whole.root, data, whole.origins, whole.incomplete | unknown), problems
 
 
 def _top(data: dict[str, Any], put: Any) -> Iterator[tuple[str, Any]]:
@@ -303,9 +363,17 @@ def _top(data: dict[str, Any], put: Any) -> Iterator[tuple[str, Any]]:
         yield key, value if key in ("matrix", "templates") else put(value, (key,))
 
 
+def _in(value: Any, values: list[Any]) -> bool:
+    """As in YAML, where 1 is not true."""
+    return any(type(other) is type(value) and other == value for other in values)
+
+
+def _fits(pattern: Cell, cell: Cell) -> bool:
+    return all(_in(value, [cell[name]]) for name, value in pattern.items())
+
+
 def _text(value: Any) -> str:
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if not isinstance(value, str)
-        else value
-    )
+    """As it is written in a file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -15,9 +15,18 @@ from scenarios.schema.apps import Apps
 from scenarios.schema.language import Scenario
 from scenarios.schema.topology import Client, Host, Site
 
-MAX_TUNNELS = 100_000
+MAX_MACHINES = 100_000
 
-T = TypeVar("T")
+NOBODY = IPAddress(bytes(4))
+"""The address of whom there is none for."""
+
+
+class Misfit(NamedTuple):
+    """Copies that do not fit their network; `path` is where they are written."""
+
+    path: Path
+    message: str
+    fix: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,8 @@ class Expansion:
     """A counted client, site, or host of a site ("hq/phone") to its copies."""
     written: Mapping[tuple[str, ...], tuple[str, ...]]
     """A copy to the part it was written as: ("clients", "fleet-7") to ("clients", "fleet")."""
+    misfits: tuple[Misfit, ...] = ()
+    """Copies for which there is no address; they have one that is nobody's."""
 
     def place(self, path: Path) -> Path:
         """Where `path` of the expanded scenario was written."""
@@ -43,8 +54,23 @@ class Expansion:
         return self.written.get((kind, *names), (kind, names[-1]))
 
 
+def too_many(scenario: Scenario) -> Misfit | None:
+    """Before anything is written out: whether that would be more than a machine can hold."""
+    total = 0
+    for kind in ("sites", "clients"):
+        for name, part in getattr(scenario.topology, kind).items():
+            each = 1
+            if isinstance(part, Site):
+                each += sum(host.count or 1 for host in part.hosts.values())
+            total += each * (part.count or 1)
+            if total > MAX_MACHINES:
+                text = f"with {name!r} there are {total} machines; {MAX_MACHINES} are allowed"
+                return Misfit(("topology", kind, name), text, "lower `count`")
+    return None
+
+
 def expand(scenario: Scenario) -> Expansion:
-    """ValueError, with the path and a message, for copies that do not fit their network."""
+    """Write out everything that is counted in `scenario`."""
     work = _Work(scenario)
     sites = dict(work.sites())
     clients = dict(work.clients())
@@ -58,16 +84,7 @@ def expand(scenario: Scenario) -> Expansion:
             for name, vnet in scenario.vnets.items()
         },
     )
-    return Expansion(whole, work.groups, work.written)
-
-
-class DoesNotFit(ValueError):
-    """`path` is where; the text says what."""
-
-    def __init__(self, path: Path, message: str, fix: str) -> None:
-        super().__init__(message)
-        self.path = path
-        self.fix = fix
+    return Expansion(whole, work.groups, work.written, tuple(work.misfits.values()))
 
 
 class _Work:
@@ -75,6 +92,7 @@ class _Work:
         self.scenario = scenario
         self.groups: dict[str, tuple[str, ...]] = {}
         self.written: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.misfits: dict[Path, Misfit] = {}
         self._pools: dict[str, Iterator[IPAddress]] = {}
 
     def _copies(self, kind: str, name: str, count: int | None, around: str = "") -> list[tuple[str, int]]:
@@ -82,6 +100,11 @@ class _Work:
         if count is None:
             return [(name, 0)]
         copies = [(f"{name}-{index}", index) for index in range(count)]
+        taken = {} if around else getattr(self.scenario.topology, kind)
+        for copy, _ in copies:
+            if copy in taken:
+                text = f"one of the copies of {name!r} is called {copy!r} too"
+                self._misfit(("topology", kind, copy), text, "rename one of them")
         full = [f"{around}/{copy}" if around else copy for copy, _ in copies]
         group = f"{around}/{name}" if around else name
         self.groups[group] = (*self.groups.get(group, ()), *full)
@@ -95,7 +118,10 @@ class _Work:
         for name, site in self.scenario.topology.sites.items():
             path: Path = ("topology", "sites", name)
             for copy, index in self._copies("sites", name, site.count):
-                routes = tuple(_further(route, index, (*path, "routes")) for route in site.routes)
+                routes = tuple(
+                    self._further(route, index, (*path, "routes", place))
+                    for place, route in enumerate(site.routes)
+                )
                 hosts = {
                     short: host
                     for host_name, host in site.hosts.items()
@@ -118,7 +144,10 @@ class _Work:
                 group = f"{self.written['sites', site_name][1]}/{name}"
                 self.groups[group] = (*self.groups.get(group, ()), f"{site_name}/{copy}")
             app = _named(host.app, f"{site_name}-{copy}") if site.count is not None else host.app
-            yield copy, replace(host, ip=_after(host.ip, step + further, (*path, "ip")), app=app, count=None)
+            yield (
+                copy,
+                replace(host, ip=self._after(host.ip, step + further, (*path, "ip")), app=app, count=None),
+            )
         if site.count is not None and host.count is None:
             group = f"{self.written['sites', site_name][1]}/{name}"
             self.groups[group] = (*self.groups.get(group, ()), f"{site_name}/{name}")
@@ -130,19 +159,27 @@ class _Work:
             path: Path = ("topology", "clients", name)
             for copy, index in self._copies("clients", name, client.count):
                 if client.ip is None:
-                    ip = self._free(client.vnet, path)
+                    ip = self._free(name, client)
                 else:
-                    ip = _after(client.ip, index, (*path, "ip"))
+                    ip = self._after(client.ip, index, (*path, "ip"))
                 tags = (*client.tags, name) if client.count is not None else client.tags
                 yield copy, replace(client, ip=ip, count=None, tags=tags)
 
-    def _free(self, vnet: str, path: Path) -> IPAddress:
+    def _free(self, name: str, client: Client) -> IPAddress:
+        vnet = client.vnet
         if vnet not in self._pools:
             self._pools[vnet] = self._addresses(vnet)
         found = next(self._pools[vnet], None)
-        if found is None:
-            raise DoesNotFit(path, f"the pool of {vnet!r} is used up", "give the network a larger `pool`")
-        return found
+        if found is not None:
+            return found
+        if vnet in self.scenario.vnets:  # else that is what is wrong
+            pool = self.scenario.vnets[vnet].pool
+            self._misfit(
+                ("topology", "clients", name),
+                f"the pool {pool} of vnet {vnet} has no address left for {name!r}",
+                "give the vnet a larger `pool`" + (", or lower `count`" if client.count else ""),
+            )
+        return NOBODY
 
     def _addresses(self, vnet: str) -> Iterator[IPAddress]:
         """The addresses of a pool that nobody in the file asks for; the first is the PoP's, the last a broadcast."""
@@ -150,7 +187,7 @@ class _Work:
         if config is None:
             return
         taken = {
-            _after(client.ip, index, ())
+            _plus(client.ip, index)
             for client in self.scenario.topology.clients.values()
             if client.vnet == vnet and client.ip is not None
             for index in range(client.count or 1)
@@ -161,6 +198,23 @@ class _Work:
             address = IPAddress(number.to_bytes(size))
             if address not in taken:
                 yield address
+
+    def _after(self, address: IPAddress, further: int, path: Path) -> IPAddress:
+        found = _plus(address, further)
+        if found is None:
+            self._misfit(path, f"there are not as many addresses after {address}", "begin with a lower one")
+        return found or NOBODY
+
+    def _further(self, prefix: Prefix, index: int, path: Path) -> Prefix:
+        size = len(prefix.network)
+        number = int.from_bytes(prefix.network) + (index << (size * 8 - prefix.length))
+        if number >> (size * 8):
+            self._misfit(path, f"there are not as many prefixes after {prefix}", "begin with a lower one")
+            return prefix
+        return Prefix.of(number.to_bytes(size), prefix.length)
+
+    def _misfit(self, path: Path, message: str, fix: str) -> None:
+        self.misfits.setdefault(path, Misfit(path, message, fix))
 
     # -- rules
 
@@ -189,16 +243,6 @@ def _named(app: Apps, name: str) -> Apps:
     return replace(app, sip_phone=replace(phone, user=name))
 
 
-def _after(address: IPAddress, further: int, path: Path) -> IPAddress:
+def _plus(address: IPAddress, further: int) -> IPAddress | None:
     number = int.from_bytes(address) + further
-    if number >> (len(address) * 8):
-        raise DoesNotFit(path, f"there are no {further} addresses after {address}", "begin with a lower one")
-    return IPAddress(number.to_bytes(len(address)))
-
-
-def _further(prefix: Prefix, index: int, path: Path) -> Prefix:
-    size = len(prefix.network)
-    number = int.from_bytes(prefix.network) + (index << (size * 8 - prefix.length))
-    if number >> (size * 8):
-        raise DoesNotFit(path, f"there are no {index} prefixes after {prefix}", "begin with a lower one")
-    return Prefix.of(number.to_bytes(size), prefix.length)
+    return None if number >> (len(address) * 8) else IPAddress(number.to_bytes(len(address)))

@@ -8,7 +8,7 @@ import msgspec
 
 from edge.config import RuleFile
 from edge.document import Duration
-from scenarios.schema.scalars import PerSecond
+from scenarios.schema.scalars import Moment, PerSecond
 from scenarios.schema.topology import Topology, Vnet
 from scenarios.schema.verbs import VERBS, Verb, Verbs
 from scenarios.schema.words import Actors, Condition, Identifier, Name, Section, written
@@ -22,7 +22,7 @@ class Step(Verbs, frozen=True, kw_only=True):
     id: Identifier | None = None
     """Later conditions call the results of this step by it."""
     name: str = ""
-    at: str | None = None
+    at: Moment | None = None
     """When: seconds since the start, or since an event, such as: 10s, call.confirmed + 20s."""
     background: bool = False
     """Later steps do not wait for this one."""
@@ -107,7 +107,14 @@ EVERY_FAULT: tuple[FaultKind, ...] = (
 class Draw(Section, frozen=True, kw_only=True):
     """How many faults of which kinds."""
 
-    count: Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.\.[0-9]+$")] = "1..6"
+    count: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[0-9]{1,4}\.\.[0-9]{1,4}$",
+            description="a number of faults, least and most",
+            extra={"write": "write for example 1..6"},
+        ),
+    ] = "1..6"
     kinds: tuple[FaultKind, ...] = msgspec.field(name="from", default=EVERY_FAULT)
 
 

@@ -17,30 +17,44 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-_KINDS: dict[str, Callable[[Actor], object]] = {
-    "phone": lambda actor: actor.phone,
-    "PBX": lambda actor: actor.pbx,
-    "web server": lambda actor: actor.apps.http_server or actor.apps.ci_pipeline,
-    "name server": lambda actor: actor.apps.dns_server,
-    "source of traffic": lambda actor: actor.apps.traffic,
-    "directory server": lambda actor: actor.apps.directory_server,
-    "directory member": lambda actor: actor.apps.directory_member,
+class _Kind(NamedTuple):
+    word: str
+    """The app that makes one of it."""
+    app: Callable[[Actor], object]
+
+
+_KINDS: dict[str, _Kind] = {
+    "phone": _Kind("sip.phone", lambda actor: actor.phone),
+    "PBX": _Kind("sip.pbx", lambda actor: actor.pbx),
+    "web server": _Kind("http.server", lambda actor: actor.apps.http_server or actor.apps.ci_pipeline),
+    "name server": _Kind("dns.server", lambda actor: actor.apps.dns_server),
+    "source of traffic": _Kind("traffic", lambda actor: actor.apps.traffic),
+    "directory server": _Kind("directory.server", lambda actor: actor.apps.directory_server),
+    "directory member": _Kind("directory.member", lambda actor: actor.apps.directory_member),
 }
 
 
 def is_a(cast: Cast, words: tuple[str, ...] | str, path: Path, kind: str) -> Iterator[Finding]:
     """Everybody in `words` is an actor with a `kind`."""
+    word, app = _KINDS[kind]
     for name in cast.names(words):
         actor = cast.actors.get(name)
-        if actor is None or _KINDS[kind](actor) is None:
-            fitting = [other.name for other in cast.actors.values() if _KINDS[kind](other) is not None]
-            text = f"there is no {name!r}" if actor is None else f"{name!r} has no {kind}"
-            near = did_you_mean(name, fitting) if fitting else f"nobody in this file has a {kind}"
-            yield Finding(path, text, near)
+        if actor is not None and app(actor) is not None:
+            continue
+        fitting = [other.name for other in cast.actors.values() if app(other) is not None]
+        if actor is None:
+            yield Finding(path, f"there is no {name!r}", did_you_mean(name, fitting or cast.actors))
+        else:
+            text = f"{name!r} has no phone" if kind == "phone" else f"{name!r} is no {kind}"
+            yield Finding(path, text, did_you_mean(name, fitting) or f"add `app: {{{word}: ...}}` to it")
 
 
 def known(cast: Cast, words: tuple[str, ...] | str, path: Path) -> Iterator[Finding]:
     """Everybody in `words` is an actor."""
     for name in cast.names(words):
         if name not in cast.actors:
-            yield Finding(path, f"there is no {name!r}", did_you_mean(name, cast.actors))
+            inside = next((actor.name for actor in cast.actors.values() if actor.site == name), None)
+            if inside is not None:
+                yield Finding(path, f"{name!r} is a site", f"name a host of it, such as {inside}")
+            else:
+                yield Finding(path, f"there is no {name!r}", did_you_mean(name, cast.actors))

@@ -85,6 +85,20 @@ class PerSecond(float):
         return cls(float(match[1]) / cls._UNITS[match[2]])
 
 
+class Moment(str):
+    """A moment of a run: ``10s`` after its start, or after an event, ``call.confirmed + 20s``."""
+
+    __slots__ = ()
+    SCHEMA: ClassVar[Mapping[str, Any]] = {"type": "string"}
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if not isinstance(value, str):
+            fix = f"{value}s or " if _is_number(value) else ""
+            raise ValueError(f"{value!r} is no moment; write {fix}call.confirmed + 20s")
+        return cls(value)
+
+
 class Loss(tuple[float, ...]):
     """A share, or bursts: ``{model: gilbert-elliott, p: 0.1%, r: 30%}``, probabilities per packet.
 
@@ -115,11 +129,11 @@ class Loss(tuple[float, ...]):
         given = {"bad": 1.0, "good": 0.0, **value}
         if given.pop("model", None) != cls.MODEL or set(given) != {"p", "r", "bad", "good"}:
             raise ValueError(
-                f"loss in bursts is written {{model: {cls.MODEL}, p: 0.1%, r: 30%}}, with bad and good if need be"
+                f"this is no loss in bursts; write {{model: {cls.MODEL}, p: 0.1%, r: 30%}}, and bad, good if need be"
             )
         shares = [Share.parse(given[key]) for key in ("p", "r", "bad", "good")]
         if not shares[1]:
-            raise ValueError("r must be greater than 0, or a burst never ends")
+            raise ValueError("with r: 0% a burst never ends; write r: 30%")
         return cls(shares)
 
     @property

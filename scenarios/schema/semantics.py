@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Iterator
 
 from msgspec.structs import replace
@@ -41,6 +42,11 @@ from scenarios.schema.verbs import (
     Zombie,
 )
 from scenarios.schema.words import many
+
+NOT_NAMES = frozenset(
+    {*keyword.kwlist, *keyword.softkwlist, "true", "false", "none", "abs", "len", "max", "min"}
+)
+"""Words that conditions read otherwise."""
 
 GLOBAL_NAMES = ("clients", "hosts", "sites", "vnets", "edge", "tunnels", "steps", "time")
 """What conditions can ask for besides the results of steps."""
@@ -82,6 +88,10 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
             if name != EDGE:
                 yield from known(cast, name, ("outputs", "captures", "at"))
     if scenario.faults is not None:
+        least, _, most = scenario.faults.draw.count.partition("..")
+        if int(least) > int(most):
+            text = f"from {least} to {most} there is no number"
+            yield Finding(("faults", "draw", "count"), text, f"write {most}..{least}")
         yield from _tunnels(cast, scenario.faults.spare, ("faults", "spare"))
 
 
@@ -94,7 +104,7 @@ def _step(step: Step, path: Path, seen: dict[str, int]) -> Iterator[Finding]:
         yield Finding(path, text, "make them steps of their own")
     if step.id is None:
         return
-    if step.id in GLOBAL_NAMES:
+    if step.id in GLOBAL_NAMES or step.id in NOT_NAMES:
         yield Finding((*path, "id"), f"conditions use {step.id!r} for something else", "choose another id")
     elif step.id in seen:
         text = f"step {seen[step.id] + 1} is called {step.id!r} too"
@@ -205,12 +215,15 @@ def _load(load: Load, path: Path, taken: bool, scenario: Scenario, cast: Cast) -
     verbs = load.do.verbs
     if taken:
         yield Finding(path, f"a step is called {path[-1]!r} too", "rename one of them")
+    if path[-1] in GLOBAL_NAMES or path[-1] in NOT_NAMES:
+        yield Finding(path, f"conditions use {path[-1]!r} for something else", "choose another name")
     if len(verbs) != 1:
         yield Finding((*path, "do"), "a load does one thing", f"write one of: {', '.join(LOADS)}")
         return
     word, verb = next(iter(verbs.items()))
     if word not in LOADS:
         yield Finding((*path, "do", word), f"{word} cannot be a load", f"known: {', '.join(LOADS)}")
+        return
     strangers = list(known(cast, load.actors, (*path, "actor")))
     yield from strangers
     if not strangers:

@@ -24,6 +24,7 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
 
 def _links(scenario: Scenario) -> Iterator[Finding]:
     links = scenario.topology.links
+    told: set[str] = set()  # who is in a circle that was named
     for name, link in links.items():
         path: Path = ("topology", "links", name)
         seen = [name]
@@ -32,7 +33,9 @@ def _links(scenario: Scenario) -> Iterator[Finding]:
             seen.append(like)
             like = links[like].like
         if like in seen and like is not None and not (like == name and like in PRESETS):
-            yield Finding((*path, "like"), f"{' is like '.join([*seen, like])}: a circle", "break it")
+            if told.isdisjoint(seen):
+                yield Finding((*path, "like"), f"{' is like '.join([*seen, like])}: a circle", "break it")
+            told.update(seen)
         elif like is not None and like not in links and like not in PRESETS:
             yield Finding((*path, "like"), f"unknown link {like!r}", did_you_mean(like, [*links, *PRESETS]))
 

@@ -7,10 +7,20 @@ from typing import Annotated, Any
 import msgspec
 
 Name = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$", description="a name of yours")
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
+        description="a name",
+        extra={"write": "use letters, digits, `.`, `_` and `-`, at most 63, a letter or digit first"},
+    ),
 ]
 Identifier = Annotated[
-    str, msgspec.Meta(pattern="^[a-z][a-z0-9_]{0,62}$", description="a name that conditions can use")
+    str,
+    msgspec.Meta(
+        pattern="^[a-z][a-z0-9_]{0,62}$",
+        description="a name that conditions can use",
+        extra={"write": "use small letters, digits and `_`, at most 63, a letter first"},
+    ),
 ]
 Actor = Annotated[
     str, msgspec.Meta(description="a client, such as alice, or a host of a site, such as hq/pbx")

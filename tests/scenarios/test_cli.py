@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
+import pytest
 from click.testing import CliRunner, Result
 
 from scenarios.cli import exit_code, poplab
@@ -35,6 +38,7 @@ def invoke(*arguments: object) -> Result:
 
 
 def write(folder: Path, text: str = SMALL, name: str = "small.yaml") -> Path:
+    folder.mkdir(exist_ok=True)
     file = folder / name
     file.write_text(text)
     return file
@@ -116,6 +120,133 @@ def test_ctrl_c_drains_and_still_writes_the_reports(tmp_path: Path) -> None:
     assert (suite.get("errors"), suite.get("skipped")) == ("1", "1")
 
 
+def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from scenarios.cli import main; main()", *map(str, arguments)]
+    return subprocess.Popen(command, text=True, cwd=Path(__file__).parents[2], **options)
+
+
+def test_a_folder_runs_in_parallel_with_one_summary(tmp_path: Path) -> None:
+    write(tmp_path / "all", name="b.yaml")
+    matrix = SMALL.replace("deadline: 20s", "matrix: {n: [3, 4]}").replace("name: small", "name: counts")
+    write(tmp_path / "all", matrix.replace("received == 3", "'received == ${matrix.n}'"), "a.yaml")
+    out = tmp_path / "out"
+    result = invoke("run", tmp_path / "all", "--out", out, "--jobs", 2)
+    assert result.exit_code == 1, result.output
+    assert "PASS counts [n=3] in" in result.output
+    assert "received == 4 is false: received = 3" in result.output
+    assert f"again: poplab run {tmp_path / 'all/a.yaml'} --set n=4 --seed 7" in result.output
+    assert result.output.splitlines()[-1].startswith("2 of 3 passed, 1 failed in")
+    runs = json.loads((out / "results.json").read_bytes())["runs"]
+    assert [(run["name"], run["state"]) for run in runs] == [
+        ("counts", "passed"),
+        ("counts", "failed"),
+        ("small", "passed"),
+    ]
+    assert [suite.get("name") for suite in ElementTree.parse(out / "junit.xml").getroot()] == [
+        "counts [n=3]",
+        "counts [n=4]",
+        "small",
+    ]
+    assert {folder.name for folder in out.iterdir() if folder.is_dir()} == {
+        "counts-n=3",
+        "counts-n=4",
+        "small",
+    }
+    assert invoke("run", tmp_path / "all/a.yaml", "--set", "n=3").exit_code == 0
+
+
+def test_set_that_fits_no_matrix_is_wrong_usage(tmp_path: Path) -> None:
+    result = invoke("run", write(tmp_path), "--set", "n=3")
+    assert result.exit_code == 2
+    assert "no matrix has an axis 'n'" in result.stderr
+    assert invoke("run", write(tmp_path), "--set", "n").exit_code == 2
+
+
+def test_a_fabric_that_no_file_lists_runs_nothing_and_says_so(tmp_path: Path) -> None:
+    only_sim = write(tmp_path, SMALL.replace("deadline: 20s", "fabric: sim"), "sim.yaml")
+    result = invoke("run", only_sim, "--fabric", "loopback", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "small: the file runs on sim, not on loopback" in result.stderr
+    (run,) = json.loads((tmp_path / "out/results.json").read_bytes())["runs"]
+    assert run["state"] == "skipped"
+    both = invoke("run", only_sim, write(tmp_path), "--fabric", "loopback")
+    assert both.exit_code == 0
+    assert "SKIPPED small: the file runs on sim, not on loopback" in both.output
+
+
+def test_an_out_that_cannot_be_written_is_found_before_the_run(tmp_path: Path) -> None:
+    result = invoke("run", write(tmp_path), "--out", tmp_path / "small.yaml/out")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("cannot write reports into")
+
+
+def test_the_summary_of_a_ci_job_is_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    assert invoke("run", write(tmp_path)).exit_code == 0
+    assert summary.read_text().startswith("before\n### poplab: 1 of 1 passed\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "no/such/folder"))
+    result = invoke("run", write(tmp_path))
+    assert result.exit_code == 0
+    assert "cannot add to GITHUB_STEP_SUMMARY" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_a_full_stdout_is_said_in_words(tmp_path: Path, more: list[str]) -> None:
+    with (
+        Path("/dev/full").open("w") as full,
+        start("run", write(tmp_path), *more, stdout=full, stderr=subprocess.PIPE) as process,
+    ):
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert process.returncode == 4
+    assert errors.endswith("cannot write to stdout: No space left on device\n")
+    assert "Traceback" not in errors
+
+
+def test_a_closed_stdout_is_said_in_words(tmp_path: Path) -> None:
+    with start("run", write(tmp_path), stderr=subprocess.PIPE, preexec_fn=lambda: os.close(1)) as process:
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert (process.returncode, errors) == (4, "stdout is closed\n")
+
+
+def test_ctrl_c_drains_every_process_and_still_writes_the_reports(tmp_path: Path) -> None:
+    long = SMALL + "  - {name: long, wait: {for: 1h}}\n"
+    one, two, late, more = (
+        write(tmp_path, long.replace("small", name), f"{name}.yaml")
+        for name in ("one", "two", "late", "more")
+    )
+    out = tmp_path / "out"
+    files = [one, two, write(tmp_path), late, more]
+    with start(
+        "run", *files, "--fabric", "loopback", "--jobs", 3, "--out", out, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("PASS small"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert rest.splitlines()[-1].startswith("1 of 5 passed, 4 interrupted in")
+    runs = {run["name"]: run for run in json.loads((out / "results.json").read_bytes())["runs"]}
+    assert {name: run["state"] for name, run in runs.items()} == {
+        "one": "interrupted",
+        "two": "interrupted",
+        "small": "passed",
+        "late": "interrupted",
+        "more": "interrupted",
+    }
+    assert [step["state"] for step in runs["one"]["steps"]] == ["passed", "passed", "interrupted"]
+    assert runs["more"]["error"] == "interrupted before it began"
+    assert (out / "one/report.html").exists()
+
+
 def test_exit_codes_of_several_runs() -> None:
     def of(*states: State) -> int:
         return exit_code(
@@ -129,3 +260,6 @@ def test_exit_codes_of_several_runs() -> None:
     assert of(State.PASSED, State.FAILED) == 1
     assert of(State.FAILED, State.ERROR) == 4
     assert of(State.PASSED, State.INTERRUPTED) == 130
+    assert of(State.PASSED, State.UNAVAILABLE) == 3
+    assert of(State.PASSED, State.SKIPPED) == 0
+    assert of(State.SKIPPED) == 2

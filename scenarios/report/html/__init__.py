@@ -141,7 +141,10 @@ def _why(run: RunRecord) -> Markup | None:
 
 def _colours(run: RunRecord) -> Markup:
     keys = [("b-passed", "passed, or a call that sounded good"), ("b-failed", "failed, or sounded bad")]
-    keys += [("b-fault", "interrupted, a fault, or sounded fair")]
+    keys += [
+        ("b-fault", "interrupted, a fault, or sounded fair"),
+        ("b-call", "a call of which nothing was heard yet"),
+    ]
     return element(
         "ul", *(element("li", element("i", class_=kind), name) for kind, name in keys), class_="legend"
     )

@@ -60,11 +60,15 @@ class _Band:
         right = self._clients(clients(vnet), top + TITLE)
         self.height = max(left, right, top + TITLE + 52) - top + 4
         ground = rectangle(0, top, WIDTH, self.height, fill=colour, opacity=0.08, radius=12)
-        note = f"  {vnet.note}" if vnet.note else ""
+        name = short(vnet.name, 48)
+        beside = 14 + 7.5 * (len(name) + len(vnet.note) + 7) < POP_LEFT
         title = element(
-            "text", "vnet ", element("tspan", vnet.name, font_weight="650", style=f"fill:{colour}"),
-            element("tspan", note, class_="t-soft", font_style="italic"), x=14, y=top + 20,
+            "text", "vnet ", element("tspan", name, font_weight="650", style=f"fill:{colour}"),
+            element("tspan", f"  {vnet.note}", class_="t-soft", font_style="italic") if beside else None,
+            x=14, y=top + 20,
         )  # fmt: skip
+        if not beside:
+            title = join(title, label(POP_RIGHT + 14, top + 20, short(vnet.note, 64), "t-soft"))
         self.behind = join(ground, *self._lines)
         self.front = join(title, self._inside(vnet, account, top), *self._cards)
 

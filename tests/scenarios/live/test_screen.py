@@ -15,13 +15,16 @@ from scenarios.report import (
     CallRecord,
     CheckRecord,
     DirectionRecord,
+    FaultRecord,
     InvariantRecord,
+    LoadRecord,
     MemberRecord,
     RunRecord,
     SampleRecord,
     SightingRecord,
     State,
     StepRecord,
+    ThresholdRecord,
     VnetRecord,
 )
 
@@ -149,6 +152,105 @@ def test_a_low_terminal_keeps_what_happens_now() -> None:
     assert "├─ hq" in drawn(running, 100, 100)
 
 
+def busy() -> RunRecord:
+    """A great run in virtual time."""
+    run = record(State.RUNNING)
+    fleet = [
+        MemberRecord(name=f"fleet-{n}", kind="client", address=f"100.96.1.{n}", up=n < 150)
+        for n in range(200)
+    ]
+    run.vnets[0].members += fleet
+    run.virtual, run.wall, run.cell = True, 0.5, {"codec": "G.711"}
+    run.steps += [
+        StepRecord(name=f"step {n}", verb="wait", state=State.PASSED, started=0.0, ended=n / 10)
+        for n in range(30)
+    ]
+    run.loads = [
+        LoadRecord(
+            name="morning",
+            verb="sip.call",
+            running=7,
+            passed=30,
+            failed=2,
+            rate=3.5,
+            target=4.0,
+            figures=[("setup p50", "40 ms"), ("setup p95", "90 ms")],
+        )
+    ]
+    run.faults = [FaultRecord(at=1.0, kind="kill", target="hq", text="killed")]
+    return run
+
+
+def test_at_80_by_24_calls_and_invariants_are_still_to_be_seen() -> None:
+    low = drawn(busy(), 80, 24)
+    assert len(low.splitlines()) <= 24
+    for part in ("4.41 alice", "isolation", "a crossed to b", "waiting for 5.00 s", "7 running", "packets/s"):
+        assert part in low, part
+    assert "acme 151/202 up" in low
+
+
+@pytest.mark.parametrize("height", [12, 18, 24, 40, 60])
+def test_a_screen_is_never_higher_than_its_terminal(height: int) -> None:
+    for width in (60, 80, 110, 130):
+        assert len(drawn(busy(), width, height).splitlines()) <= height
+
+
+def test_loads_faults_thresholds_and_virtual_time_are_told() -> None:
+    run = busy()
+    live = drawn(run, 130, 90)
+    for part in (
+        "softphone-call [codec=G.711]",
+        "00:04 virtual, 00:00 wall, 8.4 × real time",
+        "3.5/s of 4.0/s",
+        "setup p50 40 ms, p95 90 ms",
+        "kill  hq: killed",
+    ):
+        assert part in live, part
+    run.state = State.FAILED
+    run.thresholds = [ThresholdRecord(key="rtp.mos", text="avg >= 4", holds=False, saw="3.1", aborted=True)]
+    ended = drawn(run, 130)
+    assert "rtp.mos: avg >= 4" in ended
+    assert "3.1  ended the run" in ended
+    assert "in 4.2 s virtual, 0.5 s wall" in ended
+
+
+def test_counted_parts_are_one_line() -> None:
+    text = drawn(busy(), 110)
+    (line,) = [line for line in text.splitlines() if "fleet" in line]
+    for part in ("fleet-0 … fleet-199", "100.96.1.0 … .199", "200 clients", "150 of 200 up"):
+        assert part in line
+
+
+def test_networks_stand_side_by_side_only_where_nothing_is_cut() -> None:
+    run = record()
+    run.vnets[1].members = [
+        MemberRecord(name="n" * 30, kind="client", address="100.96.0.12", tags=["t" * 20])
+    ]
+    for width in (100, 110, 160):
+        text = drawn(run, width)
+        assert "n" * 30 in text
+        assert "t" * 20 in text
+        assert "…" not in text
+    assert "vnet acme" in next(line for line in drawn(run, 200).splitlines() if "vnet umbrella" in line)
+
+
+def test_long_conditions_are_folded_and_never_cut() -> None:
+    run = record()
+    run.checks = [CheckRecord(text=f"hosts.{'X' * 200} == 1", holds=False, saw=[("Y" * 90, "Z" * 90)])]
+    text = drawn(run, 80)
+    assert text.count("X") >= 200
+    assert text.count("Z") >= 90
+    assert "…" not in text
+
+
+def test_the_traffic_curve_stays_on_the_line_of_its_unit() -> None:
+    run = record(State.RUNNING)
+    run.samples = [SampleRecord(at=float(n), packets_per_second=123456.0) for n in range(99)]
+    for width in (60, 80, 130):
+        (line,) = [line for line in drawn(run, width, 50).splitlines() if "traffic" in line]
+        assert "123,456 packets/s" in line
+
+
 def test_lines_say_the_same_in_a_pipe() -> None:
     lines: list[str] = []
     plain = PlainLines(lines.append, report="out")
@@ -163,6 +265,17 @@ def test_lines_say_the_same_in_a_pipe() -> None:
     assert lines[-1] == "FAIL softphone-call in 4.2 s  report out  again: poplab run a.yaml --seed 7"
     assert any("NOT the true source 100.96.0.12" in line for line in lines)
     assert not any("\x1b" in line for line in lines)
+
+
+def test_lines_tell_virtual_time_thresholds_and_loads() -> None:
+    lines: list[str] = []
+    run = busy()
+    run.state, run.elapsed, run.wall = State.PASSED, 61.5, 1.2
+    run.thresholds = [ThresholdRecord(key="rtp.mos", text="avg >= 4", holds=True, saw="4.4")]
+    PlainLines(lines.append).ended(run)
+    assert "ok    rtp.mos: avg >= 4: 4.4" in lines
+    assert any(line.startswith("load  morning: started 0 passed 30 failed 2") for line in lines)
+    assert lines[-1].startswith("PASS softphone-call [codec=G.711] in 61.5 s virtual, 1.2 s wall")
 
 
 def test_a_reader_who_goes_away_does_not_stop_the_run() -> None:

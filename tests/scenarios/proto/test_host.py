@@ -266,3 +266,20 @@ def test_a_host_without_chance_knows_no_tcp() -> None:
     world.alice.handle_packets([syn], 0.0)
     assert world.alice.counters["no_such_protocol"] == 1
     assert world.alice.poll_packets() == []
+
+
+@pytest.mark.parametrize(
+    ("alice", "pbx", "other"), [(ALICE, PBX, "100.96.0.13"), ("fd00::12", "fd00:50::60", "fd00::13")]
+)
+def test_any_packet_can_be_sent_but_a_false_source_is_not_believed(alice: str, pbx: str, other: str) -> None:
+    world = World(alice, pbx)
+    target = ip_address(pbx).packed
+    world.alice.send_packet(build_udp(ip_address(alice).packed, target, 9, 7, b"true"), 0.0)
+    world.carry(0.0)
+    assert world.pbx.seen[alice].packets == 1
+    assert not any(world.ledger.offences.values())
+    world.alice.send_packet(build_udp(ip_address(other).packed, target, 9, 7, b"false, and longer"), 0.0)
+    world.alice.send_packet(b"", 0.0)
+    world.carry(0.0)
+    assert world.ledger.offences[Offence.FORGED] == 1
+    assert world.alice.counters["sent"] == 3

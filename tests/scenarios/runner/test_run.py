@@ -48,18 +48,19 @@ async def run_text(text: str, **options: object) -> RunRecord:
     return await run(only(text), Loopback(), **options)  # type: ignore[arg-type]
 
 
-async def test_the_first_scenarios_of_the_library_pass_on_loopback() -> None:
-    """All at once, in one process: worlds share nothing."""
-    files = sorted(LIBRARY.glob("*.yaml"))
+async def test_the_first_lessons_pass_on_loopback() -> None:
+    """Several at once, in one process: worlds share nothing. Voice is not to share its time with streams and builds."""
+    files = sorted(LIBRARY.glob("0[1-7]-*.yaml"))
     records: dict[str, RunRecord] = {}
 
-    async def one(name: str, script: Script) -> None:
-        records[name] = await run(script, FABRICS["loopback"])
+    async def one(file: Path) -> None:
+        records[file.stem] = await run(only(file), FABRICS["loopback"])
 
-    async with trio.open_nursery() as nursery:
-        for file in files[:4]:  # those that end soon
-            nursery.start_soon(one, file.stem, only(file))
-    assert len(records) == 4
+    for some in (files[:4], files[4:]):
+        async with trio.open_nursery() as nursery:
+            for file in some:
+                nursery.start_soon(one, file)
+    assert len(records) == 7
     for name, record in records.items():
         wrong = [(c.text, c.saw, c.error) for c in record.failed_checks]
         assert record.state is State.PASSED, (name, record.error, wrong, [s.error for s in record.steps])

@@ -1,0 +1,17 @@
+"""Worlds for tests in Python: the same pieces as a scenario file, one call at a time."""
+
+from scenarios.lab.clock import LabClock
+from scenarios.lab.source import Source, repeat_command, script_of
+from scenarios.lab.world import Done, LabWorld, StepFailed, open_world, run_file
+
+__all__ = [
+    "Done",
+    "LabClock",
+    "LabWorld",
+    "Source",
+    "StepFailed",
+    "open_world",
+    "repeat_command",
+    "run_file",
+    "script_of",
+]

@@ -1,0 +1,121 @@
+"""Runs in processes of their own: records in order, and one for a process that died."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from rich.console import Console
+
+from scenarios.batch import Job, LiveBoard, PlainBoard, Pool
+from scenarios.fabric import FABRICS, Fabric, Network
+from scenarios.report import RunRecord, State
+from scenarios.runner import check
+from scenarios.world import World
+
+TEXT = """\
+version: 1
+name: NAME
+vnets: {acme: {}}
+topology: {clients: {alice: {vnet: acme}}}
+steps: [{wait: {tunnels: up}}]
+"""
+
+
+class Deadly:
+    """A fabric in which the process dies."""
+
+    name = "sim"
+    virtual = True
+
+    def __init__(self, die: Callable[[], object]) -> None:
+        self._die = die
+
+    def execute(self, main: Callable[[], Awaitable[Any]], *, seed: int) -> Any:
+        print("the last words", file=sys.stderr)
+        return self._die()
+
+    def bring_up(self, world: World) -> AbstractAsyncContextManager[Network]:
+        raise AssertionError
+
+
+def job(name: str, fabric: Fabric | None = None, reason: str = "") -> Job:
+    (script,) = check(TEXT.replace("NAME", name))
+    return Job(script, fabric, 7, f"poplab run {name}", reason)
+
+
+def run(*jobs: Job, at_once: int = 2) -> tuple[list[RunRecord], list[str]]:
+    lines: list[str] = []
+    return Pool(jobs, PlainBoard(lines.append, report="out"), at_once=at_once).run(), lines
+
+
+def test_every_job_has_its_record_in_the_order_of_the_jobs() -> None:
+    records, lines = run(
+        job("a", FABRICS["sim"]), job("b", None, "not there"), job("c", FABRICS["sim"]), at_once=1
+    )
+    assert [(record.name, record.state) for record in records] == [
+        ("a", State.PASSED),
+        ("b", State.SKIPPED),
+        ("c", State.PASSED),
+    ]
+    assert records[0].steps[0].summary.startswith("1 tunnels up")
+    assert "SKIPPED b: not there" in lines
+    assert lines[-1].startswith("2 of 3 passed, 1 skipped in")
+    assert lines[-1].endswith("report out")
+
+
+def test_a_process_that_dies_is_an_error_with_its_last_words() -> None:
+    killed = Deadly(lambda: os.kill(os.getpid(), signal.SIGKILL))
+    records, lines = run(job("a", killed), job("b", Deadly(lambda: os._exit(9))), job("c", FABRICS["sim"]))
+    assert [record.state for record in records] == [State.ERROR, State.ERROR, State.PASSED]
+    assert records[0].error == "the last words\nthe process of this run died: killed by SIGKILL"
+    assert records[1].error == "the last words\nthe process of this run died: it exited with 9"
+    assert any("killed by SIGKILL" in line for line in lines)
+
+
+def test_a_defect_in_a_run_is_an_error_with_its_traceback() -> None:
+    (record,), _ = run(job("a", Deadly(lambda: 1 / 0)))
+    assert record.state is State.ERROR
+    assert "ZeroDivisionError" in record.error
+
+
+def test_handlers_of_signals_are_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run(job("a", None, "skipped"))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_board_of_a_terminal_ends_with_one_summary() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100, height=20, force_terminal=True, color_system=None)
+    jobs = [
+        job(f"run-{number}", None if number % 2 else Deadly(lambda: os._exit(9)), "no") for number in range(4)
+    ]
+    Pool(jobs, LiveBoard(console), at_once=2).run()
+    text = out.getvalue()
+    assert "0 of 4 passed, 2 error, 2 skipped" in text
+    assert "it exited with 9" in text
+    assert "again:  poplab run run-0" in text
+
+
+def test_a_low_terminal_shows_what_runs_and_what_went_wrong() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, height=9, force_terminal=True, color_system=None)
+    board = LiveBoard(console)
+    jobs = [job(f"run-{number}", FABRICS["sim"]) for number in range(30)]
+    board.begin(jobs)
+    for number in range(20):
+        board.started(number)
+        board.ended(number, jobs[number].record(State.FAILED if number == 4 else State.PASSED))
+    board.started(25)
+    board.tick()
+    board.end([])
+    live = out.getvalue().split("20 of 30 runs ended")[1]
+    assert "run-4" in live
+    assert "run-25" in live
+    assert "and 26 more" in live
