@@ -17,10 +17,11 @@ from rich.console import Console
 
 from edge.cli import ErrorsInWords, edge
 from edge.errors import FabricUnavailable, Refused
-from scenarios import batch, report, schema
+from scenarios import batch, determinism, report, schema
 from scenarios.fabric import FABRICS
 from scenarios.live import LiveScreen, PlainLines, Stdout, observer
 from scenarios.report import RunRecord, State
+from scenarios.trace.cli import trace as trace_command
 
 LIBRARY = Path(__file__).parent / "library"
 
@@ -47,6 +48,7 @@ def poplab() -> None:
 
 
 poplab.add_command(edge, "edge")
+poplab.add_command(trace_command, "trace")
 
 
 @poplab.command()
@@ -61,6 +63,8 @@ poplab.add_command(edge, "edge")
 @click.option("--jobs", type=click.IntRange(1, 1000), default=None, help="Runs at once; as many as cores.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the reports.")
 @click.option("--json", is_flag=True, help="Print the results as JSON, and nothing else, on stdout.")
+@click.option("--trace", is_flag=True, help="Write trace.msgpack too, for `poplab trace`.")
+@click.option("--check-determinism", is_flag=True, help="Run twice in virtual time and compare every event.")
 @click.pass_context
 def run(
     context: click.Context,
@@ -71,22 +75,32 @@ def run(
     jobs: int | None,
     out: Path | None,
     json: bool,
+    trace: bool,
+    check_determinism: bool,
 ) -> None:
     """Run each FILE, a scenario or a folder of them, and judge it.
 
     Several runs, be they files or cells of a matrix, run in processes of their own.
 
     Exit codes: 0 passed, 1 an expectation, invariant or threshold failed, 2 a bad file or wrong usage, 3 the fabric is
-    not available here, 4 an error of poplab itself, 130 interrupted.
+    not available here, 4 an error of poplab itself, 5 not deterministic, 130 interrupted.
     """
     _quiet_logs()
+    if trace and out is None:
+        raise Refused("--trace writes a file: add --out DIR")
+    if check_determinism:
+        if fabric not in (None, "sim"):
+            raise Refused("--check-determinism needs the sim fabric: real time is never the same twice")
+        fabric = "sim"
     scripts = batch.select(files, _choices(chosen))
     if out is not None:
         report.prepare(out)
     stdout = Stdout()
     stream: IO[str] = sys.stderr if json else cast("IO[str]", stdout)
     console = Console(file=stream, highlight=False)
-    work = batch.jobs(scripts, fabric=fabric, seed=seed)
+    work = batch.watched(
+        batch.jobs(scripts, fabric=fabric, seed=seed), out, trace=trace, twice=check_determinism
+    )
     runs = _run_all(work, console, str(out) if out is not None else "", jobs or batch.cores())
     problems = list(_write_reports(out, work, runs))
     if json:
@@ -95,6 +109,12 @@ def run(
     problems += filter(None, [stdout.problem])
     for problem in problems:
         click.echo(problem, err=True)
+    for run in runs:
+        for text in filter(None, [*run.incomplete, run.divergence]):
+            click.echo(text, err=True)
+        if run.determinism:
+            console.print(f"{run.title}: {run.determinism}", markup=False, soft_wrap=True)
+    stdout.flush()
     code = exit_code(runs)
     context.exit(INTERNAL if problems and code != FAILED else code)
 
@@ -121,6 +141,8 @@ def print_schema() -> None:
 def exit_code(runs: list[RunRecord]) -> int:
     """One code for all runs: the one that needs attention first. Where nothing ran, the usage was wrong."""
     states = {run.state for run in runs}
+    if State.ERROR not in states and any(run.divergence for run in runs):
+        return determinism.NotDeterministic.exit_code
     for state, code in URGENT:
         if state in states:
             return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from random import Random
@@ -23,6 +23,7 @@ from scenarios.proto.nat import Nat
 from scenarios.proto.premises import Premises
 from scenarios.schema import Connector, Scenario, Script
 from scenarios.schema.topology import Client
+from scenarios.trace.recorder import Recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class World:
     ends: tuple[End, ...]
     members: dict[str, Member]
     ledger: Ledger
+    recorder: Recorder | None = None
+    """Who watches all of it."""
 
     @property
     def scenario(self) -> Scenario:
@@ -83,10 +86,17 @@ class World:
         return stream(self.seed, name)
 
 
-def build(script: Script, *, seed: int | None = None, secret: Callable[[int], bytes] | None = None) -> World:
+def build(
+    script: Script,
+    *,
+    seed: int | None = None,
+    secret: Callable[[int], bytes] | None = None,
+    recorder: Recorder | None = None,
+) -> World:
     """The world of a checked scenario; ConfigError if no PoP would serve it.
 
     Keys come from `secret`; without it they follow from the seed, so that a run can be repeated to the byte.
+    `recorder` sees every packet at every host, at the PoP and on the paths.
     """
     scenario = script.scenario
     chosen = scenario.seed if seed is None else seed
@@ -116,12 +126,23 @@ def build(script: Script, *, seed: int | None = None, secret: Callable[[int], by
     ]
     if problems:
         raise ConfigError(problems)
-    world = World(script, chosen, config, ends, {}, ledger)
+    if recorder is not None:
+        ends = tuple(_watched(end, recorder) for end in ends)
+        for host in hosts.values():
+            host.tap = recorder
+    world = World(script, chosen, config, ends, {}, ledger, recorder)
     premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
     casting = Casting(script, chosen)
     for actor in script.cast.actors.values():
         world.members[actor.name] = casting.member(actor, hosts[actor.name], premises[actor.name])
     return world
+
+
+def _watched(end: End, recorder: Recorder) -> End:
+    """`end`, whose losses are heard."""
+    site = end.premises.inside.name
+    end.premises.on_lost = lambda reason, packets: recorder.lost_inside(site, end.vnet, reason, packets)
+    return replace(end, path=lambda: recorder.follow(end.path(), end.name, end.vnet))
 
 
 def _ends(

@@ -94,6 +94,20 @@ def test_every_metric_is_in_the_page(family: str) -> None:
     assert f"`{family}`" in (ROOT / "docs" / "edge.md").read_text()
 
 
+def test_the_commands_about_traces_work_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "library").symlink_to(ROOT / "scenarios" / "library")
+    commands = [line[2:] for block in blocks("docs/trace.md", "console") for line in block.splitlines()]
+    said = ""
+    for command in commands:
+        result = run(command, tmp_path)
+        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+        said += result.stdout
+    assert "policy_blocked rule" in said
+    assert "sequenceDiagram" in said
+    assert "deterministic: " in said
+
+
 def test_the_python_of_the_page_about_ci_works(tmp_path: Path) -> None:
     (tmp_path / "test_page.py").write_text(blocks("docs/ci.md", "python")[0])
     result = run("python -m pytest -q test_page.py", tmp_path)

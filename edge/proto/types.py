@@ -82,6 +82,8 @@ class DropReason(StrEnum):
 class BadPacket(Exception):
     """The only exception that a ``*_untrusted`` parser may raise."""
 
-    def __init__(self, reason: DropReason, detail: str = "") -> None:
+    def __init__(self, reason: DropReason, detail: str = "", *, rule: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else str(reason))
         self.reason = reason
+        self.rule = rule
+        """Of the policy that denied it, if one did."""

@@ -18,7 +18,7 @@ from edge.config import EdgeConfig
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
-from edge.proto.forwarding import Attachment, Forwarder, Policy, Prober, ReplicaChanged
+from edge.proto.forwarding import Attachment, Forwarder, Observer, Policy, Prober, ReplicaChanged, Watch
 from edge.proto.forwarding.policy import DEFAULT_RULE
 from edge.proto.types import Address, DropReason
 from edge.proto.wireguard import (
@@ -55,6 +55,7 @@ class Engine:
 
     `now` is monotonic seconds and `epoch` what to add for Unix time. `rng(n)` gives secret random bytes; `timer`
     measures the budget of hooks and the latency of a turn; `aead` as in ``Device``. `public_key` is the PoP's own.
+    An `observer` is told what becomes of every packet, and costs more than forwarding it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Engine:
         timer: Callable[[], float],
         log: FilteringBoundLogger = SILENT,
         aead: Aead = ChaCha20Poly1305,
+        observer: Observer | None = None,
     ) -> None:
         identity = Identity.from_bytes(config.private_key)
         self.public_key = identity.public
@@ -81,6 +83,9 @@ class Engine:
         device = Device(identity, rng=rng, clock=self._clock, now=now, aead=aead)
         self._forwarder = Forwarder()
         self.pop = assembly.Pop(device, config, self._forwarder, Prober(rng))
+        self._watch = None if observer is None else Watch(observer)
+        if self._watch is not None:
+            device.on_lost = self._lost
         self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self._forward_seconds = Histogram(FORWARD_BOUNDS)
         self._save_failed = False
@@ -92,6 +97,7 @@ class Engine:
         self._housekeeping_at = now + HOUSEKEEPING
         self._greeting_at = now
         fresh = assembly.apply(self.pop, config, store.load(), timer)
+        self._observe()
         links = [self.pop.device.tunnels[tunnel.public_key] for tunnel in fresh]
         # Peers of an earlier run notice a restart only after 15 s of silence: speak first.
         self._to_greet = deque(link for link in links if link.endpoint is not None)
@@ -108,17 +114,25 @@ class Engine:
         started = self._timer()
         device = self.pop.device
         forwarder = self._forwarder
-        forwarder.forward([(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)], now)
+        opened = [(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)]
+        watch = self._watch
+        if watch is not None:
+            watch.opened(opened, now)
+        forwarder.forward(opened, now)
         self.pop.handle_timeout(now)
         if now >= self._housekeeping_at or self._to_greet:
             self._periodic(now)
         forwarded = 0
         runs = forwarder.take()
+        if watch is not None:
+            watch.settle(runs)
         for attachment, packets in runs:
             device.seal(attachment.link, packets, now)
             forwarded += len(packets)
         self._handle_events(device.poll_events(), now)
-        self._tell(self.pop.poll_changes())
+        self._tell(self.pop.poll_changes(), now)
+        if watch is not None:
+            watch.close(device.drops)
         if forwarded:
             self._forward_seconds.observe(self._timer() - started, forwarded)
         return runs
@@ -141,6 +155,8 @@ class Engine:
         changed: dict[bytes, Tunnel] = {}
         for event in events:
             tunnel = event.tunnel
+            if self._watch is not None:
+                _show_event(self._watch.observer, event, now)
             if isinstance(event, TimestampAdvanced):
                 changed[tunnel.remote.public] = tunnel
             elif isinstance(event, EndpointChanged):
@@ -194,9 +210,13 @@ class Engine:
             )
             self._strangers, self._strangers_at = strangers, now + STRANGERS_PACE
 
-    def _tell(self, changes: list[ReplicaChanged]) -> None:
+    def _tell(self, changes: list[ReplicaChanged], now: float) -> None:
         for replica, before, after in changes:
             tunnel, site = replica.attachment.name, replica.site.name
+            if self._watch is not None:
+                vnet = replica.attachment.vnet.name
+                text = f"{after}, was {before}"
+                self._watch.observer.tunnel_changed(now, vnet, tunnel, "replica", text)
             self._log.info("replica", tunnel=tunnel, site=site, state=str(after), before=str(before))
 
     def _save(self, tunnels: Iterable[Tunnel]) -> None:
@@ -240,6 +260,16 @@ class Engine:
             if device.tunnels.get(link.remote.public) is link:  # else a reload has removed it meanwhile
                 device.initiate(link, now)
 
+    def _observe(self) -> None:
+        """Let the watch see every network that there is now."""
+        for vnet in self.pop.vnets.values():
+            vnet.watch = self._watch
+
+    def _lost(self, tunnel: Tunnel, packets: list[bytearray]) -> None:
+        assert self._watch is not None
+        for packet in packets:
+            self._watch.dropped(tunnel.owner, packet, DropReason.TUNNEL_DOWN)
+
     def save(self) -> None:
         """Keep everything worth keeping: before a stop."""
         self._save(self.pop.device.tunnels.values())
@@ -257,6 +287,7 @@ class Engine:
             t.public_key for t in config.tunnels.values()
         }
         fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
+        self._observe()
         for public in gone:
             self._moved.pop(public, None)
             self._up_until.pop(public, None)
@@ -331,6 +362,18 @@ class Engine:
             bytes_tx=attachment.bytes_out,
             endpoint=_told(link.endpoint),
         )
+
+
+def _show_event(observer: Observer, event: Event, now: float) -> None:
+    tunnel = event.tunnel
+    vnet: str = tunnel.owner.vnet.name
+    if isinstance(event, HandshakeCompleted):
+        who = "initiator" if event.initiator else "responder"
+        observer.tunnel_changed(now, vnet, tunnel.name, "handshake", f"as {who}, {event.seconds:.6f} s")
+    elif isinstance(event, EndpointChanged):
+        observer.tunnel_changed(now, vnet, tunnel.name, "endpoint", str(HostPort(tunnel.endpoint or ("", 0))))
+    elif isinstance(event, HandshakeGivenUp):
+        observer.tunnel_changed(now, vnet, tunnel.name, "handshake-given-up", f"{event.dropped} dropped")
 
 
 def _told(endpoint: Address | None) -> str:

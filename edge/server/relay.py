@@ -18,6 +18,7 @@ from edge.config import EdgeConfig, public_key
 from edge.io.driver import Driver
 from edge.io.udp import Read, UdpPort
 from edge.metrics import Snapshot
+from edge.proto.forwarding import Observer
 from edge.proto.types import Address
 from edge.server import assembly
 from edge.server.engine import SILENT, Engine
@@ -31,7 +32,7 @@ class Relay:
     """A PoP on one UDP port. ``run`` it in a nursery; everything else may be called while it runs.
 
     `rng(n)` gives secret random bytes; `timer` measures the budget of hooks and the latency of a turn; `linger` as in
-    ``Driver``.
+    ``Driver``; `observer` as in ``Engine``.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Relay:
         timer: Callable[[], float] = time.perf_counter,
         log: FilteringBoundLogger = SILENT,
         linger: float = 0.0,
+        observer: Observer | None = None,
     ) -> None:
         assembly.refuse_if_wrong(config)
         self._config = config
@@ -51,6 +53,7 @@ class Relay:
         self._timer = timer
         self._log = log
         self._linger = linger
+        self._observer = observer
         self._engine: Engine | None = None
         self._driver: Driver | None = None
         self._scope: trio.CancelScope | None = None
@@ -102,6 +105,7 @@ class Relay:
                 rng=self._rng,
                 timer=self._timer,
                 log=self._log,
+                observer=self._observer,
             )
             driver = self._driver = Driver(port, linger=self._linger)
             task_status.started(port.address)

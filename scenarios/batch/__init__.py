@@ -6,5 +6,18 @@ from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, LiveBoard, PlainBoard, board
 from scenarios.batch.pool import Pool, cores
 from scenarios.batch.selection import jobs, select
+from scenarios.batch.watching import watched
 
-__all__ = ["Board", "Job", "LiveBoard", "PlainBoard", "Pool", "attempt", "board", "cores", "jobs", "select"]
+__all__ = [
+    "Board",
+    "Job",
+    "LiveBoard",
+    "PlainBoard",
+    "Pool",
+    "attempt",
+    "board",
+    "cores",
+    "jobs",
+    "select",
+    "watched",
+]

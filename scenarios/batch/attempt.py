@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import signal
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import trio
 
 from edge.errors import FabricUnavailable, PoplabError
-from scenarios import runner
+from scenarios import determinism, runner
 from scenarios.fabric import Fabric
+from scenarios.recording import Recording
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer
 from scenarios.schema import Script
+from scenarios.trace import Recorder
 
 
 class Job(NamedTuple):
@@ -25,6 +29,11 @@ class Job(NamedTuple):
     repeat: str
     reason: str = ""
     """Why it is skipped."""
+    folder: Path | None = None
+    """Where its trace and its capture go."""
+    trace: bool = False
+    twice: bool = False
+    """It is run once more, in another process, and compared."""
 
     def record(self, state: State, error: str = "") -> RunRecord:
         """Of a run that came to nothing."""
@@ -49,12 +58,36 @@ def attempt(job: Job, observer: Observer) -> RunRecord:
     if job.fabric is None:
         return job.record(State.SKIPPED, job.reason)
     try:
-        return job.fabric.execute(partial(_until_interrupted, job, job.fabric, observer), seed=job.seed)
+        with TemporaryDirectory(prefix="poplab-") as twin:
+            return _recorded(job, job.fabric, observer, Path(twin))
     except FabricUnavailable as error:
         return job.record(State.UNAVAILABLE, str(error))
 
 
-async def _until_interrupted(job: Job, fabric: Fabric, observer: Observer) -> RunRecord:
+def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path) -> RunRecord:
+    """`twin` is for the trace of a run that is compared."""
+    with Recording(
+        job.script,
+        job.folder,
+        fabric=fabric.name,
+        seed=job.seed,
+        trace=job.trace,
+        twin=twin if job.twice else None,
+    ) as recording:
+        main = partial(_until_interrupted, job, fabric, observer, recording.recorder)
+        record = fabric.execute(main, seed=job.seed)
+    record.incomplete = recording.complaints
+    if job.twice and record.state is not State.INTERRUPTED:
+        try:
+            record.determinism = determinism.check(job.script, record, twin)
+        except determinism.NotDeterministic as error:
+            record.divergence = str(error)
+    return record
+
+
+async def _until_interrupted(
+    job: Job, fabric: Fabric, observer: Observer, recorder: Recorder | None
+) -> RunRecord:
     interrupt = trio.Event()
 
     async def listen(*, task_status: trio.TaskStatus[None]) -> None:
@@ -68,7 +101,13 @@ async def _until_interrupted(job: Job, fabric: Fabric, observer: Observer) -> Ru
         async with trio.open_nursery() as nursery:
             await nursery.start(listen)
             record = await runner.run(
-                job.script, fabric, seed=job.seed, repeat=job.repeat, observer=observer, interrupt=interrupt
+                job.script,
+                fabric,
+                seed=job.seed,
+                repeat=job.repeat,
+                observer=observer,
+                interrupt=interrupt,
+                recorder=recorder,
             )
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:

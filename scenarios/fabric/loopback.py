@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -155,7 +156,7 @@ class LoopbackNetwork:
         if machine == EDGE:
             if not self._relay.running:
                 config = replace(self._world.config, listen=self._pop)
-                self._relay = Relay(config, self._store, rng=os.urandom)
+                self._relay = Relay(config, self._store, rng=os.urandom, observer=self._world.recorder)
                 self._servers.start_soon(self._relay.run)
         elif not self._premises[machine].ports[machine].running:
             self._nursery.start_soon(self._run_end, machine)
@@ -197,7 +198,9 @@ class Loopback:
     @asynccontextmanager
     async def bring_up(self, world: World) -> AsyncIterator[LoopbackNetwork]:
         store = MemoryStore()
-        relay = Relay(world.config, store, rng=os.urandom)
+        if world.recorder is not None:
+            world.recorder.begin(trio.current_time, unix=time.time())
+        relay = Relay(world.config, store, rng=os.urandom, observer=world.recorder)
         try:
             async with trio.open_nursery() as servers:
                 try:

@@ -7,7 +7,7 @@ checksum, and shows each packet that arrives to the world's `Ledger`, which know
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from struct import Struct, error
@@ -137,6 +137,14 @@ class HostEvent(NamedTuple):
     event: object
 
 
+class Tap(Protocol):
+    """Sees copies of what passes the network card of a host."""
+
+    def sent(self, host: Host, packets: Sequence[bytes], now: float) -> None: ...
+
+    def received(self, host: Host, packets: Sequence[bytes], now: float) -> None: ...
+
+
 class _Known(NamedTuple):
     """A conversation: where its datagrams go, and what counts them."""
 
@@ -177,6 +185,7 @@ class Host:
         """Packets that were not for an application, by reason; ``sent`` and ``received`` count all."""
         self.icmp_errors: deque[IcmpError] = deque(maxlen=_KEPT_ERRORS)
         self.on_event: Callable[[HostEvent], None] | None = None
+        self.tap: Tap | None = None
         self._ledger = ledger
         self._out: list[bytearray] = []
         # Sent: protocol, destination, ports; the latest last.
@@ -205,6 +214,8 @@ class Host:
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
+        if self.tap is not None:
+            self.tap.received(self, [bytes(packet) for packet in packets], now)
         for packet in packets:
             if not self._receive_known(packet):
                 self._receive(packet)
@@ -221,6 +232,8 @@ class Host:
             for packet in self.tcp.poll_transmit(self._now):
                 self._send(packet)
         out, self._out = self._out, []
+        if self.tap is not None:
+            self.tap.sent(self, [bytes(packet) for packet in out], self._now)
         return out
 
     def handle_timeout(self, now: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import NamedTuple
@@ -63,10 +63,13 @@ class Link:
         "_random",
         "_seconds_per_byte",
         "counters",
+        "on_lost",
     )
 
     def __init__(self, profile: LinkProfile, rng: Rng) -> None:
         self.counters = LinkCounters()
+        self.on_lost: Callable[[str, int], None] | None = None
+        """Told of every loss, while somebody watches: its counter's name and the size of the datagram."""
         self._random = rng.random
         self._blocked = False
         self._bad = False  # the state of Gilbert and Elliott
@@ -114,7 +117,7 @@ class Link:
         counters = self.counters
         if size > self._mtu and not self._blocked:
             counters.too_big += 1
-            return ()
+            return self._lost("too_big", size)
         if not self._plain:
             return self._carry_impaired(size, now)
         counters.carried += 1
@@ -129,7 +132,7 @@ class Link:
         counters, profile = self.counters, self._profile
         if self._blocked:
             counters.blocked += 1
-            return ()
+            return self._lost("blocked", size)
         leaves = now
         if self._seconds_per_byte:
             if leaves < self._busy_until:
@@ -137,11 +140,11 @@ class Link:
             leaves += size * self._seconds_per_byte
             if leaves - now > self._queue_time:
                 counters.queue_full += 1
-                return ()
+                return self._lost("queue_full", size)
             self._busy_until = leaves
         if profile.loss and self._loses(profile.loss):
             counters.lost += 1
-            return ()
+            return self._lost("lost", size)
         at = leaves + self._delay
         if profile.jitter:
             at += self._jitter(profile)
@@ -163,6 +166,11 @@ class Link:
             counters.duplicated += 1
             return (arrival, arrival)
         return (arrival,)
+
+    def _lost(self, reason: str, size: int) -> Sequence[Arrival]:
+        if self.on_lost is not None:
+            self.on_lost(reason, size)
+        return ()
 
     def _loses(self, loss: float | GilbertElliott) -> bool:
         if isinstance(loss, GilbertElliott):

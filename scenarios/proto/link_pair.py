@@ -22,7 +22,7 @@ class Direction(StrEnum):
 class LinkPair:
     """Two links that know what they were like at the start. A partition and a degradation do not undo each other."""
 
-    __slots__ = ("_original", "down", "swallow", "swallowed", "up")
+    __slots__ = ("_original", "down", "on_swallowed", "swallow", "swallowed", "up")
 
     def __init__(self, up: Link, down: Link) -> None:
         self.up = up
@@ -30,6 +30,8 @@ class LinkPair:
         self.swallow: Callable[[bytes], bool] | None = None
         """A black hole: what it is true of vanishes, either way, and nobody is told."""
         self.swallowed = 0
+        self.on_swallowed: Callable[[int], None] | None = None
+        """Told the size of what vanishes, while somebody watches."""
         self._original = PathProfile(up.profile, down.profile)
 
     @classmethod
@@ -50,8 +52,14 @@ class LinkPair:
         swallow = self.swallow
         if swallow is None:
             return datagrams
-        left = [datagram for datagram in datagrams if not swallow(datagram)]
-        self.swallowed += len(datagrams) - len(left)
+        left = []
+        for datagram in datagrams:
+            if not swallow(datagram):
+                left.append(datagram)
+                continue
+            self.swallowed += 1
+            if self.on_swallowed is not None:
+                self.on_swallowed(len(datagram))
         return left
 
     def partition(self, direction: Direction = Direction.BOTH) -> None:

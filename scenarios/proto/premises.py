@@ -41,7 +41,7 @@ class Port:
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self.heard_at = self._now = now
         if self.zombie:
-            self._premises.counters["zombie"] += len(packets)
+            self._premises.lose("zombie", packets)
         elif packets:
             self._premises.inside.handle_packets(packets, now)
 
@@ -53,7 +53,7 @@ class Port:
         self._premises.collect(self._now, self)
         out, self._outgoing = self._outgoing, []
         if self.zombie:
-            self._premises.counters["zombie"] += len(out)
+            self._premises.lose("zombie", out)
             return []
         return out
 
@@ -70,6 +70,8 @@ class Premises:
         self.ports = {name: Port(self, name) for name in names}
         self._only = next(iter(self.ports.values())) if len(self.ports) == 1 else None
         self.counters: Counter[str] = Counter()
+        self.on_lost: Callable[[str, Sequence[bytes]], None] | None = None
+        """Told what died between the hosts and their tunnel, by counter, while somebody watches."""
         self.gateway: Port | None = None
         self.on_waiting: Callable[[Port], None] | None = None
         """Called when a port has got something to carry, and nobody is just about to ask it."""
@@ -102,11 +104,17 @@ class Premises:
         if packets:
             gateway = self.elect(now)
             if gateway is None:
-                self.counters["no_gateway"] += len(packets)
+                self.lose("no_gateway", packets)
             else:
                 gateway.take(packets)
                 if gateway is not asking and self.on_waiting is not None:
                     self.on_waiting(gateway)
+
+    def lose(self, reason: str, packets: Sequence[bytearray]) -> None:
+        """Packets that nobody carries."""
+        self.counters[reason] += len(packets)
+        if packets and self.on_lost is not None:
+            self.on_lost(reason, [bytes(packet) for packet in packets])
 
     def run(self, now: float) -> None:
         """A turn of the inside by itself: for times when no tunnel is there to drive it."""

@@ -200,6 +200,9 @@ class RunRecord(Record):
     seed: int
     deadline: float
     repeat: str  # the command that does exactly this again
+    determinism: str = ""  # what the comparison with a second run says, if there was one
+    divergence: str = ""  # where that one parted
+    incomplete: list[str] = []  # what a trace or a capture lacks, and why
     cell: dict[str, Any] = {}  # the values of the matrix
     virtual: bool = False  # its time is not the real one
     pop: str = ""

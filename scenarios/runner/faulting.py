@@ -41,7 +41,7 @@ class Faulting(Quiet):
             self._text = self._do(target)
             kind = type(verb).__name__.lower()
             record = FaultRecord(at=self._stage.elapsed(), kind=kind, target=target, text=self._text)
-            self._stage.faults.append(record)
+            self._stage.did(record)
         if isinstance(verb, verbs.Pause):
             await trio.sleep(verb.duration)
             for target in self._targets:

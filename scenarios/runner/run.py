@@ -22,9 +22,11 @@ from scenarios.runner.names import Lazy, names
 from scenarios.runner.observer import Nobody, Observer
 from scenarios.runner.stage import Stage
 from scenarios.runner.stepping import Stepping
+from scenarios.runner.tracing import Tracing
 from scenarios.runner.tree import tree
 from scenarios.runner.verdict import Watch, judged, limits, measured
 from scenarios.schema import Script
+from scenarios.trace.recorder import Recorder
 from scenarios.world import World
 
 SAMPLES = 240
@@ -40,12 +42,15 @@ async def run(
     repeat: str = "",
     observer: Observer | None = None,
     interrupt: trio.Event | None = None,
+    recorder: Recorder | None = None,
 ) -> RunRecord:
     """Run `script` once. `interrupt` ends it early: the world is drained and the record says so.
 
+    A `recorder` sees every packet and everything that happens; it changes nothing.
+
     PoplabError if the world cannot be brought up; everything else is in the record.
     """
-    world = worlds.build(script, seed=seed)
+    world = worlds.build(script, seed=seed, recorder=recorder)
     quiet = trio.Event() if interrupt is None else interrupt
     performance = Performance(world, fabric, repeat, Nobody() if observer is None else observer, quiet)
     await performance.perform()
@@ -62,6 +67,7 @@ class Performance:
         self.fabric = fabric
         self.observer = observer
         self.interrupt = interrupt
+        self._tracing = Tracing(world.recorder)
         self.metrics = metrics()
         scenario = world.scenario
         self._limits = limits(scenario)
@@ -94,6 +100,7 @@ class Performance:
             async with self.fabric.bring_up(self.world) as network:
                 record.pop = network.address
                 stage = Stage(self.world, network)
+                self._tracing.attach(stage)
                 self._prepare(stage)
                 self.observer.started(record)
                 streaming.begin_at_once(stage)
@@ -170,6 +177,7 @@ class Performance:
         def begun() -> None:
             nonlocal started
             started = True
+            self._tracing.step_begins(step.record)
             self.observer.step_started(self.record, step.record)
             if not (step.step.background and step.step.at is not None):
                 task_status.started()
@@ -185,6 +193,7 @@ class Performance:
         self._refresh(stage)
         step.judge()
         self._check_watches(stage)
+        self._tracing.step_ends(record)
         self.observer.step_ended(self.record, record)
 
     def _running(self, name: str) -> bool:
@@ -342,6 +351,7 @@ class Performance:
         for step in self._steps:
             if step.record.state is State.RUNNING:
                 step.cut_off(state, why)
+                self._tracing.step_ends(step.record)
                 self.observer.step_ended(self.record, step.record)
 
 

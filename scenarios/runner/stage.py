@@ -27,6 +27,9 @@ class Stage:
         self.started = network.now()
         self.faults: list[FaultRecord] = []
         """What was done to the world so far."""
+        self.on_event: Callable[[HostEvent], None] | None = None
+        """Told what the applications say."""
+        self.on_fault: Callable[[FaultRecord], None] | None = None
         self.abort: Callable[[], None] = _nothing
         """Ends the run early."""
         self._beats: dict[Host, trio.Event] = {}
@@ -68,7 +71,15 @@ class Stage:
             return True
         return holds()
 
+    def did(self, fault: FaultRecord) -> None:
+        """Something was done to the world."""
+        self.faults.append(fault)
+        if self.on_fault is not None:
+            self.on_fault(fault)
+
     def _happened(self, event: HostEvent) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
         beat = self._beats.pop(event.host, None)
         if beat is not None:
             beat.set()

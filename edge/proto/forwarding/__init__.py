@@ -8,14 +8,18 @@ from edge.proto.forwarding.prober import Prober
 from edge.proto.forwarding.replica import ProbeSettings, ReplicaState
 from edge.proto.forwarding.site import ReplicaChanged, Site
 from edge.proto.forwarding.vnet import VirtualNetwork
+from edge.proto.forwarding.watch import Fate, Observer, Passage, Watch
 
 __all__ = [
     "Action",
     "Attachment",
+    "Fate",
     "Fib",
     "Flow",
     "Forwarder",
+    "Observer",
     "Party",
+    "Passage",
     "Policy",
     "ProbeSettings",
     "Prober",
@@ -24,4 +28,5 @@ __all__ = [
     "Site",
     "Verdict",
     "VirtualNetwork",
+    "Watch",
 ]

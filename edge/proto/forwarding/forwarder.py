@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct, error
+from typing import NamedTuple
 
 from edge.proto.forwarding.attachment import CACHE_LIMIT, Attachment
 from edge.proto.forwarding.flows import Direction, FlowEntry, FlowKey
@@ -50,6 +51,13 @@ ECHO_REQUEST, V6_ECHO_REQUEST = 8, 128
 _unpack4 = Struct(">HHHIHQI").unpack_from
 # version+class+flow label, payload length + next header + hop limit, addresses, both ports
 _unpack6 = Struct(">IIQQQQI").unpack_from
+
+
+class _Denial(NamedTuple):
+    """Why the first fragment of a datagram died, and so do the others."""
+
+    reason: DropReason
+    rule: str
 
 
 class Forwarder:
@@ -199,7 +207,7 @@ class Forwarder:
             else:
                 self._decide(ingress, packet, header, now)
         except BadPacket as bad:
-            vnet.drops[bad.reason] += 1
+            vnet.drop(ingress, packet, bad.reason, bad.rule)
 
     def _decide(self, ingress: Attachment, packet: bytearray, header: Header, now: float) -> None:
         """An unfragmented packet with a true source."""
@@ -296,7 +304,7 @@ class Forwarder:
                 self._answer(ingress, tcp_reset(packet, header), now)
             elif own := self._own(ingress.vnet, header):
                 self._answer(ingress, admin_prohibited(packet, header, own), now)
-        raise BadPacket(verdict.reason or DropReason.POLICY_BLOCKED)
+        raise BadPacket(verdict.reason or DropReason.POLICY_BLOCKED, rule=verdict.rule)
 
     def _egress(
         self, ingress: Attachment, egress: Attachment, packet: bytearray, header: Header, now: float
@@ -351,7 +359,7 @@ class Forwarder:
         if decision.kind is FragmentKind.FOLLOW:
             self._follow(ingress, decision.verdict, packet, header, now)
             return
-        fate: DropReason | Direction
+        fate: _Denial | Direction
         try:
             if header.ttl <= 1:
                 if own := self._own(vnet, header):
@@ -365,7 +373,7 @@ class Forwarder:
             self._allowed(ingress, direction, packet, header, now)
             fate = direction
         except BadPacket as bad:
-            fate = bad.reason
+            fate = _Denial(bad.reason, bad.rule)
         self._follow_counted(ingress, fate, packet, header, now)
         for later, later_header in vnet.fragments.settle(header, fate, ingress, now):
             self._follow_counted(ingress, fate, later, later_header, now)
@@ -376,13 +384,13 @@ class Forwarder:
         try:
             self._follow(ingress, fate, packet, header, now)
         except BadPacket as bad:
-            ingress.vnet.drops[bad.reason] += 1
+            ingress.vnet.drop(ingress, packet, bad.reason, bad.rule)
 
     def _follow(
         self, ingress: Attachment, fate: object, packet: bytearray, header: Header, now: float
     ) -> None:
-        if isinstance(fate, DropReason):
-            raise BadPacket(fate)
+        if isinstance(fate, _Denial):
+            raise BadPacket(fate.reason, rule=fate.rule)
         assert isinstance(fate, Direction)
         if fate.egress is None or fate.generation != ingress.vnet.generation:
             raise BadPacket(DropReason.FRAGMENT_ORPHAN)  # the decision changed under the datagram

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from edge.proto.forwarding.attachment import Attachment
 from edge.proto.forwarding.fib import Fib
@@ -12,6 +13,9 @@ from edge.proto.forwarding.policy import Party, Policy
 from edge.proto.forwarding.site import Site
 from edge.proto.ip import DeadFragment, FragmentTable
 from edge.proto.types import DropReason
+
+if TYPE_CHECKING:
+    from edge.proto.forwarding.watch import Watch
 
 FLOW_LIMIT = 131072
 FLOWS_PER_TUNNEL = 32768
@@ -45,6 +49,8 @@ class VirtualNetwork:
         self.flows = FlowTable(flow_limit, flows_per_tunnel)
         self.fragments = FragmentTable(FRAGMENTED_DATAGRAMS, FRAGMENT_BYTES)
         self.drops: Counter[DropReason] = Counter()
+        self.watch: Watch | None = None
+        """Told of what dies, while somebody watches."""
         self.packets_generated = 0  # ICMP and RST of our own, and fragments beyond the first of a packet
         self._departed: Counter[str] = (
             Counter()
@@ -175,7 +181,14 @@ class VirtualNetwork:
                 attachment.forget_dead()
         self.count_dead(self.fragments.expire(now))
 
+    def drop(self, ingress: Attachment, packet: bytearray, reason: DropReason, rule: str = "") -> None:
+        """A packet dies here, counted; `rule` if it was policy."""
+        self.drops[reason] += 1
+        if self.watch is not None:
+            self.watch.dropped(ingress, packet, reason, rule)
+
     def count_dead(self, dead: Iterable[DeadFragment]) -> None:
         """Fragments that were held and now die, each for its reason."""
         for fragment in dead:
-            self.drops[fragment.reason] += 1
+            assert isinstance(fragment.ingress, Attachment)
+            self.drop(fragment.ingress, fragment.packet, fragment.reason)

@@ -91,6 +91,8 @@ class Device:
         self._agenda = Agenda()
         self._admission = Admission(identity, rng=rng, now=now)
         self._staged = 0
+        self.on_lost: Callable[[Tunnel, list[bytearray]], None] | None = None
+        """Told of packets that die waiting for a handshake, while somebody watches."""
 
     # -- peers --
 
@@ -497,11 +499,12 @@ class Device:
 
     def _stage(self, tunnel: Tunnel, packets: list[bytearray], now: float) -> None:
         if tunnel.endpoint is None or self._staged >= STAGED_TOTAL_LIMIT:
-            tunnel.staged_dropped += len(packets)
+            self._lose(tunnel, packets)
             return
         before = len(tunnel.staged)
-        tunnel.stage(packets)
+        displaced = tunnel.stage(packets)
         self._staged += len(tunnel.staged) - before
+        self._lose(tunnel, displaced)
         if tunnel.pending is None or now >= tunnel.last_initiation_out + REKEY_TIMEOUT:
             self._initiate(tunnel, now)
         self._agenda.arm(tunnel)
@@ -514,11 +517,17 @@ class Device:
 
     def drop_staged(self, tunnel: Tunnel) -> int:
         """Give up the packets that wait for a handshake; returns how many."""
-        count = len(tunnel.staged)
+        lost = list(tunnel.staged)
         tunnel.staged.clear()
-        tunnel.staged_dropped += count
-        self._staged -= count
-        return count
+        self._staged -= len(lost)
+        self._lose(tunnel, lost)
+        return len(lost)
+
+    def _lose(self, tunnel: Tunnel, packets: list[bytearray]) -> None:
+        """Packets that got no session in time."""
+        tunnel.staged_dropped += len(packets)
+        if packets and self.on_lost is not None:
+            self.on_lost(tunnel, packets)
 
     def _jitter(self) -> float:
         return int.from_bytes(self._rng(2), "little") / 65536 * MAX_TIMER_JITTER

@@ -205,9 +205,7 @@ class Tunnel:
     def sessions(self) -> list[Session]:
         return [s for s in (self.current, self.previous, self.next) if s is not None]
 
-    def stage(self, packets: list[bytearray]) -> None:
-        """Keep packets until there is a session; the oldest give way."""
+    def stage(self, packets: list[bytearray]) -> list[bytearray]:
+        """Keep packets until there is a session; the oldest give way and are returned."""
         self.staged.extend(packets)
-        while len(self.staged) > STAGED_LIMIT:
-            self.staged.popleft()
-            self.staged_dropped += 1
+        return [self.staged.popleft() for _ in range(len(self.staged) - STAGED_LIMIT)]

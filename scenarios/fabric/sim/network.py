@@ -50,12 +50,14 @@ class SimNetwork:
     def __init__(self, world: World, clock: VirtualClock) -> None:
         self.world = world
         self.heap = EventHeap(clock.now)
-        self.underlay = Underlay(self.heap)
+        self.underlay = Underlay(self.heap, world.recorder)
         self._clock = clock
         self._aead: Aead = NullAead if world.scenario.crypto is None else ChaCha20Poly1305
         self._all_up = trio.Event()
         self._watchers: list[Callable[[], None]] = []
         self._watched_at = 0.0
+        if world.recorder is not None:
+            world.recorder.begin(self.now, unix=EPOCH)
         pop_public = public_key(world.config.private_key)
         self.underlay.pop = PopNode(self.underlay, EDGE, POP_ADDRESS, self._make_engine)
         for end in world.ends:
@@ -77,6 +79,7 @@ class SimNetwork:
             epoch=EPOCH,
             rng=self.world.stream(EDGE).randbytes,
             timer=self.now,
+            observer=self.world.recorder,
             aead=self._aead,
         )
 

@@ -62,6 +62,7 @@ class Node:
         """What arrives now; all that arrives at one moment is one turn."""
         if self._core is None or len(self._inbox) + len(datagrams) > SOCKET_BUFFER:
             self.lost += len(datagrams)
+            self._unheard(datagrams)
             return
         for datagram in datagrams:
             self._inbox.append((memoryview(datagram), len(datagram), source))
@@ -69,6 +70,14 @@ class Node:
             self._turn()  # nothing else can come at this moment
         else:
             self.wake()
+
+    def _unheard(self, datagrams: list[bytes]) -> None:
+        """Datagrams that found no process, or no room."""
+        recorder = self._underlay.recorder
+        if recorder is not None:
+            reason = "no_process" if self._core is None else "queue_full"
+            for datagram in datagrams:
+                recorder.lost(self.name, "", reason, "", len(datagram))
 
     def wake(self) -> None:
         """A turn at this moment, after what else is due."""

@@ -14,6 +14,7 @@ from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.nodes import EndNode, PopNode
 from scenarios.proto.link import IPV4_UDP, Link, flip
 from scenarios.proto.premises import Premises
+from scenarios.trace.recorder import Recorder
 
 POP_ADDRESS: Address = ("198.18.0.1", 51820)
 FIRST_ADDRESS = int(IPv4Address("198.18.0.2"))
@@ -25,8 +26,9 @@ INSIDE_ADDRESS: Address = ("192.168.1.2", 51820)
 class Underlay:
     """Carries datagrams between the PoP and the ends."""
 
-    def __init__(self, heap: EventHeap) -> None:
+    def __init__(self, heap: EventHeap, recorder: Recorder | None = None) -> None:
         self.heap = heap
+        self.recorder = recorder
         self.pop: PopNode
         self.ends: dict[str, EndNode] = {}
         self.counters: Counter[str] = Counter()
@@ -66,11 +68,11 @@ class Underlay:
         if node.nat is not None:
             mapped = node.nat.outbound(source, destination, self.heap.now)
             if mapped is None:
-                self.counters["nat_full"] += len(datagrams)
+                self.lose("nat_full", node, "up", datagrams)
                 return
             source = mapped
         if destination != POP_ADDRESS:
-            self.counters["no_such_address"] += len(datagrams)
+            self.lose("no_such_address", node, "up", datagrams)
             return
         if node.path.swallow is not None:
             datagrams = list(node.path.passing(datagrams))
@@ -79,7 +81,7 @@ class Underlay:
     def from_pop(self, destination: Address, datagrams: list[bytes]) -> None:
         node = self._by_address.get(destination) or self._by_host.get(destination[0])
         if node is None:
-            self.counters["no_such_address"] += len(datagrams)
+            self.lose("no_such_address", None, "down", datagrams)
             return
         if node.path.swallow is not None:
             datagrams = list(node.path.passing(datagrams))
@@ -118,7 +120,15 @@ class Underlay:
         if here:
             node.deliver(POP_ADDRESS, datagrams)
         else:
-            self.counters["no_such_address"] += len(datagrams)
+            self.lose("no_such_address", node, "down", datagrams)
+
+    def lose(self, reason: str, node: EndNode | None, way: str, datagrams: list[bytes]) -> None:
+        """Datagrams that end where nobody takes them; `node` is the tunnel's far end, if that is known."""
+        self.counters[reason] += len(datagrams)
+        if self.recorder is not None:
+            name, vnet = (node.end.name, node.end.vnet) if node is not None else ("", "")
+            for datagram in datagrams:
+                self.recorder.lost(name, vnet, reason, way, len(datagram))
 
     # -- premises without a tunnel
 
