@@ -116,6 +116,7 @@ def build(script: Script, *, seed: int | None = None, secret: Callable[[int], by
     ]
     if problems:
         raise ConfigError(problems)
+    ledger.routers.update((name, vnet.gateway4) for name, vnet in config.vnets.items())
     world = World(script, chosen, config, ends, {}, ledger)
     premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
     casting = Casting(script, chosen)

@@ -71,6 +71,7 @@ async def test_the_first_lessons_pass_on_loopback() -> None:
             "no-spoofing",
             "true-addresses",
             "delivery",
+            "no-leaks",
         }
     voice = records["01-softphone-call"]
     assert [s.seen for s in voice.sightings] == ["100.96.0.12", "100.96.0.13", "10.0.50.101", "100.96.0.12"]
