@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean help
+.PHONY: demo test check bench fuzz clean help
 
 help:
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ check: $(READY) ## lint, format, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+fuzz: $(READY) ## explore: campaigns with drawn faults, a few minutes; SEED=N repeats one
+	@seed=$${SEED:-$$(date +%s)}; for file in 22-fuzz-me 02-two-tenants-same-addresses 03-site-to-site 10-nat-rebinding; do \
+	  echo "$$file, seed $$seed"; \
+	  $(BIN)/poplab fuzz scenarios/library/$$file.yaml --runs $${RUNS:-200} --seed $$seed || exit $$?; \
+	done
 
 bench: $(READY) ## speed beside wireguard-go and the AEAD floor, as ratios (Linux, root, wireguard-go)
 	@$(BIN)/python -m tests.benchmarks

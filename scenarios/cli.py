@@ -16,9 +16,11 @@ import structlog
 from rich.console import Console
 
 from edge.cli import ErrorsInWords, edge
-from edge.errors import FabricUnavailable, Refused
+from edge.errors import FabricUnavailable, PoplabError, Refused
 from scenarios import batch, determinism, report, schema
 from scenarios.fabric import FABRICS
+from scenarios.fuzz import planted
+from scenarios.fuzz.cli import fuzz
 from scenarios.live import LiveScreen, PlainLines, Stdout, observer
 from scenarios.report import RunRecord, State
 from scenarios.trace.cli import trace as trace_command
@@ -49,6 +51,7 @@ def poplab() -> None:
 
 poplab.add_command(edge, "edge")
 poplab.add_command(trace_command, "trace")
+poplab.add_command(fuzz, "fuzz")
 
 
 @poplab.command()
@@ -202,7 +205,11 @@ def _quiet_logs() -> None:
 def main() -> None:
     """The console script. A defect of poplab never looks like a failed expectation."""
     try:
+        planted.from_environment()
         poplab(prog_name="poplab", help_option_names=["-h", "--help"])
+    except PoplabError as error:
+        click.echo(f"poplab: {error}", err=True)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception:

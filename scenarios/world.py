@@ -126,6 +126,7 @@ def build(
     ]
     if problems:
         raise ConfigError(problems)
+    ledger.routers.update((name, vnet.gateway4) for name, vnet in config.vnets.items())
     if recorder is not None:
         ends = tuple(_watched(end, recorder) for end in ends)
         for host in hosts.values():

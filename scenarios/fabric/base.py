@@ -67,6 +67,12 @@ class Network(Protocol):
     async def drain(self) -> None:
         """Until what is on its way has arrived; then nothing new is sent."""
 
+    async def leftovers(self) -> list[str]:
+        """What is left when every far end has stopped and every timeout has passed: a line each, none if all is well.
+
+        Nothing can be done with this network afterwards.
+        """
+
     # -- faults
 
     def kill(self, machine: str, *, graceful: bool) -> None:

@@ -74,6 +74,11 @@ class LinkedPort:
         return self._drops + self._socket.drops if self._socket else self._drops
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has a socket now."""
+        return self._socket is not None
+
+    @property
     def in_flight(self) -> int:
         """Datagrams on their way, both directions."""
         return len(self._going) + len(self._coming)

@@ -42,6 +42,9 @@ DRAIN = 0.1
 """Seconds: on loopback what is on its way arrives within a millisecond, even on a busy machine."""
 
 
+STOPPING = 5.0
+"""Seconds in which every far end must have stopped."""
+
 WATCH = 0.25
 """Seconds between two looks of a watcher."""
 
@@ -146,6 +149,19 @@ class LoopbackNetwork:
         with trio.move_on_after(LONGEST_PATH):
             while any(path.in_flight for path in self._paths.values()):  # noqa: ASYNC110 - what is on its way tells nobody
                 await trio.sleep(DRAIN)
+
+    async def leftovers(self) -> list[str]:
+        for end in self._ends.values():
+            end.resume()
+            end.stop(graceful=True)
+        ports = [premises.ports[name] for name, premises in self._premises.items()]
+        with trio.move_on_after(STOPPING):
+            while any(port.running for port in ports):  # noqa: ASYNC110 - each has its own end
+                await trio.sleep(0.01)
+        return [
+            *(f"tunnel {port.name} still runs" for port in ports if port.running),
+            *(f"the socket of {name} is open" for name, path in self._paths.items() if path.is_open),
+        ]
 
     # -- faults
 

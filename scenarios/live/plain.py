@@ -43,7 +43,8 @@ class PlainLines:
 
     def step_ended(self, run: RunRecord, step: StepRecord) -> None:
         text = f": {step.summary}" if step.summary else ""
-        self._write(f"{_WORDS[step.state]:<5} {step.ended or 0:6.2f} s  {step.name}{text}")
+        word = "fails" if step.excused else _WORDS[step.state]
+        self._write(f"{word:<5} {step.ended or 0:6.2f} s  {step.name}{text}")
         if step.error:
             self._write(f"                {step.error}")
         for check in step.checks:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.live.style import ACCENT, BAD, FAINT, glyph
+from scenarios.live.style import ACCENT, BAD, FAINT, WARN, glyph
 from scenarios.report import RunRecord, State, StepRecord, explain
 
 WIDE = 96
@@ -22,9 +22,9 @@ def everything(run: RunRecord, width: int) -> RenderableType:
     """All steps, and the conditions of the whole run; nothing is cut."""
     grid = _grid()
     for step in run.steps:
-        grid.add_row(glyph(step.state), _when(run, step), _name(step, width), _seen(step))
+        grid.add_row(_mark(step), _when(run, step), _name(step, width), _seen(step))
         for line in _wrong(step):
-            grid.add_row("", "", "", Text(line, BAD, overflow="fold"))
+            grid.add_row("", "", "", Text(line, FAINT if step.excused else BAD, overflow="fold"))
     for index, check in enumerate(run.checks):
         label = Text("in the end" if index == 0 else "", FAINT)
         text = Text(check.text, FAINT) if check.holds else Text(explain(check), BAD)
@@ -40,8 +40,8 @@ def some(run: RunRecord, width: int, rows: int) -> RenderableType:
     for index in chosen:
         step = run.steps[index]
         wrong = next(_wrong(step), None)
-        seen = _seen(step) if wrong is None else Text(wrong, BAD)
-        grid.add_row(glyph(step.state), _when(run, step), _cut(_name(step, width)), _cut(seen))
+        seen = _seen(step) if wrong is None or step.excused else Text(wrong, BAD)
+        grid.add_row(_mark(step), _when(run, step), _cut(_name(step, width)), _cut(seen))
     rest = [step for index, step in enumerate(run.steps) if index not in chosen]
     done = sum(step.state is State.PASSED for step in rest)
     todo = sum(step.state is State.PENDING for step in rest)
@@ -55,11 +55,15 @@ def some(run: RunRecord, width: int, rows: int) -> RenderableType:
 def _urgency(step: StepRecord, index: int) -> tuple[int, float]:
     if step.state is State.RUNNING:
         return 0, index
-    if step.state in WRONG:
+    if step.state in WRONG and not step.excused:
         return 1, index
     if step.state is State.PENDING:
         return 3, index
     return 2, -(step.ended or 0.0)
+
+
+def _mark(step: StepRecord) -> Text:
+    return Text("✗", WARN) if step.excused else glyph(step.state)
 
 
 def _grid() -> Table:

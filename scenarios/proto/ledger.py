@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
 
-from edge.proto.ip import TCP, Header, parse_untrusted
+from edge.proto.ip import TCP, Header, build_icmp_echo, echo, parse_untrusted
 from edge.proto.ip.tcp import RST
 
 MAX_PACKET_LIFE = 240.0
@@ -81,6 +81,8 @@ class Ledger:
         self.offences: dict[Offence, int] = dict.fromkeys(Offence, 0)
         self.findings: list[Finding] = []
         self.received_by_vnet: dict[str, int] = {}
+        self.routers: dict[str, bytes] = {}
+        """By virtual network, an address that is no host's and answers pings."""
         self._sent: dict[str, dict[bytes, _Sent]] = {}  # what has not arrived yet
         self._swept_at = 0.0
 
@@ -135,6 +137,8 @@ class Ledger:
         self, vnet: str, host: str, key: bytes, packet: bytes | bytearray, header: Header, now: float
     ) -> Finding | None:
         flow = _flow(header)
+        if header.source == self.routers.get(vnet) and self._pinged(vnet, host, packet, header, now):
+            return None
         for other, entries in self._sent.items():
             if other != vnet and (entry := entries.get(key)) is not None:
                 text = f"{flow}, sent by {entry.host} in vnet {other}, reached {host} in vnet {vnet}"
@@ -163,6 +167,28 @@ class Ledger:
                 f"{flow} reached {host}, but nobody sent it, or not that often",
             )
         )
+
+    def _pinged(self, vnet: str, host: str, packet: bytes | bytearray, header: Header, now: float) -> bool:
+        """Whether this answers a ping of `host`, word for word."""
+        answer = echo(packet, header)
+        if answer is None or answer.is_request:
+            return False
+        request = build_icmp_echo(
+            header.destination,
+            header.source,
+            ident=answer.ident,
+            sequence=answer.sequence,
+            payload=answer.payload,
+        )
+        entry = self._sent.get(vnet, {}).get(_essence(request))
+        if entry is None or entry.host != host:
+            return False
+        if entry.copies:
+            entry.copies -= 1
+            entry.at = now
+        else:
+            self.duplicates += 1
+        return True
 
     def _asked(self, vnet: str, host: str, header: Header) -> bool:
         """Whether a reset answers a segment of `host`: a router that rejects a flow sends it in the other's name."""

@@ -58,7 +58,7 @@ def _findings(run: RunRecord) -> Iterator[Finding]:
         if not law.holds:
             yield Finding(f"invariant {law.id}", law.text, tuple(law.details))
     for step in run.steps:
-        if step.state in (State.FAILED, State.ERROR, State.INTERRUPTED):
+        if step.state in (State.FAILED, State.ERROR, State.INTERRUPTED) and not step.excused:
             reasons = [step.error] if step.error else []
             reasons += [explain(check) for check in step.checks if not check.holds]
             yield Finding(f"step {step.name}", reasons[0] if reasons else WHY[step.state], tuple(reasons[1:]))

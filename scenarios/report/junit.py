@@ -82,7 +82,7 @@ def _step_case(suite: ElementTree.Element, run: RunRecord, step: StepRecord) -> 
     took = ended - step.started if step.started is not None else 0.0
     case = _case(suite, run, step.name, took)
     match step.state:
-        case State.FAILED:
+        case State.FAILED if not step.excused:
             reasons = [step.error] if step.error else []
             reasons += [explain(check) for check in step.checks if not check.holds]
             _problem(case, "failure", reasons[0] if reasons else "failed", "\n".join(reasons))

@@ -47,6 +47,7 @@ class StepRecord(Record):
     verb: str
     id: str | None = None
     background: bool = False
+    may_fail: bool = False  # what became of it does not matter
     state: State = State.PENDING
     started: float | None = None
     ended: float | None = None
@@ -55,6 +56,11 @@ class StepRecord(Record):
     error: str = ""
     checks: list[CheckRecord] = []
     results: dict[str, Any] = {}
+
+    @property
+    def excused(self) -> bool:
+        """Whether it failed, and that does not matter."""
+        return self.may_fail and self.state is State.FAILED
 
 
 class DirectionRecord(Record):
@@ -234,7 +240,7 @@ class RunRecord(Record):
     @property
     def failed_checks(self) -> list[CheckRecord]:
         """Every condition that does not hold, of steps and of the whole run."""
-        of_steps = [check for step in self.steps for check in step.checks]
+        of_steps = [check for step in self.steps if not step.may_fail for check in step.checks]
         return [check for check in [*of_steps, *self.checks] if not check.holds]
 
 

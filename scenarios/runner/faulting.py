@@ -43,9 +43,11 @@ class Faulting(Quiet):
             record = FaultRecord(at=self._stage.elapsed(), kind=kind, target=target, text=self._text)
             self._stage.did(record)
         if isinstance(verb, verbs.Pause):
-            await trio.sleep(verb.duration)
-            for target in self._targets:
-                self._stage.network.resume(target)
+            try:
+                await trio.sleep(verb.duration)
+            finally:  # a step that is cut off leaves nobody behind who never moves again
+                for target in self._targets:
+                    self._stage.network.resume(target)
 
     def results(self) -> dict[str, Plain]:
         return {"targets": list(self._targets)}

@@ -17,6 +17,7 @@ from scenarios.fabric import Fabric
 from scenarios.report import AccountRecord, InvariantRecord, RunRecord, SampleRecord, State
 from scenarios.runner import streaming
 from scenarios.runner.catalogue import metrics
+from scenarios.runner.leaks import no_leaks
 from scenarios.runner.loading import Loading
 from scenarios.runner.names import Lazy, names
 from scenarios.runner.observer import Nobody, Observer
@@ -43,16 +44,19 @@ async def run(
     observer: Observer | None = None,
     interrupt: trio.Event | None = None,
     recorder: Recorder | None = None,
+    leaks: bool = True,
 ) -> RunRecord:
     """Run `script` once. `interrupt` ends it early: the world is drained and the record says so.
 
-    A `recorder` sees every packet and everything that happens; it changes nothing.
+    A `recorder` sees every packet and everything that happens; it changes nothing. `leaks`: look at what is left in
+    the end.
 
     PoplabError if the world cannot be brought up; everything else is in the record.
     """
     world = worlds.build(script, seed=seed, recorder=recorder)
     quiet = trio.Event() if interrupt is None else interrupt
-    performance = Performance(world, fabric, repeat, Nobody() if observer is None else observer, quiet)
+    seen_by = Nobody() if observer is None else observer
+    performance = Performance(world, fabric, repeat, seen_by, quiet, leaks=leaks)
     await performance.perform()
     return performance.record
 
@@ -61,7 +65,14 @@ class Performance:
     """A run at work; `record` is what is known of it so far."""
 
     def __init__(
-        self, world: World, fabric: Fabric, repeat: str, observer: Observer, interrupt: trio.Event
+        self,
+        world: World,
+        fabric: Fabric,
+        repeat: str,
+        observer: Observer,
+        interrupt: trio.Event,
+        *,
+        leaks: bool = True,
     ) -> None:
         self.world = world
         self.fabric = fabric
@@ -69,6 +80,8 @@ class Performance:
         self.interrupt = interrupt
         self._tracing = Tracing(world.recorder)
         self.metrics = metrics()
+        self._leaks = leaks
+        self._over = False
         scenario = world.scenario
         self._limits = limits(scenario)
         self._watches = [Watch(invariant) for invariant in scenario.invariants]
@@ -110,13 +123,19 @@ class Performance:
                 self._sample(stage)
                 self._refresh(stage)
                 self._judge(stage)
+                record.elapsed = stage.elapsed()
+                self._over = True
+                if self._leaks and record.state in (State.PASSED, State.FAILED):
+                    law = await no_leaks(stage, virtual=self.fabric.virtual)
+                    record.invariants.append(law)
+                    record.state = record.state if law.holds else State.FAILED
         except Exception as error:
             refusal = _refusal(error)
             if refusal is not None:
                 raise refusal from None
             record.error = "".join(traceback.format_exception(error)).strip()
             self._cut_off(State.ERROR, "poplab failed")
-        if stage is not None:
+        if stage is not None and not self._over:
             record.elapsed = stage.elapsed()
         record.wall = time.monotonic() - self._begun
         self.observer.ended(record)
@@ -213,20 +232,28 @@ class Performance:
             if key in self._loads:
                 return self._loads[key].results()
             if key == "steps":
-                return {"failed": sum(step.record.state is State.FAILED for step in self._steps)}
+                return {"failed": self._failed_steps()}
             return world[key]
 
         return Lazy([*world, "steps", *steps, *self._loads], make)
 
+    def _failed_steps(self) -> int:
+        steps = [step.record for step in self._steps]
+        return sum(step.state is State.FAILED and not step.may_fail for step in steps)
+
     # -- what is looked at while it goes on
 
     def _look(self, stage: Stage) -> None:
+        if self._over:
+            return
         self._refresh(stage)
         self.record.wall = time.monotonic() - self._begun
         self.observer.tick(self.record)
 
     def _sample(self, stage: Stage) -> None:
         """At even distances: figures over time, invariants, thresholds that end the run."""
+        if self._over:
+            return
         now = stage.elapsed()
         snapshot = stage.network.snapshot()
         out = sum(vnet.packets_out for vnet in snapshot.vnets)
@@ -328,7 +355,7 @@ class Performance:
         record.checks = [judged(text, given) for text in self.world.scenario.expect]
         good = (
             record.state is State.RUNNING
-            and all(step.state is State.PASSED for step in record.steps)
+            and all(step.state is State.PASSED or step.may_fail for step in record.steps)
             and all(check.holds for check in record.checks)
             and all(law.holds for law in record.invariants)
             and all(limit.holds for limit in record.thresholds)
@@ -338,8 +365,7 @@ class Performance:
     def _measure(self, stage: Stage) -> None:
         """What only the end can tell."""
         snapshot = stage.network.snapshot()
-        failed = sum(step.record.state is State.FAILED for step in self._steps)
-        self.metrics.add("steps.failed", failed)
+        self.metrics.add("steps.failed", self._failed_steps())
         for vnet in snapshot.vnets:
             for reason, count in vnet.drops.items():
                 if count:

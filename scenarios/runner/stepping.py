@@ -38,6 +38,7 @@ class Stepping:
             name=step.name or _title(step),
             verb=step.verb[0] if step.verb is not None else "await",
             background=step.background,
+            may_fail=step.may_fail,
         )
         self._stage = stage
         self._given = given

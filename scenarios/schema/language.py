@@ -31,6 +31,8 @@ class Step(Verbs, frozen=True, kw_only=True):
     within: Duration | None = None
     """A step that takes longer, from `at` on, has failed."""
     expect: tuple[Condition, ...] = ()
+    may_fail: bool = False
+    """What becomes of it does not matter here: the run is not failed by it."""
 
     @property
     def verb(self) -> tuple[str, Verb] | None:

@@ -155,6 +155,11 @@ class Device:
         """Packets that wait for a handshake now, in all tunnels."""
         return self._staged
 
+    @property
+    def indices(self) -> tuple[int, int]:
+        """How many are in use: for sessions that have keys, and for handshakes that wait for an answer."""
+        return len(self._sessions), self._handshakes.waiting
+
     # -- the data path --
 
     def open(

@@ -44,6 +44,11 @@ class Handshakes:
         self._aead = aead
         self._pending: dict[int, Tunnel] = {}  # by the index of the initiation that waits for its answer
 
+    @property
+    def waiting(self) -> int:
+        """Initiations that wait for their answer."""
+        return len(self._pending)
+
     def initiate(self, tunnel: Tunnel, now: float) -> bytes:
         """An initiation to send; the one before it is not waited for any more."""
         self.forget(tunnel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from math import inf
 from typing import Any
@@ -34,6 +34,20 @@ class EventHeap:
     def next(self) -> float:
         """When the next event is due; infinite if there is none."""
         return self._heap[0][0] if self._heap else inf
+
+    def pending(self) -> Iterator[tuple[float, Happening]]:
+        """What is to happen, in no order."""
+        for at, _, happening, _ in self._heap:
+            yield at, happening
+
+    def skip(self, until: float) -> None:
+        """As for a machine that slept: what was due before `until` is due then, in its order."""
+        late = []
+        while self._heap and self._heap[0][0] < until:
+            late.append(heappop(self._heap))
+        self.now = max(self.now, until)
+        for _, _, happening, argument in late:
+            self.at(self.now, happening, argument)
 
     def stop(self) -> None:
         """Let ``run`` return after the present event: somebody outside has to have a look."""

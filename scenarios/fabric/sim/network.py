@@ -23,6 +23,7 @@ from edge.state import MemoryStore
 from scenarios.fabric.base import EDGE
 from scenarios.fabric.sim.clock import VirtualClock, next_deadline, seeded_scheduler
 from scenarios.fabric.sim.heap import EventHeap
+from scenarios.fabric.sim.leftovers import after_everything
 from scenarios.fabric.sim.nodes import EndNode, Node, PopNode
 from scenarios.fabric.sim.underlay import POP_ADDRESS, Underlay
 from scenarios.proto.host import Host
@@ -58,6 +59,7 @@ class SimNetwork:
         self._watched_at = 0.0
         if world.recorder is not None:
             world.recorder.begin(self.now, unix=EPOCH)
+        self._over = False
         pop_public = public_key(world.config.private_key)
         self.underlay.pop = PopNode(self.underlay, EDGE, POP_ADDRESS, self._make_engine)
         for end in world.ends:
@@ -131,6 +133,8 @@ class SimNetwork:
 
     def every(self, seconds: float, look: Callable[[], None]) -> None:
         def again(_: object) -> None:
+            if self._over:
+                return
             look()
             self.heap.at(self.heap.now + seconds, again)
 
@@ -179,6 +183,15 @@ class SimNetwork:
 
     async def drain(self) -> None:
         await trio.sleep(DRAIN)
+
+    async def leftovers(self) -> list[str]:
+        self._over = True
+        for node in self.underlay.ends.values():
+            node.resume()
+            if node.running:
+                node.stop(graceful=False)
+        self.underlay.pop.resume()
+        return after_everything(self.heap, self.underlay)
 
     # -- faults
 

@@ -283,3 +283,26 @@ def test_any_packet_can_be_sent_but_a_false_source_is_not_believed(alice: str, p
     world.carry(0.0)
     assert world.ledger.offences[Offence.FORGED] == 1
     assert world.alice.counters["sent"] == 3
+
+
+def test_only_the_router_of_its_network_may_answer_a_ping_that_no_host_got() -> None:
+    ledger = Ledger()
+    ledger.routers["acme"] = bytes([100, 96, 0, 1])
+    alice, router, other = bytes([100, 96, 0, 2]), bytes([100, 96, 0, 1]), bytes([100, 96, 0, 3])
+
+    def answered(vnet: str, host: str, source: bytes, payload: bytes = b"hello-there") -> bool:
+        for target in (router, other):
+            ledger.sent(
+                "acme",
+                "alice",
+                build_icmp_echo(alice, target, ident=1, sequence=2, payload=b"hello-there"),
+                0.0,
+            )
+        reply = build_icmp_echo(source, alice, ident=1, sequence=2, payload=payload, reply=True)
+        return ledger.received(vnet, host, reply, 0.1) is None
+
+    assert answered("acme", "alice", router)
+    assert not answered("acme", "alice", other)
+    assert not answered("acme", "alice", router, b"hello-their")
+    assert not answered("acme", "bob", router)
+    assert not answered("umbrella", "alice", router)

@@ -11,7 +11,7 @@ import trio
 
 from edge.errors import FabricUnavailable
 from scenarios.fabric import FABRICS, Loopback, Network
-from scenarios.report import RunRecord, State, StepRecord
+from scenarios.report import RunRecord, State, StepRecord, junit_xml
 from scenarios.runner import Nobody, check, run
 from scenarios.runner.stepping import fields
 from scenarios.schema import Script
@@ -71,6 +71,7 @@ async def test_the_first_lessons_pass_on_loopback() -> None:
             "no-spoofing",
             "true-addresses",
             "delivery",
+            "no-leaks",
         }
     voice = records["01-softphone-call"]
     assert [s.seen for s in voice.sightings] == ["100.96.0.12", "100.96.0.13", "10.0.50.101", "100.96.0.12"]
@@ -93,6 +94,23 @@ expect: [vnets.umbrella.packets_in == 0]
     (check,) = record.failed_checks
     assert (check.text, check.saw) == ("received == 3", [("received", "2")])
     assert record.steps[1].results["received"] == 2
+
+
+async def test_a_step_that_may_fail_is_recorded_and_fails_nothing() -> None:
+    record = await run_text(
+        SMALL
+        + """
+  - name: hopeless
+    ping: {from: alice, to: hq/server, count: 1, patience: 200ms}
+    may_fail: true
+expect: [steps.failed == 0]
+"""
+    )
+    assert [step.state for step in record.steps] == [State.PASSED, State.FAILED]
+    assert record.steps[1].results["received"] == 0
+    assert record.state is State.PASSED
+    assert not record.failed_checks
+    assert b"<failure" not in junit_xml([record])
 
 
 async def test_without_expectations_a_probe_must_be_answered() -> None:

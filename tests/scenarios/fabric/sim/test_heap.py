@@ -49,3 +49,17 @@ def test_a_run_ends_early_at_its_limit_and_when_somebody_asks() -> None:
     assert heap.run(inf, at_most=10)
     assert heap.now == 3.0, "there is no infinite time"
     assert heap.done == 4
+
+
+def test_what_was_due_while_it_slept_is_due_then_in_order() -> None:
+    heap = EventHeap()
+    happened: list[tuple[str, float]] = []
+    for at, name in ((2.0, "second"), (1.0, "first"), (9.0, "later")):
+        heap.at(at, lambda name: happened.append((name, heap.now)), name)
+    heap.skip(5.0)
+    assert heap.now == 5.0
+    assert sorted(at for at, _ in heap.pending()) == [5.0, 5.0, 9.0]
+    heap.run(5.0, at_most=10)
+    assert happened == [("first", 5.0), ("second", 5.0)]
+    heap.skip(3.0)  # never backwards
+    assert heap.now == 5.0
