@@ -28,7 +28,7 @@ from scenarios.proto.directory_message import (
 from scenarios.proto.host import Endpoint
 from scenarios.proto.timer_queue import TimerQueue
 
-DIRECTORY_PORT = 389
+DIRECTORY_PORT = 10389  # not 389: what is spoken there is not LDAP
 AGENT_PORT = 10123
 PUSH_PORT = 10122
 """Policy goes out from here: a flow of its own, that the server began, and no late answer to a bind."""
@@ -90,7 +90,7 @@ class _Session(NamedTuple):
 
 
 class DirectoryServer:
-    """An application (`host.App`) on UDP port 389, and PUSH_PORT for what it begins itself.
+    """An application (`host.App`) on UDP port 10389, and PUSH_PORT for what it begins itself.
 
     `allow`: source prefix -> role, the longest prefix decides; `roles`: what each may do once it is bound;
     `users`: passwords; `clients`: addresses that get the policy before they have ever bound, at `agent_port`. Who has

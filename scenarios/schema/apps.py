@@ -135,7 +135,7 @@ class DirectoryServer(Section, frozen=True, kw_only=True):
 
     allow: dict[str, tuple[Prefix, ...]]
     """Role to the source prefixes that have it. `admin` may change what is there, every other role may read it."""
-    port: Port = 389
+    port: Port = 10389
 
 
 class DirectoryMember(Section, frozen=True, kw_only=True):

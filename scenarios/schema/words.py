@@ -31,7 +31,10 @@ Actors = Annotated[
 ]
 Condition = Annotated[str, msgspec.Meta(description="such as: setup_time < 2s and status == 200")]
 UrlPath = Annotated[
-    str, msgspec.Meta(pattern="^/[!-~]*$", max_length=2000, description="such as /deploy or /search?q=1")
+    str,
+    msgspec.Meta(
+        pattern="^/[!-~]*$", max_length=2000, description="a path from / on, such as /deploy or /search?q=1"
+    ),
 ]
 DomainName = Annotated[
     str,

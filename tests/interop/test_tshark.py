@@ -27,19 +27,7 @@ FILES = [
 
 def read(capture: Path, *fields: str, only: str = "") -> list[list[str]]:
     """The wanted fields of each packet."""
-    # Our directory has LDAP's port but messages of its own.
-    words = [
-        "tshark",
-        "-d",
-        "udp.port==389,data",
-        "-n",
-        "-r",
-        str(capture),
-        "-T",
-        "fields",
-        "-o",
-        "ip.check_checksum:TRUE",
-    ]
+    words = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-o", "ip.check_checksum:TRUE"]
     words += [word for field in fields for word in ("-e", field)]
     done = subprocess.run(
         [*words, *(["-Y", only] if only else [])], capture_output=True, text=True, check=False

@@ -326,9 +326,9 @@ def test_a_recording_that_cannot_be_played_is_told_with_its_place(
         ("www.test: web.test", "www.test: a..b", "'a..b'"),
         ("rate: 200/s", "rate: 0", "a rate is more than 0"),
         ("{alice: {vnet: acme", "", ""),
-        ("name: test, deploy: hq/plain", "name: test, deploy: hq/sink", "'hq/sink' has no web server"),
+        ("name: test, deploy: hq/plain", "name: test, deploy: hq/sink", "'hq/sink' is no web server"),
         ("notify: [hq/plain]", "notify: [other]", "'other' is in vnet umbrella, hq/ci in acme"),
-        ("/slow: {", "slow: {", "matching regex"),
+        ("/slow: {", "slow: {", "'slow' is not a path"),
     ],
 )
 def test_what_cannot_run_is_told_before_it_does(old: str, new: str, message: str) -> None:
