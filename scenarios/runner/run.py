@@ -125,6 +125,8 @@ class Performance:
                 self._judge(stage)
                 record.elapsed = stage.elapsed()
                 self._over = True
+                if self.world.recorder is not None:
+                    self.world.recorder.end()
                 if self._leaks and record.state in (State.PASSED, State.FAILED):
                     law = await no_leaks(stage, virtual=self.fabric.virtual)
                     record.invariants.append(law)

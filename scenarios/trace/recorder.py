@@ -46,6 +46,11 @@ class Recorder:
         if self._capture is not None:
             self._capture.epoch = unix
 
+    def end(self) -> None:
+        """What happens from now on is no part of the run."""
+        self._sinks = ()
+        self._capture = None
+
     def note(self, kind: Kind, place: str, detail: str, *, tunnel: str = "", vnet: str = "") -> None:
         """Something happened now that is no packet."""
         self._tell(Event(self._now() - self._zero, kind.value, place, tunnel, vnet, detail=detail))

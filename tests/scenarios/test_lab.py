@@ -62,7 +62,7 @@ async def test_a_world_in_virtual_time(poplab_world: WorldMaker) -> None:
         assert echo.loss == 0
         world.expect("clients.alice.ip == clients.eve.ip and tunnels.alice.up")
         assert world.value("tunnels.bob.handshakes") == 1
-        assert world.verdicts["acme"]["all"] >= 3 and world.verdicts["umbrella"] == {}
+        assert world.verdicts["acme"]["all"] >= 3 and not any(world.verdicts["umbrella"].values())
         assert world.snapshot().tunnel("alice").packets_rx > 100
     assert time.monotonic() - begun < 30, "nobody waited for 40 seconds"
 
