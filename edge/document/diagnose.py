@@ -179,7 +179,9 @@ def _pattern_in_words(kind: Any, data: Any) -> tuple[str, str]:
     """What a type with a pattern says of itself: its description, and `write` of its extra."""
     for meta in get_args(kind)[1:]:
         if isinstance(meta, msgspec.Meta) and meta.pattern is not None:
-            return f"{data!r} is not {meta.description or meta.pattern}", (meta.extra or {}).get("write", "")
+            return f"{data!r} is not {meta.description or meta.pattern}", (meta.extra or {}).get(
+                "write", f"write one that matches {meta.pattern}"
+            )
     return f"{data!r} cannot be written here", ""
 
 

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 
-from edge.proto.ip import Header
 from scenarios.proto.host import Host
 from scenarios.proto.http import HttpRequest, HttpResponse
 from scenarios.proto.http_client import HttpClient, HttpExchange
@@ -31,7 +30,7 @@ _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 class Trusting(Ledger):
     """The kernel does not write into it what it sends."""
 
-    def received(self, vnet: str, host: str, packet: bytes | bytearray, header: Header, now: float) -> None:
+    def received(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> None:
         return None
 
 
