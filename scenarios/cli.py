@@ -212,7 +212,11 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
-    except Exception:
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
+            sys.exit(INTERRUPTED)  # pressed again while the first one was being obeyed
         traceback.print_exc()
         click.echo(
             "this is a defect of poplab, not of your scenario: please report it with the lines above",

@@ -77,7 +77,7 @@ def test_options_choose_fabric_seed_and_cells(project: Path) -> None:
     assert "runs on sim, not on loopback" in output
     root = ElementTree.parse(project / "options.xml").getroot()
     properties = {p.get("name"): p.get("value") for p in root.iter("property")}
-    repeat = "poplab run scenarios/branch.yaml --seed 9 --fabric loopback"
+    repeat = "poplab run scenarios/branch.yaml --set line=lte --set size=64 --seed 9 --fabric loopback"
     assert properties == {"seed": "9", "fabric": "loopback", "repeat": repeat}
 
 

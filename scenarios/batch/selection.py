@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from edge.errors import ConfigError, Problem, Refused
 from scenarios import runner
 from scenarios.batch.attempt import Job
 from scenarios.fabric import FABRICS
-from scenarios.schema import Script
+from scenarios.schema import Script, written
 
 
 def select(paths: Iterable[Path], chosen: Mapping[str, str] | None = None) -> list[Script]:
@@ -83,13 +82,6 @@ def _chosen(scripts: Sequence[Script], chosen: Mapping[str, str]) -> list[Script
     return kept
 
 
-def written(value: object) -> str:
-    """A value of the matrix as it is written in YAML."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
-
-
 def jobs(scripts: Iterable[Script], *, fabric: str | None, seed: int | None) -> list[Job]:
     """What is to be done with each script; one that is not meant for `fabric` is skipped."""
     return [_job(script, fabric, seed) for script in scripts]
@@ -99,13 +91,7 @@ def _job(script: Script, fabric: str | None, seed: int | None) -> Job:
     scenario = script.scenario
     chosen = scenario.seed if seed is None else seed
     name = fabric or scenario.fabrics[0]
-    words = ["poplab", "run", script.file]
-    for axis, value in script.cell.items():
-        words += ["--set", f"{axis}={written(value)}"]
-    words += ["--seed", str(chosen)]
-    if name != scenario.fabrics[0]:
-        words += ["--fabric", name]
-    repeat = shlex.join(words)
+    repeat = script.command(name, chosen)
     if name not in scenario.fabrics:
         reason = f"the file runs on {' and '.join(scenario.fabrics)}, not on {name}"
         return Job(script, None, chosen, repeat, reason)

@@ -1,7 +1,7 @@
 """Worlds for tests in Python: the same pieces as a scenario file, one call at a time."""
 
 from scenarios.lab.clock import LabClock
-from scenarios.lab.source import Source, repeat_command, script_of
+from scenarios.lab.source import Source, script_of
 from scenarios.lab.world import Done, LabWorld, StepFailed, open_world, run_file
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "Source",
     "StepFailed",
     "open_world",
-    "repeat_command",
     "run_file",
     "script_of",
 ]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edge.errors import ConfigError, Problem
 from scenarios import runner
-from scenarios.fabric import Fabric
 from scenarios.schema import Script
 
 Source = Path | str | Mapping[str, Any]
@@ -44,9 +42,3 @@ def script_of(source: Source, cell: Mapping[str, Any] | None = None, folder: Pat
 def as_text(data: Mapping[str, Any]) -> str:
     """JSON, which is YAML."""
     return json.dumps(data, indent=2, ensure_ascii=False)
-
-
-def repeat_command(script: Script, fabric: Fabric, seed: int) -> str:
-    """What a shell needs to do that run again."""
-    command = f"poplab run {shlex.quote(script.file)} --seed {seed}"
-    return command if fabric.name == script.scenario.fabrics[0] else f"{command} --fabric {fabric.name}"

@@ -22,7 +22,7 @@ from scenarios.fabric import FABRICS, Fabric
 from scenarios.fabric.sim.clock import VirtualClock, seeded_scheduler
 from scenarios.lab.clock import LabClock
 from scenarios.lab.faults import Faults, seconds
-from scenarios.lab.source import Source, as_text, repeat_command, script_of
+from scenarios.lab.source import Source, as_text, script_of
 from scenarios.report import RunRecord, State, StepRecord, explain
 from scenarios.runner import Nobody, Observer
 from scenarios.runner.names import Lazy, names
@@ -328,7 +328,7 @@ def run_file(
     script = source if isinstance(source, Script) else script_of(source, cell, folder)
     where = FABRICS[fabric or script.scenario.fabrics[0]]
     chosen = script.scenario.seed if seed is None else seed
-    repeat = repeat_command(script, where, chosen)
+    repeat = script.command(where.name, chosen)
     watching = Nobody() if observer is None else observer
     main = partial(runner.run, script, where, seed=chosen, repeat=repeat, observer=watching)
     return where.execute(main, seed=chosen)

@@ -350,7 +350,7 @@ class Performance:
             for limit in record.thresholds:
                 limit.aborted = not limit.holds and record.stopped_by.startswith(f"{limit.key}: {limit.text}")
         for watch in self._watches:
-            watch.end()
+            watch.end(whole=record.state is State.RUNNING)
         if record.state is State.INTERRUPTED:
             return
         given = self._given(stage)

@@ -87,7 +87,7 @@ class Stepping:
         """It ends here."""
         record = self.record
         record.state = state
-        record.waiting = self.waiting()
+        record.waiting = self._explained()
         record.error = f"{why} while {record.waiting}" if record.waiting else why
         record.ended = self._stage.elapsed()
         record.results = dict(self.results())

@@ -51,10 +51,15 @@ class Watch:
         else:
             self.record.text += f" (seen at {Seconds(elapsed)})"
 
-    def end(self) -> None:
-        """What was never seen proves nothing."""
-        if not self._must and not self._settled:
+    def end(self, *, whole: bool) -> None:
+        """What a whole run never showed is missing; one that was cut short has proved nothing either way."""
+        if self._must or self._settled:
+            return
+        if whole:
             self.record.details = ["never seen: the run did not do what it is about"]
+        else:
+            self.record.holds = True
+            self.record.text += " (not judged: the run was cut short)"
 
 
 def limits(scenario: Scenario) -> list[threshold.Threshold]:

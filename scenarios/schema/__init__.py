@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -11,7 +12,7 @@ from edge import document
 from edge.document import Document, Mismatch, Path, convert, differences
 from edge.errors import ConfigError, Problem
 from scenarios.schema import editors, semantics
-from scenarios.schema.assemble import Assembly, Cell, assemble, cells, substituted
+from scenarios.schema.assemble import Assembly, Cell, assemble, cells, substituted, written
 from scenarios.schema.cast import Actor, Cast
 from scenarios.schema.expand import Expansion, expand, too_many
 from scenarios.schema.language import Scenario, Step
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "raise_if",
     "read",
+    "written",
 ]
 
 
@@ -58,6 +60,16 @@ class Script:
         """The name of the scenario, and of the cell if there are several."""
         values = ", ".join(f"{name}={value}" for name, value in self.cell.items())
         return f"{self.scenario.name} [{values}]" if values else self.scenario.name
+
+    def command(self, fabric: str, seed: int) -> str:
+        """What to type in a shell to run this, and of a matrix only this cell, again."""
+        words = ["poplab", "run", self.file]
+        for axis, value in self.cell.items():
+            words += ["--set", f"{axis}={written(value)}"]
+        words += ["--seed", str(seed)]
+        if fabric != self.scenario.fabrics[0]:
+            words += ["--fabric", fabric]
+        return shlex.join(words)
 
     def problem(self, path: Path, message: str, fix: str = "") -> Problem:
         """A problem with a value of the scenario, where it was written."""

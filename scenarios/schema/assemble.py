@@ -289,7 +289,7 @@ def cells(whole: Assembly) -> list[Cell]:
         elif not values:
             problems.append(whole.problem(("matrix", name), f"{name} has no values", fix))
         elif twice := [index for index, value in enumerate(values) if _in(value, values[:index])]:
-            text = f"{name} has {_text(values[twice[0]])} twice"
+            text = f"{name} has {written(values[twice[0]])} twice"
             problems.append(whole.problem(("matrix", name, twice[0]), text, "leave one out"))
         else:
             axes[name] = values
@@ -352,7 +352,7 @@ def substituted(whole: Assembly, cell: Cell) -> tuple[Assembly, list[Problem]]:
                 unknown.add(path)
                 return value
         only = _MATRIX.fullmatch(value)
-        return cell[only[1]] if only else _MATRIX.sub(lambda match: _text(cell[match[1]]), value)
+        return cell[only[1]] if only else _MATRIX.sub(lambda match: written(cell[match[1]]), value)
 
     data = dict(_top(whole.data, put)) if isinstance(whole.data, dict) else whole.data
     return Assembly(whole.root, data, whole.origins, whole.incomplete | unknown), problems
@@ -372,8 +372,8 @@ def _fits(pattern: Cell, cell: Cell) -> bool:
     return all(_in(value, [cell[name]]) for name, value in pattern.items())
 
 
-def _text(value: Any) -> str:
-    """As it is written in a file."""
+def written(value: object) -> str:
+    """A value of the matrix as it is written in YAML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return "null" if value is None else str(value)

@@ -71,7 +71,8 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
             if getattr(verb, "caller", None) == "" or getattr(verb, "sender", None) == "":
                 yield Finding((*path, word), "missing key 'from'", "add `from: ...`")
             else:
-                yield from _verb(verb, (*path, word), scenario, cast)
+                groups = list(_groups(verb, (*path, word), cast))
+                yield from groups or _verb(verb, (*path, word), scenario, cast)
             if isinstance(verb, Wait):
                 before = scenario.steps[:index]
                 yield from _wait(verb, (*path, word), {**seen, **dict.fromkeys(scenario.load, index)}, before)
@@ -109,6 +110,24 @@ def _step(step: Step, path: Path, seen: dict[str, int]) -> Iterator[Finding]:
     elif step.id in seen:
         text = f"step {seen[step.id] + 1} is called {step.id!r} too"
         yield Finding((*path, "id"), text, "choose another id")
+
+
+ONE = {"sender": "from", "caller": "from", "to": "to", "server": "server", "pbx": "pbx"}
+"""Parts of a verb that are one actor, and how the file calls them."""
+
+
+def _groups(verb: Verb, path: Path, cast: Cast) -> Iterator[Finding]:
+    """A step does something once, so nobody in it may be a counted group; a load does it once for each."""
+    for part, key in ONE.items():
+        name = getattr(verb, part, None)
+        if (
+            isinstance(name, str)
+            and name in cast.groups
+            and not (isinstance(verb, WebhookPost) and part == "to")
+        ):
+            first, count = cast.groups[name][0], len(cast.groups[name])
+            text = f"{name!r} is a group of {count}, and a step does this once"
+            yield Finding((*path, key), text, f"name one of them, such as {first}, or make it a load")
 
 
 def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Finding]:

@@ -49,3 +49,26 @@ def test_help_has_a_short_name(arguments: list[str]) -> None:
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("Usage: poplab ")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        ("KeyboardInterrupt()", 130, False),
+        ("BaseExceptionGroup('', [KeyboardInterrupt(), ValueError()])", 130, False),
+        ("ExceptionGroup('', [ValueError()])", 4, True),
+        ("ValueError()", 4, True),
+        ("SystemExit(3)", 3, False),
+    ],
+)
+def test_the_exit_code_says_who_ended_it(raised: str, code: int, said: bool) -> None:
+    program = f"""
+from scenarios import cli
+def fail(**_): raise {raised}
+cli.poplab = fail
+cli.main()
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == code, ran.stderr
+    assert ("a defect of poplab" in ran.stderr) is said
+    assert ("Traceback" in ran.stderr) is said

@@ -148,12 +148,16 @@ async def test_an_interrupted_run_drains_and_keeps_its_record() -> None:
             if step.verb == "wait" and step.name == "long":
                 interrupt.set()
 
+    laws = "invariants:\n  - {id: busy, sometimes: edge.flows > 1000}\n"
     record = await run_text(
-        SMALL + "  - {name: long, wait: {for: 1h}}\n", observer=Impatient(), interrupt=interrupt
+        SMALL + "  - {name: long, wait: {for: 1h}}\n" + laws, observer=Impatient(), interrupt=interrupt
     )
     assert record.state is State.INTERRUPTED
     assert [step.state for step in record.steps] == [State.PASSED, State.INTERRUPTED]
     assert record.accounts
+    (busy,) = (law for law in record.invariants if law.id == "busy")
+    assert busy.holds, "what a run had no time for is not held against it"
+    assert busy.text.endswith("(not judged: the run was cut short)")
 
 
 async def test_a_defect_of_an_action_is_an_error_and_not_a_verdict() -> None:
