@@ -81,6 +81,7 @@ def trace(
                 click.echo(json_format.dumps(event._asdict()))
         else:
             _show(chosen, limit)
+        chosen.warn()
         _warn(first)
 
 
@@ -90,10 +91,22 @@ class _Chosen:
     def __init__(self, trace: Trace, wanted: Selection) -> None:
         self._trace = trace
         self._wanted = wanted
+        self.seen = 0
+        self.matched = 0
 
     def __iter__(self) -> Iterator[Event]:
         matches = self._wanted.matches
-        return (event for event in self._trace if matches(event))
+        for event in self._trace:
+            self.seen += 1
+            if matches(event):
+                self.matched += 1
+                yield event
+
+    def warn(self) -> None:
+        """Nothing to show is not the same as nothing that was asked for."""
+        if self.seen and not self.matched:
+            path = printable(str(self._trace.path))
+            click.echo(f"none of the {self.seen} events in {path} is like that", err=True)
 
 
 def _show(chosen: _Chosen, limit: int | None) -> None:
@@ -120,11 +133,14 @@ def _compare(one: Trace, other: Trace, wanted: Selection) -> int:
         mine, theirs = one.about.get(key), other.about.get(key)
         if mine != theirs:
             click.echo(f"{key}: {printable(str(mine))} and {printable(str(theirs))}", err=True)
-    difference = first_difference(_Chosen(one, wanted), _Chosen(other, wanted))
+    chosen = _Chosen(one, wanted), _Chosen(other, wanted)
+    difference = first_difference(*chosen)
     if difference is not None:
         names = (printable(str(one.path)), printable(str(other.path)))
         click.echo("\n".join(difference.lines(names)))
         return DIFFERENT
+    for events in chosen:
+        events.warn()
     _warn(one)
     _warn(other)
     digests = [None if trace.end is None else trace.end.get("digest") for trace in (one, other)]

@@ -199,3 +199,12 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_run(tmp_path: Path)
             prepare(bad)
     prepare(tmp_path / "new/deep")
     assert list((tmp_path / "new/deep").iterdir()) == []
+
+
+def test_steps_of_one_name_are_told_apart_in_junit() -> None:
+    record = run()
+    names = ("ping", "ping", "ping (2)", "ping")
+    record.steps = [StepRecord(name=name, verb="ping") for name in names]
+    (suite,) = ElementTree.fromstring(junit_xml([record]))
+    steps = [case.get("name") for case in suite.iter("testcase")][:4]
+    assert steps == ["ping", "ping (3)", "ping (2)", "ping (4)"]

@@ -126,3 +126,12 @@ def test_what_dies_is_a_note_and_nothing_breaks_the_diagram() -> None:
     )
     assert "note over p0: dropped: no_route, rule x#59;#35;" in drawn
     assert "1 more are left out" in sequence([THERE, BACK], most=1)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_a_filter_that_nothing_matches_says_so(folder: Path, files: int) -> None:
+    file = folder / "trace.msgpack"
+    result = invoke(*[file] * files, "--tunnel", "nobody")
+    assert result.exit_code == 0
+    assert "is like that" in result.stderr
+    assert "is like that" not in invoke(*[file] * files, "--vnet", "acme").stderr
