@@ -104,7 +104,7 @@ class ScenarioItem(pytest.Item):
         from scenarios.fabric import FABRICS
         from scenarios.lab import run_file
         from scenarios.live import PlainLines
-        from scenarios.report import State
+        from scenarios.report import State, findings
 
         scenario, fabric = self.script.scenario, self.config.getoption("--poplab-fabric")
         if fabric is not None and fabric not in FABRICS:
@@ -123,7 +123,9 @@ class ScenarioItem(pytest.Item):
             pytest.skip(str(error))
         self.user_properties += [("seed", record.seed), ("fabric", record.fabric), ("repeat", record.repeat)]
         if record.state is not State.PASSED:
-            raise ScenarioFailed("\n".join([*lines, f"again: {record.repeat}"]))
+            first = findings(record)[0]  # readers of junit.xml, and people in a hurry, see only one line
+            summary = f"{first.where}: {first.text}"
+            raise ScenarioFailed("\n".join([summary, *lines, f"again: {record.repeat}"]))
         self.add_report_section("call", "poplab", "\n".join(lines))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:

@@ -54,6 +54,8 @@ def test_scenario_files_are_tests(project: Path) -> None:
     root = ElementTree.parse(project / "junit.xml").getroot()
     properties = {p.get("name"): p.get("value") for p in root.iter("property")}
     assert properties["repeat"] == "poplab run scenarios/too-strict.yaml --seed 5"
+    messages = [failure.get("message", "") for failure in root.iter("failure")]
+    assert [message.startswith("step fast: rtt_max < 100ms is false") for message in messages] == [True]
 
 
 def test_what_repeats_a_failure_repeats_it(project: Path) -> None:
