@@ -32,6 +32,7 @@ class Watch:
         self._text = invariant.always or invariant.sometimes or ""
         self._expression = parse(self._text)
         self._settled = False
+        self._error = ""
         word = "always" if self._must else "sometimes"
         self.record = InvariantRecord(id=invariant.id, holds=self._must, text=f"{word}: {self._text}")
 
@@ -40,6 +41,7 @@ class Watch:
         if self._settled:
             return
         check = _judged(self._text, given, self._expression)
+        self._error = check.error
         if check.holds is self._must:
             return
         self._settled = True
@@ -56,7 +58,8 @@ class Watch:
         if self._must or self._settled:
             return
         if whole:
-            self.record.details = ["never seen: the run did not do what it is about"]
+            said = self._error or "the run did not do what it is about"
+            self.record.details = [f"never seen: {said}"]
         else:
             self.record.holds = True
             self.record.text += " (not judged: the run was cut short)"

@@ -207,3 +207,11 @@ async def test_a_network_that_leaks_between_tenants_fails_the_run() -> None:
     isolation = next(law for law in record.invariants if law.id == "isolation")
     assert not isolation.holds
     assert "sent by alice in vnet acme, reached umbrella-hq/server in vnet umbrella" in isolation.details[0]
+
+
+async def test_a_law_that_cannot_be_read_says_why_it_was_never_seen() -> None:
+    laws = "invariants:\n  - {id: typo, sometimes: clients.alice.nothing > 3}\n"
+    record = await run_text(SMALL + laws)
+    (typo,) = (law for law in record.invariants if law.id == "typo")
+    assert not typo.holds
+    assert typo.details[0].startswith("never seen: clients.alice has no 'nothing'; known here: ip, ")
