@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ SOCKET_BUFFER = 4096
 Datagrams = list[tuple[memoryview, int, Address]]
 
 
-class Node:
+class Node(ABC):
     """A machine on the underlay with one UDP socket. `start` makes its core, which forgets everything when killed."""
 
     def __init__(self, underlay: Underlay, name: str, address: Address) -> None:
@@ -47,8 +48,9 @@ class Node:
     def running(self) -> bool:
         return self._core is not None
 
+    @abstractmethod
     def start(self) -> None:
-        raise NotImplementedError
+        """Make the core anew and ask for its first turn."""
 
     def stop(self, *, graceful: bool) -> None:
         """Without grace, there is no goodbye. What was in memory is gone either way."""
@@ -114,8 +116,9 @@ class Node:
             self._armed = at
             self._heap.at(at, self._due, at)
 
+    @abstractmethod
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
-        raise NotImplementedError
+        """Onto the link to `destination`."""
 
     def _after(self, now: float) -> None:
         """What a kind of machine does at the end of its turn."""
