@@ -110,7 +110,6 @@ class Node(ABC):
         core.turn(reads, now)
         for destination, datagrams in core.poll_transmit():
             self._send(destination, datagrams)
-        self._after(now)
         at = core.poll_timeout()
         if at < self._armed:
             self._armed = at
@@ -119,9 +118,6 @@ class Node(ABC):
     @abstractmethod
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
         """Onto the link to `destination`."""
-
-    def _after(self, now: float) -> None:
-        """What a kind of machine does at the end of its turn."""
 
 
 class PopNode(Node):
@@ -198,7 +194,8 @@ class EndNode(Node):
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
         self._underlay.from_end(self, destination, datagrams)
 
-    def _after(self, now: float) -> None:
+    def _turn(self) -> None:
+        super()._turn()
         if not self.has_been_up and self._core is not None and self._core.has_been_up:
             self.has_been_up = True
             if self.on_up is not None:
