@@ -9,23 +9,37 @@ from edge.config.load import CONFIG_NAME, TUNNELS_FOLDER, Reading, load, not_the
 from edge.config.names import NAME_RULE, counted, is_name
 from edge.config.replicas import free_addresses, sites
 from edge.config.rules import RuleFile, rule
-from edge.config.types import DEFAULT_POOL, EdgeConfig, Kind, TunnelConfig, VnetConfig
+from edge.config.types import (
+    DEFAULT_POOL,
+    MASQUE_MTU,
+    EdgeConfig,
+    Kind,
+    MasqueConfig,
+    Retry,
+    TunnelConfig,
+    TunnelKind,
+    VnetConfig,
+)
 from edge.proto.forwarding.replica import ProbeSettings
 
 __all__ = [
     "CONFIG_NAME",
     "DEFAULT_POOL",
+    "MASQUE_MTU",
     "NAME_RULE",
     "TUNNELS_FOLDER",
     "EdgeConfig",
     "EdgeFile",
     "Finding",
     "Kind",
+    "MasqueConfig",
     "ProbeSettings",
     "Reading",
+    "Retry",
     "RuleFile",
     "TunnelConfig",
     "TunnelFile",
+    "TunnelKind",
     "VnetConfig",
     "VnetFile",
     "advice",

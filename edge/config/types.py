@@ -18,6 +18,23 @@ from edge.proto.types import Address
 DEFAULT_MTU = 1420  # 1500 less IPv6, UDP and WireGuard headers
 DEFAULT_HOOK_BUDGET = 0.005
 DEFAULT_POOL = Prefix.parse("100.96.0.0/12")
+DEFAULT_MASQUE_PATH = "/.well-known/masque/ip/{target}/{ipproto}/"
+WARP_NAMES = ("consumer-masque.cloudflareclient.com", "zt-masque.cloudflareclient.com")
+MASQUE_MTU = 1280  # of every MASQUE tunnel: known clients assume it, and a fallback to TCP must not change it
+
+
+class Retry(StrEnum):
+    """When a new QUIC client has to prove its address first (RFC 9000 section 8.1.2)."""
+
+    AUTO = "auto"  # while many handshakes are under way
+    ALWAYS = "always"
+
+
+class TunnelKind(StrEnum):
+    """How a tunnel is made."""
+
+    WIREGUARD = "wireguard"
+    MASQUE = "masque"  # CONNECT-IP, RFC 9484
 
 
 class Kind(StrEnum):
@@ -62,8 +79,11 @@ class TunnelConfig:
     name: str
     vnet: str
     kind: Kind
-    public_key: bytes
+    public_key: bytes = b""  # WireGuard
     preshared_key: bytes | None = field(default=None, repr=False)
+    tunnel: TunnelKind = TunnelKind.WIREGUARD
+    token_sha256: bytes = b""  # MASQUE: of the bearer token, which is also the password for Basic; 32 bytes
+    client_key: bytes = b""  # MASQUE: SubjectPublicKeyInfo (DER) of the client's certificate
     addresses: tuple[bytes, ...] = ()  # its own, from the pool
     routes: tuple[Prefix, ...] = ()  # what lies behind a connector
     site: str = ""
@@ -76,6 +96,11 @@ class TunnelConfig:
     preference: int = 0  # among the replicas of its site, the smallest first; equal ones as they come
 
     @property
+    def identity(self) -> bytes:
+        """What tells the tunnel from all others, whatever its name is."""
+        return self.public_key or self.token_sha256 or self.client_key
+
+    @property
     def prefixes(self) -> tuple[Prefix, ...]:
         """Every source that may come in through this tunnel, and every destination that goes out of it."""
         return (*(Prefix.of(address) for address in self.addresses), *self.routes)
@@ -84,6 +109,25 @@ class TunnelConfig:
     def party(self) -> Party:
         """The tunnel as rules and hooks see it."""
         return Party(self.name, self.kind, self.site, self.user, self.groups, self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class MasqueConfig:
+    """How the PoP takes MASQUE tunnels: one port, UDP for HTTP/3 and TCP for HTTP/2."""
+
+    listen: Address
+    certificate: bytes  # PEM, the leaf first
+    private_key: bytes = field(repr=False)  # PEM
+    path: str = DEFAULT_MASQUE_PATH  # template, RFC 9484 section 3
+    http2: bool = True
+    retry: Retry = Retry.AUTO
+    retry_key: bytes = field(
+        default=b"", repr=False
+    )  # 32 bytes, shared by PoPs behind one address; empty: our own
+    warp_names: tuple[str, ...] = WARP_NAMES  # server names (SNI) that get the WARP dialect
+    max_connections: int = 10_000
+    idle_timeout: float = 30.0  # seconds
+    keylog: Path | None = None  # TLS secrets in the format of tshark; for a lab only
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +143,7 @@ class EdgeConfig:
     state: Path | None = None  # None: in memory
     endpoint: str = ""  # host:port that peers dial, where it is not `listen`
     probe: ProbeSettings = field(default_factory=ProbeSettings)  # of the replicas of a site
+    masque: MasqueConfig | None = None  # None: WireGuard only
 
 
 def _first(pool: Prefix) -> bytes:
