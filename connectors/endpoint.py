@@ -53,7 +53,8 @@ class Endpoint:
         self._bind = bind or (("::1", 0) if ":" in pop[0] else ("127.0.0.1", 0))
         self._open_port = open_port
         self._rng = rng
-        self._driver: Driver | None = None
+        self._driver: Driver[list[Read]] | None = None
+        self._port: Port | None = None
         self._end: TunnelEnd | None = None
         self._scope: trio.CancelScope | None = None
         self._crashed = False
@@ -70,8 +71,8 @@ class Endpoint:
     @property
     def address(self) -> Address:
         """The outer address that this end sends from; only while it runs."""
-        assert self._driver is not None, "not running"
-        return self._driver.port.address
+        assert self._port is not None, "not running"
+        return self._port.address
 
     async def wait_up(self) -> None:
         await self._up.wait()
@@ -131,7 +132,7 @@ class Endpoint:
                 keepalive=self._keepalive,
             )
             driver = Driver(port)
-            self._end, self._driver = end, driver
+            self._end, self._driver, self._port = end, driver, port
             port.send(end.poll_transmit())
             task_status.started(self)
             try:
@@ -145,7 +146,7 @@ class Endpoint:
                         break
                 raise
         finally:
-            self._driver = None
+            self._driver = self._port = None
             port.close()
 
     def _turn(self, end: TunnelEnd, port: Port, reads: list[Read]) -> None:

@@ -23,6 +23,7 @@ DATAGRAM_REASONS = (
     DropReason.HANDSHAKE_RATE, DropReason.HANDSHAKE_QUEUE_FULL, DropReason.HANDSHAKE_FAILED,
     DropReason.HANDSHAKE_REPLAYED, DropReason.LOW_ORDER_POINT, DropReason.UNKNOWN_PEER,
     DropReason.UNKNOWN_SESSION, DropReason.SESSION_EXPIRED, DropReason.DECRYPT_FAILED, DropReason.REPLAYED,
+    DropReason.OUT_OF_SCOPE,
     DropReason.QUEUE_FULL, DropReason.OTHER,
 )  # fmt: skip
 """Why an outer datagram may die: on the page from the start, for a rate needs a 0 to begin with."""
@@ -33,6 +34,11 @@ PACKET_REASONS = (
     DropReason.OTHER,
 )
 """Why an inner packet may die: as many series for each virtual network."""
+
+HTTP_VERSIONS = ("h3", "h2")
+
+REFUSALS = (400, 401, 403, 404, 405, 501)
+"""Of requests for a session; all that there are."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -123,8 +129,10 @@ class TunnelSnapshot:
     name: str
     vnet: str
     kind: str
+    tunnel: str = "wireguard"  # how it is made; or masque
+    http: str = ""  # h3 or h2, of a masque tunnel that is up
     up: bool = False
-    handshakes: int = 0  # completed, whoever began
+    handshakes: int = 0  # completed, whoever began; with masque, sessions
     handshakes_initiated: int = 0  # begun by the PoP
     last_handshake_age: float | None = None
     packets_rx: int = 0
@@ -147,6 +155,22 @@ class SiteSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class MasqueSnapshot:
+    """What the MASQUE port counts. `http` is h3 (QUIC) or h2 (TLS over TCP)."""
+
+    connections: Mapping[str, int] = field(default_factory=dict)  # open now, by http
+    accepted: Mapping[str, int] = field(default_factory=dict)  # handshakes done, ever, by http
+    failed: Mapping[str, int] = field(default_factory=dict)  # that never got through the handshake, by http
+    sessions: Mapping[str, int] = field(default_factory=dict)  # accepted requests, ever, by http
+    refused: Mapping[int, int] = field(default_factory=dict)  # requests, by HTTP status
+    fallbacks: int = 0  # tunnels that had used h3 last and came up over h2
+    returns: int = 0  # and the other way round
+    retries: int = 0  # Retry packets sent
+    version_negotiations: int = 0
+    migrations: int = 0  # peers whose address changed
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """Everything the PoP counts, at one instant."""
 
@@ -156,6 +180,7 @@ class Snapshot:
     datagrams_in: int = 0
     datagrams_out: int = 0
     datagram_drops: Mapping[DropReason, int] = field(default_factory=dict)
+    masque: MasqueSnapshot | None = None  # None: it does not listen for it
     handshake_seconds: HistogramSnapshot = NO_HANDSHAKES
     forward_seconds: HistogramSnapshot = NO_FORWARDING
     started_at: float = 0.0  # seconds since the epoch
@@ -193,6 +218,7 @@ def families(now: Snapshot) -> Iterator[Metric]:
     yield from _vnet_families(now)
     yield from _tunnel_families(now)
     yield from _site_families(now)
+    yield from _masque_families(now.masque or MasqueSnapshot())
     yield from _pop_families(now)
 
 
@@ -239,6 +265,9 @@ def _vnet_families(now: Snapshot) -> Iterator[Metric]:
 def _tunnel_families(now: Snapshot) -> Iterator[Metric]:
     labels = ["vnet", "tunnel"]
     up = GaugeMetricFamily("poplab_tunnel_up", "1 while the tunnel has a session.", labels=[*labels, "kind"])
+    masque = GaugeMetricFamily(
+        "poplab_tunnel_http", "1 for the HTTP version that a MASQUE tunnel uses now.", labels=[*labels, "http"]
+    )
     handshakes = CounterMetricFamily("poplab_tunnel_handshakes", "Handshakes completed.", labels=labels)
     initiated = CounterMetricFamily(
         "poplab_tunnel_handshakes_initiated", "Handshakes begun by the PoP.", labels=labels
@@ -257,6 +286,9 @@ def _tunnel_families(now: Snapshot) -> Iterator[Metric]:
     for tunnel in now.tunnels:
         who = [tunnel.vnet, tunnel.name]
         up.add_metric([*who, tunnel.kind], int(tunnel.up))
+        if tunnel.tunnel == "masque":
+            for version in HTTP_VERSIONS:
+                masque.add_metric([*who, version], int(tunnel.http == version))
         handshakes.add_metric(who, tunnel.handshakes)
         initiated.add_metric(who, tunnel.handshakes_initiated)
         if tunnel.last_handshake_age is not None:
@@ -265,7 +297,7 @@ def _tunnel_families(now: Snapshot) -> Iterator[Metric]:
         packets.add_metric([*who, "out"], tunnel.packets_tx)
         octets.add_metric([*who, "in"], tunnel.bytes_rx)
         octets.add_metric([*who, "out"], tunnel.bytes_tx)
-    yield from (up, handshakes, initiated, age, packets, octets)
+    yield from (up, masque, handshakes, initiated, age, packets, octets)
 
 
 def _site_families(now: Snapshot) -> Iterator[Metric]:
@@ -293,6 +325,38 @@ def _site_families(now: Snapshot) -> Iterator[Metric]:
         for tunnel, seconds in site.rtt.items():
             rtt.add_metric([site.vnet, site.name, tunnel], seconds)
     yield from (states, rtt, failovers)
+
+
+def _masque_families(now: MasqueSnapshot) -> Iterator[Metric]:
+    connections = GaugeMetricFamily(
+        "poplab_masque_connections", "HTTP connections that are open.", labels=["http"]
+    )
+    handshakes = CounterMetricFamily(
+        "poplab_masque_handshakes", "QUIC and TLS handshakes, by result.", labels=["http", "result"]
+    )
+    sessions = CounterMetricFamily("poplab_masque_sessions", "Sessions accepted.", labels=["http"])
+    for version in HTTP_VERSIONS:
+        connections.add_metric([version], now.connections.get(version, 0))
+        handshakes.add_metric([version, "ok"], now.accepted.get(version, 0))
+        handshakes.add_metric([version, "failed"], now.failed.get(version, 0))
+        sessions.add_metric([version], now.sessions.get(version, 0))
+    refused = CounterMetricFamily(
+        "poplab_masque_refused_requests", "Requests refused, by HTTP status.", labels=["status"]
+    )
+    for status, count in sorted({**dict.fromkeys(REFUSALS, 0), **now.refused}.items()):
+        refused.add_metric([str(status)], count)
+    switches = CounterMetricFamily(
+        "poplab_masque_switches", "Tunnels that came up over another HTTP version.", labels=["to"]
+    )
+    switches.add_metric(["h2"], now.fallbacks)
+    switches.add_metric(["h3"], now.returns)
+    yield from (connections, handshakes, sessions, refused, switches)
+    for name, text, value in (
+        ("retries", "Retry packets sent: clients that had to prove their address.", now.retries),
+        ("version_negotiations", "Version Negotiation packets sent.", now.version_negotiations),
+        ("migrations", "Peers whose address changed under a connection.", now.migrations),
+    ):
+        yield CounterMetricFamily(f"poplab_masque_{name}", text, value)
 
 
 def _pop_families(now: Snapshot) -> Iterator[Metric]:

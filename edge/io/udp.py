@@ -92,6 +92,10 @@ class UdpPort:
     def close(self) -> None:
         self._sock.close()
 
+    def fileno(self) -> int:
+        """For whoever waits on several ports at once."""
+        return self._sock.fileno()
+
     def poll(self, seconds: float) -> bool:
         """Whether there is something to read within `seconds` (whole milliseconds). Blocks the thread."""
         return bool(self._poll.poll(seconds * 1000))

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from edge.config import EdgeConfig, Kind, TunnelConfig, VnetConfig, check
+from edge.config import MASQUE_MTU, EdgeConfig, Kind, TunnelConfig, TunnelKind, VnetConfig, check
 from edge.document import Prefix
 from edge.errors import ConfigError, Problem, Refused
 from edge.metrics import SiteSnapshot
@@ -23,9 +23,14 @@ from edge.proto.forwarding import (
     ReplicaState,
     VirtualNetwork,
 )
+from edge.proto.masque.tunnel import MasqueTunnel
 from edge.proto.types import Address, DropReason
-from edge.proto.wireguard import Device
+from edge.proto.wireguard import Device, Tunnel
+from edge.server.masque import MasqueFront
 from edge.state import PeerState
+
+ADVERTISED = 1024
+"""Routes in an advertisement to a MASQUE client; a network that has more is advertised as everything."""
 
 
 @dataclass(slots=True)
@@ -33,46 +38,67 @@ class Pop:
     """All cores of a running PoP."""
 
     device: Device
+    masque: MasqueFront | None
     config: EdgeConfig
     forwarder: Forwarder
     prober: Prober
     vnets: dict[str, VirtualNetwork] = field(default_factory=dict)
     attachments: dict[str, Attachment] = field(default_factory=dict)
-    # vnet -> packets that died waiting in tunnels that are gone
-    departed: Counter[str] = field(default_factory=Counter)
+    # vnet -> packets that died in tunnels that are gone
+    departed: dict[str, Counter[DropReason]] = field(default_factory=dict)
 
-    def staged(self, vnet: str) -> tuple[int, int]:
-        """(waiting for a handshake now, died waiting) of all tunnels of `vnet`."""
+    def staged(self, vnet: str) -> tuple[int, Counter[DropReason]]:
+        """(packets that wait in tunnels now, packets that died there) of all tunnels of `vnet`."""
         held = 0
-        dead = self.departed[vnet]
+        dead = self.departed.get(vnet, Counter[DropReason]()).copy()
         for attachment in self.vnets[vnet].attachments.values():
-            held += len(attachment.link.staged)
-            dead += attachment.link.staged_dropped
+            held += attachment.link.waiting
+            dead.update(attachment.link.lost)
         return held, dead
+
+    def seal(self, attachment: Attachment, packets: list[bytearray], now: float) -> None:
+        """Hand packets to the attachment's tunnel."""
+        link = attachment.link
+        if isinstance(link, Tunnel):
+            self.device.seal(link, packets, now)
+        else:
+            assert self.masque is not None
+            self.masque.server.seal(link, packets)
+
+    def link(self, tunnel: TunnelConfig) -> Tunnel | MasqueTunnel | None:
+        """The core's object for a configured tunnel; None if there is none yet."""
+        if tunnel.tunnel is TunnelKind.WIREGUARD:
+            return self.device.tunnels.get(tunnel.public_key)
+        assert self.masque is not None
+        return self.masque.server.tunnels.get(tunnel.identity)
 
     def poll_timeout(self) -> float:
         """When ``handle_timeout`` is wanted next."""
-        return min(self.device.next_timeout(), self.prober.next_timeout())
+        at = min(self.device.next_timeout(), self.prober.next_timeout())
+        return at if self.masque is None else min(at, self.masque.next_timeout())
 
     def handle_timeout(self, now: float) -> None:
         """Do all that is due: the tunnels' timers, and probes of replicas."""
         if self.device.next_timeout() <= now:
             self.device.handle_timeout(now)
+        if self.masque is not None and self.masque.next_timeout() <= now:
+            self.masque.handle_timeout(now)
         if self.prober.next_timeout() > now:
             return
         for attachment, probe in self.prober.handle_timeout(now):
             link = attachment.link
             if link.is_up(now):
                 self.forwarder.originate(attachment, probe)
-            elif link.pending is None:
+            elif isinstance(link, Tunnel) and link.pending is None:
                 self.device.initiate(link, now)  # nothing may wait for a session that may never come
 
     def poll_changes(self) -> list[ReplicaChanged]:
         """Which replicas took over, came back or went down since the last call."""
         changes = self.prober.poll_changes()
         for replica, before, after in changes:
-            if before is ReplicaState.ACTIVE and after is ReplicaState.DOWN:
-                self.device.drop_staged(replica.attachment.link)
+            link = replica.attachment.link
+            if before is ReplicaState.ACTIVE and after is ReplicaState.DOWN and isinstance(link, Tunnel):
+                self.device.drop_staged(link)
         return changes
 
 
@@ -98,19 +124,19 @@ def apply(
     session, whatever else changes about it.
     """
     old = pop.config.tunnels if pop.attachments else {}
-    before = {tunnel.public_key: tunnel for tunnel in old.values()}
-    after = {tunnel.public_key: tunnel for tunnel in config.tunnels.values()}
+    before = {tunnel.identity: tunnel for tunnel in old.values()}
+    after = {tunnel.identity: tunnel for tunnel in config.tunnels.values()}
     policies = {name: build_policy(vnet, timer) for name, vnet in config.vnets.items()}
     for tunnel in config.tunnels.values():
-        if tunnel.public_key not in pop.device.tunnels:
+        if tunnel.tunnel is TunnelKind.WIREGUARD and tunnel.public_key not in pop.device.tunnels:
             pop.device.check_peer(tunnel.public_key, tunnel.preshared_key)
     # From here on nothing can fail.
     for link in pop.device.tunnels.values():
         pop.device.drop_staged(link)  # what waits for a handshake was decided under the old configuration
     for tunnel in old.values():
-        new = after.get(tunnel.public_key)
+        new = after.get(tunnel.identity)
         if new != tunnel or config.vnets[tunnel.vnet].mtu != pop.config.vnets[tunnel.vnet].mtu:
-            _detach(pop, tunnel, keep_peer=new is not None and new.preshared_key == tunnel.preshared_key)
+            _detach(pop, tunnel, keep_peer=new is not None and _credentials(new) == _credentials(tunnel))
     for name in [name for name in pop.vnets if name not in config.vnets]:
         del pop.vnets[name]
         pop.departed.pop(name, None)  # a network of that name that comes later counts from 0
@@ -119,11 +145,13 @@ def apply(
     fresh = []
     for name, tunnel in config.tunnels.items():
         if name not in pop.attachments:
-            was = before.get(tunnel.public_key)
+            was = before.get(tunnel.identity)
             if _attach(
                 pop, config.vnets[tunnel.vnet], tunnel, known, was.endpoint if was is not None else None
             ):
                 fresh.append(tunnel)
+    for name in config.vnets:
+        _advertise(pop, config, name)
     pop.prober.watch([site for vnet in pop.vnets.values() for site in vnet.sites.values()], config.probe)
     pop.config = config
     return fresh
@@ -134,6 +162,8 @@ def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
     for word, before, after in (
         ("listen.wireguard", old.listen, new.listen),
         ("listen.metrics", old.metrics, new.metrics),
+        ("listen.masque", old.masque and old.masque.listen, new.masque and new.masque.listen),
+        ("masque.http2", old.masque and old.masque.http2, new.masque and new.masque.http2),
         ("private_key_file", old.private_key, new.private_key),
         ("state", old.state, new.state),
     ):
@@ -165,7 +195,38 @@ def _attach(
     """True if the peer is to be greeted: it is new, or its endpoint was written into the configuration just now."""
     of_site = tunnel.kind is Kind.CONNECTOR and bool(tunnel.site and tunnel.routes)
     own = [Prefix.of(address) for address in tunnel.addresses] if of_site else tunnel.prefixes
-    attachment = Attachment(tunnel.party, pop.vnets[vnet.name], _plain(own), vnet.mtu)
+    masque = tunnel.tunnel is TunnelKind.MASQUE
+    mtu = min(vnet.mtu, MASQUE_MTU) if masque else vnet.mtu
+    attachment = Attachment(tunnel.party, pop.vnets[vnet.name], _plain(own), mtu)
+    link: Tunnel | MasqueTunnel
+    if masque:
+        link, fresh = _masque_link(pop, tunnel), False
+    else:
+        link, fresh = _wireguard_link(pop, vnet, tunnel, known, endpoint_before)
+    link.name = tunnel.name
+    link.owner = attachment
+    attachment.link = link
+    attachment.vnet.attach(attachment)
+    if of_site:
+        attachment.vnet.join(
+            attachment,
+            tunnel.site,
+            _plain(tunnel.routes),
+            address=next(iter(tunnel.addresses), None),
+            preference=tunnel.preference,
+        )
+    pop.attachments[tunnel.name] = attachment
+    return fresh
+
+
+def _wireguard_link(
+    pop: Pop,
+    vnet: VnetConfig,
+    tunnel: TunnelConfig,
+    known: dict[bytes, PeerState],
+    endpoint_before: Address | None,
+) -> tuple[Tunnel, bool]:
+    """The peer, and whether it is to be greeted."""
     link = pop.device.tunnels.get(tunnel.public_key)
     fresh = link is None
     if link is None:
@@ -183,26 +244,40 @@ def _attach(
         # As with `wg set`: what was written just now counts; a peer that is elsewhere moves us with its next packet.
         link.endpoint = tunnel.endpoint
         fresh = True
-    link.name = tunnel.name
     link.mtu = vnet.mtu
     link.set_persistent_keepalive(tunnel.keepalive)
-    link.owner = attachment
-    attachment.link = link
-    attachment.vnet.attach(attachment)
-    if of_site:
-        attachment.vnet.join(
-            attachment,
-            tunnel.site,
-            _plain(tunnel.routes),
-            address=next(iter(tunnel.addresses), None),
-            preference=tunnel.preference,
-        )
-    pop.attachments[tunnel.name] = attachment
-    return fresh
+    return link, fresh
 
 
-def _plain(prefixes: Iterable[Prefix]) -> tuple[tuple[bytes, int], ...]:
-    return tuple((prefix.network, prefix.length) for prefix in prefixes)
+def _masque_link(pop: Pop, tunnel: TunnelConfig) -> MasqueTunnel:
+    assert pop.masque is not None, "the configuration was checked"
+    server = pop.masque.server
+    link = server.tunnels.get(tunnel.identity)
+    if link is None:
+        link = MasqueTunnel(tunnel.name, token_sha256=tunnel.token_sha256, client_key=tunnel.client_key)
+        server.add_tunnel(link)
+    return link
+
+
+def _credentials(tunnel: TunnelConfig) -> tuple[bytes | None, ...]:
+    """With other ones, a peer has to prove anew who it is."""
+    return tunnel.public_key, tunnel.preshared_key, tunnel.token_sha256, tunnel.client_key
+
+
+def _advertise(pop: Pop, config: EdgeConfig, vnet: str) -> None:
+    """Tell MASQUE tunnels of a network which addresses they are assigned, and what can be reached in it."""
+    tunnels = [t for t in config.tunnels.values() if t.vnet == vnet]
+    if not any(t.tunnel is TunnelKind.MASQUE for t in tunnels):
+        return
+    shared = sorted({*config.vnets[vnet].pools, *(route for t in tunnels for route in t.routes)})
+    for tunnel in tunnels:
+        link = pop.attachments[tunnel.name].link
+        if isinstance(link, MasqueTunnel):
+            assert pop.masque is not None
+            routes = [route for route in shared if route not in tunnel.routes] if tunnel.routes else shared
+            if len(routes) > ADVERTISED:
+                routes = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")]
+            pop.masque.server.configure(link, tunnel.addresses, _plain(routes))
 
 
 def _detach(pop: Pop, tunnel: TunnelConfig, *, keep_peer: bool) -> None:
@@ -210,20 +285,25 @@ def _detach(pop: Pop, tunnel: TunnelConfig, *, keep_peer: bool) -> None:
     vnet = attachment.vnet
     vnet.detach(attachment)
     link = attachment.link
-    if not keep_peer:
-        pop.device.remove_peer(tunnel.public_key)
-    pop.departed[vnet.name] += link.staged_dropped
-    link.staged_dropped = 0
+    if isinstance(link, MasqueTunnel):
+        # Also if it stays: what waits was decided under the old configuration, perhaps in another network.
+        lost = link.settle()
+        if not keep_peer:
+            assert pop.masque is not None
+            pop.masque.server.remove_tunnel(link)
+    else:
+        if not keep_peer:
+            pop.device.remove_peer(tunnel.public_key)
+        lost = link.lost
+        link.staged_dropped = 0
+    pop.departed.setdefault(vnet.name, Counter()).update(lost)
 
 
 def drops_of(pop: Pop, name: str) -> tuple[dict[DropReason, int], int]:
     """(drops by reason, packets held) of a virtual network, the tunnels' own included."""
     vnet = pop.vnets[name]
     held, dead = pop.staged(name)
-    drops = dict(vnet.drops)
-    if dead:
-        drops[DropReason.TUNNEL_DOWN] = drops.get(DropReason.TUNNEL_DOWN, 0) + dead
-    return drops, held + vnet.packets_held
+    return dict(vnet.drops + dead), held + vnet.packets_held
 
 
 def site_snapshots(pop: Pop) -> tuple[SiteSnapshot, ...]:

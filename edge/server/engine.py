@@ -7,20 +7,22 @@ both run the same four verbs over the same cores. Call order: ``turn`` when some
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from structlog.typing import FilteringBoundLogger
 
-from edge.config import EdgeConfig
+from edge.config import EdgeConfig, TunnelKind
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
 from edge.proto.forwarding import Attachment, Forwarder, Observer, Policy, Prober, ReplicaChanged, Watch
 from edge.proto.forwarding.policy import DEFAULT_RULE
-from edge.proto.types import Address, DropReason
+from edge.proto.masque.server import SessionDown, SessionEvent, SessionMoved, SessionRefused, SessionUp
+from edge.proto.masque.tunnel import MasqueTunnel
+from edge.proto.types import Address, DropReason, StreamEvent, StreamOutput
 from edge.proto.wireguard import (
     Aead,
     Device,
@@ -34,6 +36,7 @@ from edge.proto.wireguard import (
     Tunnel,
 )
 from edge.server import assembly
+from edge.server.masque import MasqueFront
 from edge.state import PeerState, StateStore
 
 HOUSEKEEPING = 1.0  # seconds between looks at idle flows and old fragments
@@ -82,44 +85,54 @@ class Engine:
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
         device = Device(identity, rng=rng, clock=self._clock, now=now, aead=aead)
         self._forwarder = Forwarder()
-        self.pop = assembly.Pop(device, config, self._forwarder, Prober(rng))
+        masque = None if config.masque is None else MasqueFront(config.masque, now=now, rng=rng)
+        self.pop = assembly.Pop(device, masque, config, self._forwarder, Prober(rng))
         self._watch = None if observer is None else Watch(observer)
         if self._watch is not None:
             device.on_lost = self._lost
+            if masque is not None:
+                masque.server.on_lost = self._lost
         self._handshake_seconds = Histogram(HANDSHAKE_BOUNDS)
         self._forward_seconds = Histogram(FORWARD_BOUNDS)
         self._save_failed = False
         self._moved: dict[bytes, Tunnel] = {}  # whose endpoint is not saved yet
         self._up_until: dict[bytes, float] = {}  # by key: the end of the session that the last handshake made
         self._ups = 0  # tunnels that came up since the last look
+        self._refused = 0  # requests for a MASQUE session since the last line about them
         self._strangers = 0  # handshakes with unknown keys that have been told
-        self._strangers_at = now
+        self._strangers_at = self._refusals_at = now
         self._housekeeping_at = now + HOUSEKEEPING
         self._greeting_at = now
         fresh = assembly.apply(self.pop, config, store.load(), timer)
         self._observe()
-        links = [self.pop.device.tunnels[tunnel.public_key] for tunnel in fresh]
+        links = [device.tunnels[tunnel.public_key] for tunnel in fresh]
         # Peers of an earlier run notice a restart only after 15 s of silence: speak first.
         self._to_greet = deque(link for link in links if link.endpoint is not None)
 
     # -- the four verbs --
 
     def turn(
-        self, reads: Sequence[tuple[memoryview, int, Address]], now: float
+        self,
+        reads: Sequence[tuple[memoryview, int, Address]],
+        now: float,
+        quic: Sequence[tuple[memoryview, int, Address]] = (),
+        streams: Sequence[StreamEvent] = (),
     ) -> list[tuple[Attachment, list[bytearray]]]:
         """One pass over what was read, and all that is due; returns what was forwarded, by egress, before it is sealed.
 
-        Lists that were returned hold sealed packets by then: read lengths and headers, nothing else.
+        `reads` are of the WireGuard port, `quic` and `streams` of the MASQUE port, UDP and TCP. Lists that were
+        returned hold sealed packets by then: read lengths and headers, nothing else.
         """
         started = self._timer()
-        device = self.pop.device
-        forwarder = self._forwarder
-        opened = [(tunnel.owner, packets) for tunnel, packets in device.open(reads, now)]
+        pop, forwarder, masque = self.pop, self._forwarder, self.pop.masque
+        opened = [(tunnel.owner, packets) for tunnel, packets in pop.device.open(reads, now)]
+        if masque is not None:
+            opened += [(tunnel.owner, packets) for tunnel, packets in masque.open(quic, streams, now)]
         watch = self._watch
         if watch is not None:
             watch.opened(opened, now)
         forwarder.forward(opened, now)
-        self.pop.handle_timeout(now)
+        pop.handle_timeout(now)
         if now >= self._housekeeping_at or self._to_greet:
             self._periodic(now)
         forwarded = 0
@@ -127,12 +140,14 @@ class Engine:
         if watch is not None:
             watch.settle(runs)
         for attachment, packets in runs:
-            device.seal(attachment.link, packets, now)
+            pop.seal(attachment, packets, now)
             forwarded += len(packets)
-        self._handle_events(device.poll_events(), now)
-        self._tell(self.pop.poll_changes(), now)
+        self._handle_events(pop.device.poll_events(), now)
+        if masque is not None:
+            self._handle_sessions(masque.server.poll_events(), now)
+        self._tell(pop.poll_changes(), now)
         if watch is not None:
-            watch.close(device.drops)
+            watch.close(self._datagram_drops())
         if forwarded:
             self._forward_seconds.observe(self._timer() - started, forwarded)
         return runs
@@ -140,6 +155,14 @@ class Engine:
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         """Datagrams to send, grouped by destination; what must survive a crash is kept by then."""
         return self.pop.device.poll_transmit()
+
+    def poll_quic(self) -> list[tuple[Address, list[bytes]]]:
+        """Datagrams to send from the MASQUE port, grouped by destination."""
+        return [] if self.pop.masque is None else self.pop.masque.poll_transmit()
+
+    def poll_streams(self) -> list[StreamOutput]:
+        """Bytes for TCP connections of the MASQUE port."""
+        return [] if self.pop.masque is None else self.pop.masque.poll_streams()
 
     def poll_timeout(self) -> float:
         """When ``turn`` is wanted next though nothing came."""
@@ -183,6 +206,31 @@ class Engine:
         if changed:
             self._save(changed.values())
 
+    def _handle_sessions(self, events: list[SessionEvent], now: float) -> None:
+        for event in events:
+            if isinstance(event, SessionRefused):
+                self._refused += 1
+                continue
+            session, tunnel = event.session, event.session.tunnel
+            version, dialect = str(session.carrier.version), str(session.dialect)
+            endpoint = _told(session.carrier.peer)
+            what = {SessionUp: "session", SessionDown: "session-down", SessionMoved: "endpoint"}[type(event)]
+            if self._watch is not None and tunnel.owner is not None:
+                detail = event.reason if isinstance(event, SessionDown) else f"{version} {dialect}"
+                vnet = tunnel.owner.vnet.name
+                self._watch.observer.tunnel_changed(now, vnet, tunnel.name, what, detail)
+            if isinstance(event, SessionUp):
+                self._ups += 1
+                if self._ups <= NAMED_UPS:
+                    vnet = tunnel.owner.vnet.name
+                    self._log.info(
+                        "tunnel-up", tunnel=tunnel.name, vnet=vnet, endpoint=endpoint, http=version, dialect=dialect
+                    )
+            elif isinstance(event, SessionDown):
+                self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
+            else:
+                self._log.debug("endpoint", tunnel=tunnel.name, endpoint=endpoint, before=_told(event.before))
+
     def _tell_if_up(self, tunnel: Tunnel, now: float) -> None:
         """A line when it was down before, not for each new session."""
         key, session = tunnel.remote.public, tunnel.current
@@ -201,6 +249,13 @@ class Engine:
         if self._ups > NAMED_UPS:
             self._log.info("more-tunnels-up", tunnels=self._ups - NAMED_UPS)
         self._ups = 0
+        if self._refused and now >= self._refusals_at:
+            self._log.warning(
+                "masque-refused",
+                requests=self._refused,
+                fix="a client that was meant: is its token right, and was the PoP reloaded since?",
+            )
+            self._refused, self._refusals_at = 0, now + STRANGERS_PACE
         strangers = self.pop.device.drops[DropReason.UNKNOWN_PEER]
         if strangers > self._strangers and now >= self._strangers_at:
             self._log.warning(
@@ -265,10 +320,19 @@ class Engine:
         for vnet in self.pop.vnets.values():
             vnet.watch = self._watch
 
-    def _lost(self, tunnel: Tunnel, packets: list[bytearray]) -> None:
+    def _datagram_drops(self) -> Counter[DropReason]:
+        drops = self.pop.device.drops
+        return drops if self.pop.masque is None else drops + self.pop.masque.drops
+
+    def _lost(self, tunnel: Tunnel | MasqueTunnel, packets: list[bytearray]) -> None:
         assert self._watch is not None
         for packet in packets:
             self._watch.dropped(tunnel.owner, packet, DropReason.TUNNEL_DOWN)
+
+    def drain(self, now: float) -> None:
+        """Say goodbye where the protocol has words for it: clients of MASQUE then dial anew at once."""
+        if self.pop.masque is not None:
+            self.pop.masque.drain(now)
 
     def save(self) -> None:
         """Keep everything worth keeping: before a stop."""
@@ -283,10 +347,10 @@ class Engine:
         """
         assembly.refuse_if_wrong(config)
         assembly.refuse_restart_only(self.config, config)
-        gone = {t.public_key for t in self.config.tunnels.values()} - {
-            t.public_key for t in config.tunnels.values()
-        }
+        gone = _wireguard_keys(self.config) - _wireguard_keys(config)
         fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
+        if self.pop.masque is not None and config.masque is not None:
+            self.pop.masque.reconfigure(config.masque)
         self._observe()
         for public in gone:
             self._moved.pop(public, None)
@@ -311,9 +375,10 @@ class Engine:
             vnets=tuple(self._vnet_snapshot(name) for name in pop.vnets),
             tunnels=tuple(self._tunnel_snapshot(name, now) for name in pop.attachments),
             sites=assembly.site_snapshots(pop),
-            datagrams_in=pop.device.datagrams_in,
-            datagrams_out=pop.device.datagrams_out,
-            datagram_drops=dict(pop.device.drops),
+            datagrams_in=pop.device.datagrams_in + (pop.masque.datagrams_in if pop.masque else 0),
+            datagrams_out=pop.device.datagrams_out + (pop.masque.datagrams_out if pop.masque else 0),
+            datagram_drops=dict(self._datagram_drops()),
+            masque=None if pop.masque is None else pop.masque.snapshot(),
             handshake_seconds=self._handshake_seconds.snapshot(),
             forward_seconds=self._forward_seconds.snapshot(),
             started_at=self._started_at,
@@ -336,7 +401,7 @@ class Engine:
             packets_in=vnet.packets_in,
             bytes_in=vnet.bytes_in,
             packets_generated=vnet.packets_generated,
-            packets_out=vnet.packets_out - waiting - died_waiting,
+            packets_out=vnet.packets_out - waiting - died_waiting.total(),
             bytes_out=vnet.bytes_out,
             packets_held=held,
             drops=drops,
@@ -347,14 +412,17 @@ class Engine:
 
     def _tunnel_snapshot(self, name: str, now: float) -> TunnelSnapshot:
         attachment = self.pop.attachments[name]
-        link: Tunnel = attachment.link
+        link: Tunnel | MasqueTunnel = attachment.link
+        carrier = link.current.carrier if isinstance(link, MasqueTunnel) and link.current else None
         return TunnelSnapshot(
             name=name,
             vnet=attachment.vnet.name,
             kind=attachment.party.kind,
+            tunnel="wireguard" if isinstance(link, Tunnel) else "masque",
+            http="" if carrier is None else carrier.version,
             up=link.is_up(now),
             handshakes=link.handshakes,
-            handshakes_initiated=link.handshakes_initiated,
+            handshakes_initiated=link.handshakes_initiated if isinstance(link, Tunnel) else 0,
             last_handshake_age=now - link.last_handshake if link.handshakes else None,
             packets_rx=attachment.packets_in,
             bytes_rx=attachment.bytes_in,
@@ -362,6 +430,10 @@ class Engine:
             bytes_tx=attachment.bytes_out,
             endpoint=_told(link.endpoint),
         )
+
+
+def _wireguard_keys(config: EdgeConfig) -> set[bytes]:
+    return {t.public_key for t in config.tunnels.values() if t.tunnel is TunnelKind.WIREGUARD}
 
 
 def _show_event(observer: Observer, event: Event, now: float) -> None:

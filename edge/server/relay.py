@@ -1,4 +1,4 @@
-"""The PoP on a socket: receive, a turn of the engine, send; one task, one nursery, a drain on the way out.
+"""The PoP on its sockets: receive, a turn of the engine, send; one task, one nursery, a drain on the way out.
 
 All state lives in the cores (``engine.Engine``); this shell moves bytes and keeps the clock.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import trio
@@ -16,20 +17,23 @@ from structlog.typing import FilteringBoundLogger
 
 from edge.config import EdgeConfig, public_key
 from edge.io.driver import Driver
-from edge.io.udp import Read, UdpPort
+from edge.io.streams import StreamPort
+from edge.io.udp import UdpPort
 from edge.metrics import Snapshot
 from edge.proto.forwarding import Observer
 from edge.proto.types import Address
 from edge.server import assembly
 from edge.server.engine import SILENT, Engine
+from edge.server.ports import Arrivals, Ports
 from edge.state import StateStore
 
 READS_PER_TURN = 64  # 64 KiB of buffer each
+QUIC_READS = 32
 DRAIN_TURNS = 1024  # when stopping: more than the largest socket buffer holds, unless it is filled meanwhile
 
 
 class Relay:
-    """A PoP on one UDP port. ``run`` it in a nursery; everything else may be called while it runs.
+    """A PoP on its ports. ``run`` it in a nursery; everything else may be called while it runs.
 
     `rng(n)` gives secret random bytes; `timer` measures the budget of hooks and the latency of a turn; `linger` as in
     ``Driver``; `observer` as in ``Engine``.
@@ -55,7 +59,8 @@ class Relay:
         self._linger = linger
         self._observer = observer
         self._engine: Engine | None = None
-        self._driver: Driver | None = None
+        self._driver: Driver[Arrivals] | None = None
+        self._ports: Ports | None = None
         self._scope: trio.CancelScope | None = None
         self._crashed = False
         self._running = False
@@ -68,9 +73,15 @@ class Relay:
 
     @property
     def address(self) -> Address:
-        """Where the PoP listens; only while running."""
-        assert self._driver is not None, "not running"
-        return self._driver.port.address
+        """Where the PoP listens for WireGuard; only while running."""
+        assert self._ports is not None, "not running"
+        return self._ports.wireguard.address
+
+    @property
+    def masque_address(self) -> Address | None:
+        """Where the PoP listens for MASQUE, UDP and TCP alike; None if it does not. Only while running."""
+        assert self._ports is not None, "not running"
+        return None if self._ports.quic is None else self._ports.quic.address
 
     @property
     def running(self) -> bool:
@@ -85,52 +96,80 @@ class Relay:
 
         On the way out what has arrived is still forwarded.
         """
-        port = UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
-        self._crashed = False
-        self._running = True
-        try:
-            with trio.CancelScope() as self._scope:
-                await self._serve(port, task_status)
-        finally:
-            self._running = False
+        with self._open() as ports:
+            self._crashed = False
+            self._running = True
+            try:
+                with trio.CancelScope() as self._scope:
+                    await self._serve(ports, task_status)
+            finally:
+                self._running = False
 
-    async def _serve(self, port: UdpPort, task_status: trio.TaskStatus[Address]) -> None:
-        try:
-            now = trio.current_time()
-            engine = self._engine = Engine(
-                self.config,
-                self._store,
-                now=now,
-                epoch=time.time() - now,
-                rng=self._rng,
-                timer=self._timer,
-                log=self._log,
-                observer=self._observer,
-            )
-            driver = self._driver = Driver(port, linger=self._linger)
-            task_status.started(port.address)
+    @contextmanager
+    def _open(self) -> Iterator[Ports]:
+        """All sockets, or none."""
+        with ExitStack() as stack:
+            masque = self._config.masque
+            wireguard = UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
+            stack.callback(wireguard.close)
+            quic = streams = None
+            if masque is not None:
+                quic = UdpPort.bind(masque.listen, reads=QUIC_READS, buffer_bytes=16 << 20)
+                stack.callback(quic.close)
+                if masque.http2:
+                    streams = StreamPort.bind(quic.address)
+                    stack.callback(streams.close)
+            ports = Ports(wireguard, quic, streams)
+            stack.callback(ports.close)
+            yield ports
+
+    async def _serve(self, ports: Ports, task_status: trio.TaskStatus[Address]) -> None:
+        now = trio.current_time()
+        engine = self._engine = Engine(
+            self.config,
+            self._store,
+            now=now,
+            epoch=time.time() - now,
+            rng=self._rng,
+            timer=self._timer,
+            log=self._log,
+            observer=self._observer,
+        )
+        driver = self._driver = Driver(ports, linger=self._linger)
+        self._ports = ports
+        async with trio.open_nursery() as nursery:
+            if ports.streams is not None:
+                await nursery.start(ports.streams.serve, driver.wake)
+            task_status.started(ports.wireguard.address)
             try:
                 while True:
-                    self._turn(engine, port, await driver.wait(engine.poll_timeout()))
+                    self._turn(engine, ports, await driver.wait(engine.poll_timeout()))
             finally:
                 if not self._crashed:
-                    self._drain(engine, port)
+                    self._drain(engine, ports)
                     engine.save()
-        finally:
-            port.close()
 
-    def _drain(self, engine: Engine, port: UdpPort) -> None:
-        """Forward what the socket holds. Who keeps sending must not keep us from stopping."""
+    def _drain(self, engine: Engine, ports: Ports) -> None:
+        """Forward what the sockets hold. Who keeps sending must not keep us from stopping."""
         for _ in range(DRAIN_TURNS):
-            reads = port.receive()
-            self._turn(engine, port, reads)
-            if not reads:
+            arrivals = ports.receive()
+            self._turn(engine, ports, arrivals)
+            if not arrivals:
                 break
+        engine.drain(trio.current_time())
+        self._send(engine, ports)
+
+    def _turn(self, engine: Engine, ports: Ports, arrivals: Arrivals) -> None:
+        engine.turn(arrivals.wireguard, trio.current_time(), arrivals.quic, arrivals.streams)
+        self._send(engine, ports)
 
     @staticmethod
-    def _turn(engine: Engine, port: UdpPort, reads: list[Read]) -> None:
-        engine.turn(reads, trio.current_time())
-        port.send(engine.poll_transmit())
+    def _send(engine: Engine, ports: Ports) -> None:
+        ports.wireguard.send(engine.poll_transmit())
+        if ports.quic is not None:
+            ports.quic.send(engine.poll_quic())
+            if ports.streams is not None:
+                ports.streams.send(engine.poll_streams())
 
     def stop(self, *, graceful: bool) -> None:
         """End the present run; without grace at once, as if the process had been killed: nothing more is saved."""
@@ -168,12 +207,12 @@ class Relay:
 
     def snapshot(self) -> Snapshot:
         """Everything counted, at one instant."""
-        if self._engine is None or self._driver is None:
+        if self._engine is None or self._ports is None:
             return Snapshot(started_at=self._started_at)
         snapshot = self._engine.snapshot(trio.current_time())
         return replace(
             snapshot,
-            datagram_drops=Counter(snapshot.datagram_drops) + self._driver.port.drops,
+            datagram_drops=Counter(snapshot.datagram_drops) + self._ports.drops,
             reloads_ok=self._reloads_ok,
             reloads_failed=self._reloads_failed,
         )

@@ -6,11 +6,11 @@ device (``device.py``) moves the bytes, its ``handshakes.py`` speaks the handsha
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from edge.proto.types import NEVER, Address
+from edge.proto.types import NEVER, Address, DropReason
 from edge.proto.wireguard.noise import InitiatorState, RemoteStatic, SessionKeys
 from edge.proto.wireguard.replay import ReplayWindow
 from edge.proto.wireguard.timers import (
@@ -163,6 +163,16 @@ class Tunnel:
         if seconds is not None and seconds < 1:
             raise ValueError("a persistent keepalive is at least 1 s apart")
         self.persistent_keepalive = seconds
+
+    @property
+    def waiting(self) -> int:
+        """Packets handed to the tunnel that have not left yet."""
+        return len(self.staged)
+
+    @property
+    def lost(self) -> Counter[DropReason]:
+        """Packets handed to the tunnel that never left, ever."""
+        return Counter({DropReason.TUNNEL_DOWN: self.staged_dropped} if self.staged_dropped else ())
 
     def is_up(self, now: float) -> bool:
         """True while there is a session that may still be used."""

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from connectors.proto import TunnelEnd
+from connectors.proto import ChoosingEnd, TunnelEnd
 from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
 from scenarios.fabric.base import of_the_dead
+from scenarios.fabric.sim.streams import Streams
 from scenarios.proto.link_pair import LinkPair
 from scenarios.world import End
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from scenarios.fabric.sim.underlay import Underlay
     from scenarios.proto.nat import Nat
 
+POP_ADDRESS: Address = ("198.18.0.1", 51820)
+MASQUE_ADDRESS: Address = ("198.18.0.1", 443)
 NOWHERE: Address = ("", 0)
 
 SOCKET_BUFFER = 4096
@@ -28,7 +31,7 @@ Datagrams = list[tuple[memoryview, int, Address]]
 
 
 class Node(ABC):
-    """A machine on the underlay with one UDP socket. `start` makes its core, which forgets everything when killed."""
+    """A machine on the underlay with its sockets. `start` makes its core, which forgets everything when killed."""
 
     def __init__(self, underlay: Underlay, name: str, address: Address) -> None:
         self.name = name
@@ -39,8 +42,11 @@ class Node(ABC):
         """Datagrams that found no process, or a full socket buffer."""
         self._underlay = underlay
         self._heap = underlay.heap
+        self.streams: Streams | None = None
+        """TCP, where a tunnel may need it."""
         self._core: Any = None
         self._inbox: Datagrams = []
+        self._quic_inbox: Datagrams = []  # of the PoP's MASQUE port
         self._scheduled = False
         self._armed = NEVER
 
@@ -55,19 +61,38 @@ class Node(ABC):
     def stop(self, *, graceful: bool) -> None:
         """Without grace, there is no goodbye. What was in memory is gone either way."""
         if graceful and not self.paused:
+            self._goodbye()
             self._turn()
         self._core = None
         self._inbox = []
+        self._quic_inbox = []
+        self.streams = None
         self.paused = False
 
-    def deliver(self, source: Address, datagrams: list[bytes]) -> None:
-        """What arrives now; all that arrives at one moment is one turn."""
-        if self._core is None or len(self._inbox) + len(datagrams) > SOCKET_BUFFER:
+    def _goodbye(self) -> None:
+        """What a core says before its process ends."""
+
+    def deliver(self, source: Address, datagrams: list[bytes], *, quic: bool = False) -> None:
+        """What arrives now; all that arrives at one moment is one turn. `quic`: at the PoP's MASQUE port."""
+        inbox = self._quic_inbox if quic else self._inbox
+        if self._core is None or len(inbox) + len(datagrams) > SOCKET_BUFFER:
             self.lost += len(datagrams)
             self._unheard(datagrams)
             return
         for datagram in datagrams:
-            self._inbox.append((memoryview(datagram), len(datagram), source))
+            inbox.append((memoryview(datagram), len(datagram), source))
+        self._stir()
+
+    def deliver_segments(self, packets: list[bytes]) -> None:
+        """TCP segments that arrive now; without a process nobody answers them."""
+        if self.streams is None:
+            self.lost += len(packets)
+            self._unheard(packets)
+            return
+        self.streams.receive(packets, self._heap.now)
+        self._stir()
+
+    def _stir(self) -> None:
         if not self._scheduled and self._heap.next() > self._heap.now:
             self._turn()  # nothing else can come at this moment
         else:
@@ -107,13 +132,29 @@ class Node(ABC):
             return
         reads, self._inbox = self._inbox, []
         now = self._heap.now
-        core.turn(reads, now)
-        for destination, datagrams in core.poll_transmit():
-            self._send(destination, datagrams)
-        at = core.poll_timeout()
+        if self.streams is None:
+            core.turn(reads, now)
+            for destination, datagrams in core.poll_transmit():
+                self._send(destination, datagrams)
+            at = core.poll_timeout()
+        else:
+            at = self._turn_with_streams(core, self.streams, reads, now)
         if at < self._armed:
             self._armed = at
             self._heap.at(at, self._due, at)
+
+    def _turn_with_streams(self, core: Any, streams: Streams, reads: Datagrams, now: float) -> float:
+        """A turn of a core that also has TCP; returns when the next one is due."""
+        raise NotImplementedError
+
+    def _segments(self, streams: Streams, now: float) -> float:
+        """Send what TCP has to send; returns when it wants a turn."""
+        for host, packet in streams.poll_transmit(now):
+            self._send_segment(host, packet)
+        return now if streams.has_events else streams.poll_timeout()
+
+    def _send_segment(self, host: str, packet: bytes) -> None:
+        raise NotImplementedError
 
     @abstractmethod
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
@@ -128,6 +169,7 @@ class PopNode(Node):
     ) -> None:
         super().__init__(underlay, name, address)
         self.store = MemoryStore()
+        self.starts = 0
         self.last_snapshot = Snapshot()
         self._make = make
         self._core: Engine | None = None
@@ -139,11 +181,16 @@ class PopNode(Node):
 
     def start(self) -> None:
         self._core = self._make(self.store)
+        if self._core.config.masque is not None:
+            self.starts += 1
+            self.streams = self._underlay.streams(f"{self.name}/{self.starts}", self.address[0])
+            self.streams.listen(MASQUE_ADDRESS[1])
         self.wake()
 
     def stop(self, *, graceful: bool) -> None:
         if self._core is not None:
             if graceful:
+                self._core.drain(self._heap.now)
                 self._core.save()
             self.last_snapshot = of_the_dead(self._core.snapshot(self._heap.now))
         super().stop(graceful=graceful)
@@ -153,14 +200,27 @@ class PopNode(Node):
         return self.last_snapshot if self._core is None else self._core.snapshot(self._heap.now)
 
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
-        self._underlay.from_pop(destination, datagrams)
+        self._underlay.from_pop(destination, datagrams, self.address)
+
+    def _send_segment(self, host: str, packet: bytes) -> None:
+        self._underlay.segment_from_pop(host, packet)
+
+    def _turn_with_streams(self, core: Engine, streams: Streams, reads: Datagrams, now: float) -> float:
+        quic, self._quic_inbox = self._quic_inbox, []
+        core.turn(reads, now, quic, streams.poll_events(now))
+        for destination, datagrams in core.poll_transmit():
+            self._send(destination, datagrams)
+        for destination, datagrams in core.poll_quic():
+            self._underlay.from_pop(destination, datagrams, MASQUE_ADDRESS)
+        streams.send(core.poll_streams())
+        return min(self._segments(streams, now), core.poll_timeout())
 
 
 class EndNode(Node):
     """A connector or a client. Behind it is `end.premises`, which live on when this process dies."""
 
     def __init__(
-        self, underlay: Underlay, end: End, path: LinkPair, make: Callable[[EndNode], TunnelEnd]
+        self, underlay: Underlay, end: End, path: LinkPair, make: Callable[[EndNode], TunnelEnd | ChoosingEnd]
     ) -> None:
         super().__init__(underlay, end.name, NOWHERE)
         self.end = end
@@ -171,16 +231,18 @@ class EndNode(Node):
         self.has_been_up = False
         self.on_up: Callable[[], None] | None = None
         self._make = make
-        self._core: TunnelEnd | None = None
+        self._core: TunnelEnd | ChoosingEnd | None = None
 
     @property
-    def core(self) -> TunnelEnd | None:
+    def core(self) -> TunnelEnd | ChoosingEnd | None:
         """None while it is down."""
         return self._core
 
     def start(self) -> None:
         self.starts += 1
         self._core = self._make(self)
+        if isinstance(self._core, ChoosingEnd):
+            self.streams = self._underlay.streams(f"{self.name}/{self.starts}", self.host)
         self.port.running = True
         self.end.premises.elect(self._heap.now)
         self.wake()
@@ -191,8 +253,37 @@ class EndNode(Node):
         self.end.premises.elect(self._heap.now)
         self._underlay.orphaned(self.end.premises)
 
+    @property
+    def host(self) -> str:
+        """Its address on the Internet: a NAT's, if it is behind one."""
+        return self.address[0] if self.nat is None else self.nat.host
+
+    def moved(self) -> None:
+        """The address has changed: TCP connections of the old one are lost, and the core is told."""
+        if isinstance(self._core, ChoosingEnd):
+            self.starts += 1
+            self.streams = self._underlay.streams(f"{self.name}/{self.starts}", self.host)
+            self._core.moved(self._heap.now)
+            self.wake()
+
+    def _goodbye(self) -> None:
+        if isinstance(self._core, ChoosingEnd):
+            self._core.stop(self._heap.now)
+
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
         self._underlay.from_end(self, destination, datagrams)
+
+    def _send_segment(self, host: str, packet: bytes) -> None:
+        self._underlay.segment_from_end(self, host, packet)
+
+    def _turn_with_streams(self, core: ChoosingEnd, streams: Streams, reads: Datagrams, now: float) -> float:
+        core.turn(reads, now, streams.poll_events(now))
+        for destination, datagrams in core.poll_transmit():
+            self._send(destination, datagrams)
+        for number, address in core.poll_dials():
+            streams.dial(number, address, now)
+        streams.send(core.poll_streams())
+        return min(self._segments(streams, now), core.poll_timeout())
 
     def _turn(self) -> None:
         super()._turn()

@@ -8,15 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from ipaddress import IPv4Address
+from random import Random
 
 from edge.proto.types import Address
 from scenarios.fabric.sim.heap import EventHeap
-from scenarios.fabric.sim.nodes import EndNode, PopNode
+from scenarios.fabric.sim.nodes import MASQUE_ADDRESS, POP_ADDRESS, EndNode, PopNode
+from scenarios.fabric.sim.streams import Streams
 from scenarios.proto.link import IPV4_UDP, Link, flip
 from scenarios.proto.premises import Premises
 from scenarios.trace.recorder import Recorder
 
-POP_ADDRESS: Address = ("198.18.0.1", 51820)
 FIRST_ADDRESS = int(IPv4Address("198.18.0.2"))
 END_PORT = 51820
 INSIDE_ADDRESS: Address = ("192.168.1.2", 51820)
@@ -26,7 +27,13 @@ INSIDE_ADDRESS: Address = ("192.168.1.2", 51820)
 class Underlay:
     """Carries datagrams between the PoP and the ends."""
 
-    def __init__(self, heap: EventHeap, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        heap: EventHeap,
+        recorder: Recorder | None = None,
+        *,
+        random: Callable[[str], Random],
+    ) -> None:
         self.heap = heap
         self.recorder = recorder
         self.pop: PopNode
@@ -34,7 +41,13 @@ class Underlay:
         self.counters: Counter[str] = Counter()
         self._by_address: dict[Address, EndNode] = {}
         self._by_host: dict[str, EndNode] = {}  # public address of a NAT
+        self._by_public: dict[str, EndNode] = {}  # the same, or an address of its own
         self._addresses = FIRST_ADDRESS
+        self._random = random
+
+    def streams(self, name: str, host: str) -> Streams:
+        """TCP for a machine; `name` tells its random numbers from others'."""
+        return Streams(host, self._random(f"{name}/streams"))
 
     # -- addresses
 
@@ -52,6 +65,7 @@ class Underlay:
         else:
             node.address = INSIDE_ADDRESS
             self._by_host[host] = node
+        self._by_public[host] = node
 
     def roam(self, node: EndNode) -> None:
         """Another access network: a new address, and a new NAT if there was one. The old address is nobody's."""
@@ -59,7 +73,9 @@ class Underlay:
             del self._by_address[node.address]
         else:
             del self._by_host[node.nat.host]
+        del self._by_public[node.host]
         self.place(node)
+        node.moved()
 
     # -- datagrams
 
@@ -71,21 +87,21 @@ class Underlay:
                 self.lose("nat_full", node, "up", datagrams)
                 return
             source = mapped
-        if destination != POP_ADDRESS:
+        if destination not in (POP_ADDRESS, MASQUE_ADDRESS):
             self.lose("no_such_address", node, "up", datagrams)
             return
         if node.path.swallow is not None:
             datagrams = list(node.path.passing(datagrams))
-        self._carry(node.path.up, datagrams, self._reach_pop, source)
+        self._carry(node.path.up, datagrams, self._reach_pop, (source, destination == MASQUE_ADDRESS))
 
-    def from_pop(self, destination: Address, datagrams: list[bytes]) -> None:
+    def from_pop(self, destination: Address, datagrams: list[bytes], source: Address) -> None:
         node = self._by_address.get(destination) or self._by_host.get(destination[0])
         if node is None:
             self.lose("no_such_address", None, "down", datagrams)
             return
         if node.path.swallow is not None:
             datagrams = list(node.path.passing(datagrams))
-        self._carry(node.path.down, datagrams, self._reach_end, (node, destination))
+        self._carry(node.path.down, datagrams, self._reach_end, (node, destination, source))
 
     def _carry(self, link: Link, datagrams: list[bytes], arrive: Callable[..., None], place: object) -> None:
         heap = self.heap
@@ -107,20 +123,50 @@ class Underlay:
         if together:
             heap.at(when, arrive, (place, together))
 
-    def _reach_pop(self, arrival: tuple[Address, list[bytes]]) -> None:
-        self.pop.deliver(*arrival)
+    def _reach_pop(self, arrival: tuple[tuple[Address, bool], list[bytes]]) -> None:
+        (source, quic), datagrams = arrival
+        self.pop.deliver(source, datagrams, quic=quic)
 
-    def _reach_end(self, arrival: tuple[tuple[EndNode, Address], list[bytes]]) -> None:
-        (node, destination), datagrams = arrival
+    def _reach_end(self, arrival: tuple[tuple[EndNode, Address, Address], list[bytes]]) -> None:
+        (node, destination, source), datagrams = arrival
         if node.nat is None:
             here = destination == node.address
         else:
-            inside = node.nat.inbound(destination[1], POP_ADDRESS, self.heap.now)
+            inside = node.nat.inbound(destination[1], source, self.heap.now)
             here = inside is not None and destination[0] == node.nat.host
         if here:
-            node.deliver(POP_ADDRESS, datagrams)
+            node.deliver(source, datagrams)
         else:
             self.lose("no_such_address", node, "down", datagrams)
+
+    # -- TCP: NATs keep its mappings for hours (RFC 5382) and are not simulated for it
+
+    def segment_from_end(self, node: EndNode, host: str, packet: bytes) -> None:
+        if host != MASQUE_ADDRESS[0]:
+            self.lose("no_such_address", node, "up", [packet])
+            return
+        self._carry_segment(node.path.up, packet, self._segment_reaches_pop, None)
+
+    def segment_from_pop(self, host: str, packet: bytes) -> None:
+        node = self._by_public.get(host)
+        if node is None:
+            self.lose("no_such_address", None, "down", [packet])
+            return
+        self._carry_segment(node.path.down, packet, self._segment_reaches_end, (node, host))
+
+    def _carry_segment(self, link: Link, packet: bytes, arrive: Callable[..., None], place: object) -> None:
+        for at, corrupt in link.carry(len(packet), self.heap.now):
+            self.heap.at(at, arrive, (place, packet if corrupt is None else flip(packet, corrupt)))
+
+    def _segment_reaches_pop(self, arrival: tuple[None, bytes]) -> None:
+        self.pop.deliver_segments([arrival[1]])
+
+    def _segment_reaches_end(self, arrival: tuple[tuple[EndNode, str], bytes]) -> None:
+        (node, host), packet = arrival
+        if node.host == host:
+            node.deliver_segments([packet])
+        else:
+            self.lose("no_such_address", node, "down", [packet])
 
     def lose(self, reason: str, node: EndNode | None, way: str, datagrams: list[bytes]) -> None:
         """Datagrams that end where nobody takes them; `node` is the tunnel's far end, if that is known."""

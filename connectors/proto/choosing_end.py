@@ -1,0 +1,122 @@
+"""The far end of one tunnel that has several ways to the PoP: it takes the best that works, and returns to better ones.
+
+Same calls as ``TunnelEnd``, which knows WireGuard only; besides, bytes of TCP connections come and go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from connectors.proto.choice import Choice, Health
+from connectors.proto.side import PacketSide
+from connectors.proto.tunnel_end import EndpointStatistics
+from connectors.proto.way import Reads, Way
+from edge.proto.types import NEVER, Address, StreamEvent, StreamOutput
+
+
+class ChoosingEnd:
+    """Connects `side` to the PoP by one of `ways`, the preferred one first. `jitter` gives numbers in 0..1."""
+
+    def __init__(self, ways: Sequence[Way], side: PacketSide, *, now: float, jitter: Callable[[], float]) -> None:
+        self.side = side
+        self.ways = list(ways)
+        self.choice = Choice(len(self.ways), jitter=jitter)
+        self.has_been_up = False
+        self.last_handshake_seconds: float | None = None
+        self._packets_in = self._bytes_in = self._packets_out = self._bytes_out = 0
+        self._lost = 0  # packets that no way took
+        self._decide(now)
+
+    @property
+    def way(self) -> str:
+        """The word of the way that carries packets now; empty if none does."""
+        active = self.choice.active
+        return "" if active is None else self.ways[active].word
+
+    def turn(self, reads: Reads, now: float, streams: Sequence[StreamEvent] = ()) -> None:
+        """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
+        side = self.side
+        for way in self.ways:
+            packets = way.turn(reads, streams, now)
+            if packets:
+                self._packets_in += len(packets)
+                self._bytes_in += sum(map(len, packets))
+                side.handle_packets(packets, now)
+        self._decide(now)
+        side.handle_timeout(now)
+        out = side.poll_packets()
+        if out:
+            active = self.choice.active
+            if active is None:
+                self._lost += len(out)
+            else:
+                self._packets_out += len(out)
+                self._bytes_out += sum(map(len, out))
+                self.ways[active].seal(out, now)
+
+    def rekey(self, now: float) -> None:
+        """Make the active way new: a fresh connection, as after a loss."""
+        active = self.choice.active
+        if active is not None:
+            self.ways[active].end(now)
+            self._decide(now)
+
+    def moved(self, now: float) -> None:
+        """Our own address has changed."""
+        for way, how in zip(self.ways, self._health(now), strict=True):
+            if how is not Health.IDLE:
+                way.moved(now)
+
+    def stop(self, now: float) -> None:
+        """Say goodbye; what is left to send is still given."""
+        for way, how in zip(self.ways, self._health(now), strict=True):
+            if how is not Health.IDLE:
+                way.end(now)
+
+    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
+        """Datagrams for the PoP."""
+        return [batch for way in self.ways for batch in way.poll_transmit()]
+
+    def poll_dials(self) -> list[tuple[int, Address]]:
+        """TCP connections that shall be opened: number and address."""
+        return [dial for way in self.ways for dial in way.poll_dials()]
+
+    def poll_streams(self) -> list[StreamOutput]:
+        """Bytes for TCP connections."""
+        return [output for way in self.ways for output in way.poll_streams()]
+
+    def poll_timeout(self) -> float:
+        """When ``turn`` is wanted next though nothing came."""
+        at = min((way.poll_timeout() for way in self.ways), default=NEVER)
+        return min(at, self._next, self.side.poll_timeout())
+
+    def statistics(self) -> EndpointStatistics:
+        return EndpointStatistics(
+            packets_in=self._packets_in,
+            bytes_in=self._bytes_in,
+            packets_out=self._packets_out,
+            bytes_out=self._bytes_out,
+            handshakes=sum(way.handshakes for way in self.ways),
+            last_handshake_seconds=self.last_handshake_seconds,
+            datagrams_dropped=sum(way.datagrams_dropped for way in self.ways) + self._lost,
+        )
+
+    def _health(self, now: float) -> list[Health]:
+        return [way.health(now) for way in self.ways]
+
+    def _decide(self, now: float) -> None:
+        health = self._health(now)
+        begin, end = self.choice.decide(health, now)
+        for number in end:
+            self.ways[number].end(now)
+        for number in begin:
+            self.ways[number].begin(now)
+        if begin or end:
+            health = self._health(now)
+        self._next = self.choice.next(health)
+        active = self.choice.active
+        if active is not None:
+            self.has_been_up = True
+            seconds = self.ways[active].last_handshake_seconds
+            if seconds is not None:
+                self.last_handshake_seconds = seconds

@@ -1,0 +1,260 @@
+"""MASQUE as a way to the PoP: over QUIC, or over TLS and TCP. Each attempt has a connection and a session of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from connectors.proto.choice import Health
+from connectors.proto.way import Reads
+from edge.proto.masque.carrier import CarrierEvent
+from edge.proto.masque.client import ClientSession, SessionState
+from edge.proto.types import NEVER, Address, StreamEvent, StreamKind, StreamOutput
+
+ANSWER = 3.0
+"""Seconds without a sign of life, while there is something that should be answered, until a session is quiet."""
+
+DOUBT = 1.5
+"""Seconds of it after which a sign of life is asked for: what is sent one way only is not answered by itself."""
+
+PROBE = 10.0
+"""Seconds of silence after which a sign of life is asked for: also keeps the mappings of NATs."""
+
+
+class HttpClient(Protocol):
+    """A client with one carrier: what QUIC and TLS over TCP have in common."""
+
+    def poll_events(self) -> list[CarrierEvent]: ...
+
+    def handle_timeout(self, now: float) -> None: ...
+
+    def next_timeout(self) -> float: ...
+
+    def ping(self) -> None:
+        """Ask for a sign of life."""
+
+    def close(self, now: float) -> None: ...
+
+
+class QuicLike(HttpClient, Protocol):
+    """Over UDP."""
+
+    def receive(self, reads: Reads, now: float) -> None: ...
+
+    def rebind(self, now: float) -> None:
+        """Our own address has changed."""
+
+    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]: ...
+
+
+class Http2Like(HttpClient, Protocol):
+    """Over a TCP connection."""
+
+    def receive(self, events: Sequence[StreamEvent], now: float) -> None: ...
+
+    def poll_transmit(self) -> list[StreamOutput]: ...
+
+
+class _MasqueWay:
+    """What both have in common: the session, and whether the PoP is heard."""
+
+    word = ""
+
+    def __init__(self, make_session: Callable[[], ClientSession]) -> None:
+        self.handshakes = 0
+        self.last_handshake_seconds: float | None = None
+        self.session: ClientSession | None = None
+        self._make_session = make_session
+        self._client: HttpClient | None = None
+        self._begun = 0.0
+        self._heard = 0.0
+        self._asked = NEVER  # since when something is to be answered
+        self._probed = 0.0
+        self._known_quiet = False
+        self._dropped = 0
+
+    @property
+    def datagrams_dropped(self) -> int:
+        return self._dropped + (self.session.drops.total() if self.session is not None else 0)
+
+    def health(self, now: float) -> Health:
+        session = self.session
+        if session is None:
+            return Health.IDLE
+        if session.state is SessionState.CONNECTING:
+            return Health.TRYING
+        if session.state is not SessionState.UP:
+            return Health.FAILED
+        return Health.QUIET if now >= self._asked + ANSWER else Health.UP
+
+    def seal(self, packets: list[bytearray], now: float) -> None:
+        if self.session is not None:
+            self.session.seal(packets)
+            if self._asked == NEVER:
+                self._asked = now
+
+    def _start(self, client: HttpClient, now: float) -> None:
+        self._drop()
+        self._client = client
+        self.session = self._make_session()
+        self._begun = self._heard = self._probed = now
+        self._asked = NEVER
+        self._known_quiet = False
+
+    def _drop(self) -> None:
+        if self.session is not None:
+            self._dropped += self.session.drops.total()
+        self.session = self._client = None
+
+    def _came(self, now: float) -> None:
+        self._heard = now
+        self._asked = NEVER
+        self._known_quiet = False
+
+    def _step(self, now: float) -> list[bytearray]:
+        """After what came was given to the client: its timers, its events, signs of life."""
+        client, session = self._client, self.session
+        if client is None or session is None:
+            return []
+        if client.next_timeout() <= now:
+            client.handle_timeout(now)
+        was_up = session.state is SessionState.UP
+        packets = session.handle(client.poll_events())
+        if session.state is SessionState.UP:
+            if not was_up:
+                self.handshakes += 1
+                self.last_handshake_seconds = now - self._begun
+            if now >= self._probe_due():
+                self._probed = now
+                self._asked = min(self._asked, now)
+                client.ping()
+            self._known_quiet = now >= self._asked + ANSWER
+        return packets
+
+    def _probe_due(self) -> float:
+        if self._asked != NEVER:
+            return self._asked + DOUBT if self._probed < self._asked else NEVER
+        return max(self._heard, self._probed) + PROBE
+
+    def _leave(self, now: float) -> None:
+        if self.session is not None and self._client is not None:
+            self.session.end()
+            self._client.close(now)
+
+    def poll_timeout(self) -> float:
+        client, session = self._client, self.session
+        if client is None or session is None:
+            return NEVER
+        at = client.next_timeout()
+        if session.state is SessionState.UP:
+            at = min(at, self._probe_due())
+            if not self._known_quiet:
+                at = min(at, self._asked + ANSWER)
+        return at
+
+
+class QuicWay(_MasqueWay):
+    """HTTP/3. `dial(now)` makes a client with a fresh connection to `pop`."""
+
+    word = "h3"
+
+    def __init__(
+        self, pop: Address, dial: Callable[[float], QuicLike], make_session: Callable[[], ClientSession]
+    ) -> None:
+        super().__init__(make_session)
+        self._pop = pop
+        self._dial = dial
+        self._quic: QuicLike | None = None
+        self._farewell: list[tuple[Address, list[bytes]]] = []
+
+    def begin(self, now: float) -> None:
+        self._quic = self._dial(now)
+        self._start(self._quic, now)
+
+    def end(self, now: float) -> None:
+        if self._quic is not None:
+            self._leave(now)
+            self._farewell += self._quic.poll_transmit()
+            self._quic = None
+            self._drop()
+
+    def moved(self, now: float) -> None:
+        if self._quic is not None:
+            self._quic.rebind(now)
+
+    def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
+        if self._quic is not None:
+            mine = [read for read in reads if read[2] == self._pop]
+            if mine:
+                self._came(now)
+                self._quic.receive(mine, now)
+        return self._step(now)
+
+    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
+        out, self._farewell = self._farewell, []
+        if self._quic is not None:
+            out += self._quic.poll_transmit()
+        return out
+
+    def poll_dials(self) -> list[tuple[int, Address]]:
+        return []
+
+    def poll_streams(self) -> list[StreamOutput]:
+        return []
+
+
+class Http2Way(_MasqueWay):
+    """HTTP/2. `dial(number, now)` makes a client for the TCP connection of that number."""
+
+    word = "h2"
+
+    def __init__(
+        self, pop: Address, dial: Callable[[int, float], Http2Like], make_session: Callable[[], ClientSession]
+    ) -> None:
+        super().__init__(make_session)
+        self._pop = pop
+        self._dial = dial
+        self._http2: Http2Like | None = None
+        self._number = 0
+        self._dials: list[tuple[int, Address]] = []
+        self._farewell: list[StreamOutput] = []
+
+    def begin(self, now: float) -> None:
+        self._number += 1
+        self._http2 = self._dial(self._number, now)
+        self._dials.append((self._number, self._pop))
+        self._start(self._http2, now)
+
+    def end(self, now: float) -> None:
+        if self._http2 is not None:
+            self._leave(now)
+            self._farewell += self._http2.poll_transmit()
+            self._farewell.append(StreamOutput(self._number, b"", close=True))
+            self._http2 = None
+            self._drop()
+
+    def moved(self, now: float) -> None:
+        """A TCP connection does not survive that."""
+        self.end(now)
+
+    def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
+        if self._http2 is not None:
+            mine = [event for event in streams if event.connection == self._number]
+            if mine:
+                if any(event.kind is StreamKind.DATA for event in mine):
+                    self._came(now)
+                self._http2.receive(mine, now)
+        return self._step(now)
+
+    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
+        return []
+
+    def poll_dials(self) -> list[tuple[int, Address]]:
+        dials, self._dials = self._dials, []
+        return dials
+
+    def poll_streams(self) -> list[StreamOutput]:
+        out, self._farewell = self._farewell, []
+        if self._http2 is not None:
+            out += self._http2.poll_transmit()
+        return out

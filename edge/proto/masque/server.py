@@ -1,0 +1,395 @@
+"""The PoP's end of CONNECT-IP (RFC 9484): requests become sessions of tunnels, datagrams packets, and back.
+
+Call order: ``handle`` with what the carriers tell, ``seal`` as packets are decided, ``poll_events``. Sending is the
+carriers' business.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from edge.proto.masque.address import (
+    AssignedAddress,
+    RequestedAddress,
+    decode_address_assign,
+    decode_address_request,
+    encode_address_assign,
+)
+from edge.proto.masque.capsule import BadCapsule, CapsuleType
+from edge.proto.masque.carrier import (
+    Carrier,
+    CarrierClosed,
+    CarrierEvent,
+    CarrierReady,
+    DataReceived,
+    DatagramsReceived,
+    HttpVersion,
+    PeerMoved,
+    RequestReceived,
+    StreamAborted,
+)
+from edge.proto.masque.context import unwrap
+from edge.proto.masque.request import Accepted, Credential, Dialect, Refusal, judge
+from edge.proto.masque.route import decode_route_advertisement, encode_route_advertisement, ranges_of
+from edge.proto.masque.template import Template
+from edge.proto.masque.tunnel import MasqueTunnel, Session
+from edge.proto.types import Address, DropReason
+
+MINIMUM_MTU = 1280
+"""RFC 9484 section 10.1: a path that does not carry this carries no IPv6; then there is no session."""
+
+EARLY_DATAGRAMS = 32
+EARLY_SECONDS = 1.0
+"""Datagrams may overtake the request that opens their stream (RFC 9297 2.1): so many wait, so long, per carrier."""
+
+CAPSULES_LIMIT = 256
+"""Requests for addresses and advertisements in one session; an honest client sends a handful."""
+
+REFUSALS_LIMIT = 8
+"""Of one carrier; then it is closed."""
+
+ACCESS_DENIED = 0x131
+"""TLS alert access_denied (49) as an error of QUIC: what clients of the WARP dialect take for "login failed"."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionUp:
+    """A tunnel has a session (more)."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDown:
+    """A session is over; `reason` is for people."""
+
+    session: Session
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRefused:
+    """Somebody asked for a session in vain; `status` is of HTTP."""
+
+    peer: Address
+    version: HttpVersion
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMoved:
+    """The peer of a session has another address now."""
+
+    session: Session
+    before: Address
+
+
+SessionEvent = SessionUp | SessionDown | SessionRefused | SessionMoved
+
+
+class _Peer:
+    """What we know about one carrier: its sessions, and what came too early."""
+
+    __slots__ = ("early", "refusals", "sessions")
+
+    def __init__(self) -> None:
+        self.sessions: dict[int, Session] = {}
+        self.early: deque[tuple[float, int, list[bytes]]] = deque()
+        self.refusals = 0
+
+
+class MasqueServer:
+    """`template` is where sessions are asked for; `warp_names` are the server names that get the WARP dialect.
+
+    """
+
+    def __init__(self, template: Template, *, warp_names: Iterable[str] = ()) -> None:
+        self.tunnels: dict[bytes, MasqueTunnel] = {}  # by identity
+        self.drops: Counter[DropReason] = Counter()  # datagrams and packets that belong to no tunnel, by reason
+        self.refusals: Counter[int] = Counter()  # by status
+        self._template = template
+        self._warp_names = frozenset(name.lower() for name in warp_names)
+        self._by_token: dict[bytes, MasqueTunnel] = {}
+        self._by_key: dict[bytes, MasqueTunnel] = {}
+        self._events: list[SessionEvent] = []
+        self.on_lost: Callable[[MasqueTunnel, list[bytearray]], None] | None = None
+        """Told of packets that find no session, while somebody watches."""
+
+    # -- tunnels --
+
+    def add_tunnel(self, tunnel: MasqueTunnel) -> None:
+        """ValueError if its token or key is another's."""
+        if tunnel.token_sha256 in self._by_token or tunnel.client_key in self._by_key:
+            raise ValueError("this credential is already a tunnel's")
+        self.tunnels[tunnel.identity] = tunnel
+        if tunnel.token_sha256:
+            self._by_token[tunnel.token_sha256] = tunnel
+        if tunnel.client_key:
+            self._by_key[tunnel.client_key] = tunnel
+
+    def remove_tunnel(self, tunnel: MasqueTunnel) -> None:
+        """End its sessions and forget its credentials at once."""
+        del self.tunnels[tunnel.identity]
+        self._by_token.pop(tunnel.token_sha256, None)
+        self._by_key.pop(tunnel.client_key, None)
+        for session in list(tunnel.sessions):
+            self._finish(session, "removed")
+
+    def configure(
+        self, tunnel: MasqueTunnel, addresses: tuple[bytes, ...], routes: tuple[tuple[bytes, int], ...]
+    ) -> None:
+        """Change what the tunnel is assigned and may reach; sessions are told if that is new."""
+        assigned, advertised = tunnel.addresses != addresses, tunnel.routes != routes
+        tunnel.addresses, tunnel.routes = addresses, routes
+        for session in tunnel.sessions:
+            if session.dialect is Dialect.STANDARD:
+                capsules = self._assignment(session) if assigned else b""
+                if advertised:
+                    capsules += self._advertisement(session)
+                if capsules:
+                    session.carrier.send_data(session.stream, capsules)
+
+    # -- from the carriers --
+
+    def handle(self, events: Iterable[CarrierEvent], now: float) -> list[tuple[MasqueTunnel, list[bytearray]]]:
+        """Take what the carriers tell; returns runs of inner packets per tunnel, in order."""
+        runs: list[tuple[MasqueTunnel, list[bytearray]]] = []
+        for event in events:
+            carrier = event.carrier
+            if isinstance(event, DatagramsReceived):
+                peer = carrier.owner
+                session = None if peer is None else peer.sessions.get(event.stream)
+                if session is not None:
+                    self._unwrap(session, event.payloads, runs)
+                else:
+                    self._early(_peer(carrier), event, now)
+            elif isinstance(event, RequestReceived):
+                self._request(event, now, runs)
+            elif isinstance(event, DataReceived):
+                self._data(event, runs)
+            elif isinstance(event, CarrierReady):
+                self._ready(carrier)
+            elif isinstance(event, StreamAborted):
+                session = _peer(carrier).sessions.get(event.stream)
+                if session is not None:
+                    self._remove(session, "reset by the peer")
+            elif isinstance(event, PeerMoved):
+                for session in _peer(carrier).sessions.values():
+                    self._events.append(SessionMoved(session, event.before))
+            elif isinstance(event, CarrierClosed):
+                for session in list(_peer(carrier).sessions.values()):
+                    self._remove(session, event.reason or ("closed by the peer" if event.by_peer else "closed"))
+        return runs
+
+    def seal(self, tunnel: MasqueTunnel, packets: list[bytearray]) -> None:
+        """Hand packets to the tunnel's session; without one they die counted."""
+        session = tunnel.current
+        if session is None:
+            tunnel.dead[DropReason.TUNNEL_DOWN] += len(packets)
+            if self.on_lost is not None:
+                self.on_lost(tunnel, packets)
+            return
+        if not session.scope.is_everything:
+            inside = [packet for packet in packets if session.scope.allows_to_client(packet)]
+            if len(inside) < len(packets):
+                tunnel.dead[DropReason.OUT_OF_SCOPE] += len(packets) - len(inside)
+            packets = inside
+        if session.bare:
+            payloads = [bytes(packet) for packet in packets]
+        else:
+            payloads = [b"\0" + packet for packet in packets]
+        session.carrier.send_datagrams(session.stream, payloads)
+
+    def poll_events(self) -> list[SessionEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def drain(self) -> None:
+        """Let every client know that it shall look for another PoP: a clean end of each stream."""
+        for tunnel in self.tunnels.values():
+            for session in list(tunnel.sessions):
+                self._finish(session, "drained")
+
+    # -- requests --
+
+    def _ready(self, carrier: Carrier) -> None:
+        carrier.owner = _Peer()
+        # A client of the dialect has nothing but its key: without a known one there is no need to wait for its request.
+        # The reason stays empty, for only then clients take it for a refused login.
+        if carrier.server_name.lower() in self._warp_names and carrier.peer_key not in self._by_key:
+            self.refusals[403] += 1
+            self._events.append(SessionRefused(carrier.peer, carrier.version, 403, "unknown key"))
+            carrier.close(ACCESS_DENIED, transport=True)
+
+    def _request(
+        self, event: RequestReceived, now: float, runs: list[tuple[MasqueTunnel, list[bytearray]]]
+    ) -> None:
+        carrier, stream = event.carrier, event.stream
+        judged = judge(event.headers, carrier.version, self._template)
+        tunnel = self._authenticate(carrier, judged) if isinstance(judged, Accepted) else None
+        if isinstance(judged, Accepted) and tunnel is None:
+            judged = Refusal.unauthorized(judged)
+        if isinstance(judged, Accepted) and carrier.datagram_room(stream) < MINIMUM_MTU + 1:
+            judged = Refusal(400, "datagrams are too small for IPv6: see RFC 9484 section 10.1")
+        if isinstance(judged, Refusal):
+            self._refuse(carrier, stream, judged)
+            return
+        assert tunnel is not None
+        session = Session(carrier, stream, tunnel, judged.dialect, judged.scope, now)
+        peer = _peer(carrier)
+        peer.sessions[stream] = session
+        excess = tunnel.add(session, now)
+        if excess is not None:
+            self._finish(excess, "replaced")
+        carrier.respond(stream, [(b":status", b"200"), (b"capsule-protocol", b"?1")])
+        if judged.dialect is Dialect.STANDARD:
+            carrier.send_data(stream, self._assignment(session) + self._advertisement(session))
+            tunnel.prefer(session)
+        elif tunnel.current is None:
+            tunnel.prefer(session)
+        self._events.append(SessionUp(session))
+        early, peer.early = peer.early, deque()
+        for at, number, payloads in early:
+            if number != stream:
+                peer.early.append((at, number, payloads))
+            elif now <= at + EARLY_SECONDS:
+                self._unwrap(session, payloads, runs)
+            else:
+                self.drops[DropReason.UNKNOWN_SESSION] += len(payloads)
+        if event.ended:
+            self._finish(session, "ended by the peer")
+
+    def _authenticate(self, carrier: Carrier, accepted: Accepted) -> MasqueTunnel | None:
+        """Whose tunnel it is: by what the request says, else by the key of the client's certificate."""
+        credential: Credential | None = accepted.credential
+        if accepted.dialect is Dialect.STANDARD and credential is not None:
+            tunnel = self._by_token.get(sha256(credential.token).digest())
+            return tunnel if tunnel is not None and credential.user in (None, tunnel.name) else None
+        return None if carrier.peer_key is None else self._by_key.get(carrier.peer_key)
+
+    def _refuse(self, carrier: Carrier, stream: int, refusal: Refusal) -> None:
+        self.refusals[refusal.status] += 1
+        self._events.append(SessionRefused(carrier.peer, carrier.version, refusal.status, refusal.reason))
+        carrier.respond(stream, refusal.headers(), end=True)
+        peer = _peer(carrier)
+        peer.refusals += 1
+        if peer.refusals >= REFUSALS_LIMIT:
+            carrier.close(0x107 if carrier.version is HttpVersion.H3 else 0xB, "too many refused requests")
+
+    # -- the stream: capsules --
+
+    def _data(self, event: DataReceived, runs: list[tuple[MasqueTunnel, list[bytearray]]]) -> None:
+        session = _peer(event.carrier).sessions.get(event.stream)
+        if session is None:
+            return  # of a refused request, or one that is over
+        try:
+            datagrams, others = session.parser.feed(event.data)
+            for kind, value in others:
+                self._capsule(session, kind, value)
+            if event.ended:
+                session.parser.finish()
+        except BadCapsule as bad:
+            # RFC 9297 3.3: the message is malformed, which is an error of the stream.
+            self.drops[DropReason.MALFORMED] += 1
+            event.carrier.reset(event.stream, _malformed(event.carrier.version))
+            self._remove(session, f"malformed: {bad}")
+            return
+        if datagrams:
+            self._unwrap(session, datagrams, runs)
+        if event.ended:
+            self._finish(session, "ended by the peer")
+
+    def _capsule(self, session: Session, kind: int, value: bytes) -> None:
+        session.capsules += 1
+        if session.capsules > CAPSULES_LIMIT:
+            raise BadCapsule("too many capsules")
+        if kind == CapsuleType.ADDRESS_REQUEST:
+            requests = decode_address_request(value)
+            session.request_ids.use(requests)
+            if session.dialect is Dialect.STANDARD:
+                session.carrier.send_data(session.stream, self._assignment(session, requests))
+        elif kind == CapsuleType.ROUTE_ADVERTISEMENT:
+            # What a client wants to serve is known from its enrolment; that it says so makes no route.
+            decode_route_advertisement(value)
+        elif kind == CapsuleType.ADDRESS_ASSIGN:
+            # It offers us addresses in its own network: we never send from there.
+            decode_address_assign(value)
+
+    @staticmethod
+    def _assignment(session: Session, requests: Sequence[RequestedAddress] = ()) -> bytes:
+        """All addresses of the tunnel in one capsule, as answers to `requests` where they are some.
+
+        A request of a version of which the tunnel has no address (left) is refused (RFC 9484 4.7.2).
+        """
+        left = list(session.tunnel.addresses)
+        entries: list[AssignedAddress] = []
+        for request in requests:
+            wanted = request.prefix[0]
+            found = wanted if wanted in left else next((a for a in left if len(a) == len(wanted)), None)
+            if found is None:
+                entries.append(AssignedAddress.refusal(request))
+            else:
+                left.remove(found)
+                entries.append(AssignedAddress((found, len(found) * 8), request.request_id))
+        entries += [AssignedAddress((address, len(address) * 8)) for address in left]
+        return encode_address_assign(entries)
+
+    @staticmethod
+    def _advertisement(session: Session) -> bytes:
+        return encode_route_advertisement(session.scope.limit(ranges_of(session.tunnel.routes)))
+
+    # -- datagrams --
+
+    def _early(self, peer: _Peer, event: DatagramsReceived, now: float) -> None:
+        peer.early.append((now, event.stream, event.payloads))
+        while sum(len(payloads) for _, _, payloads in peer.early) > EARLY_DATAGRAMS or (
+            peer.early and now > peer.early[0][0] + EARLY_SECONDS
+        ):
+            self.drops[DropReason.UNKNOWN_SESSION] += len(peer.early.popleft()[2])
+
+    def _unwrap(
+        self, session: Session, payloads: list[bytes], runs: list[tuple[MasqueTunnel, list[bytearray]]]
+    ) -> None:
+        """HTTP datagrams to IP packets: context id 0 in front, unless the dialect leaves it out."""
+        packets, malformed = unwrap(payloads, bare=session.bare)
+        if malformed:
+            self.drops[DropReason.MALFORMED] += malformed
+        if not session.scope.is_everything:
+            inside = [packet for packet in packets if session.scope.allows_from_client(packet)]
+            self.drops[DropReason.OUT_OF_SCOPE] += len(packets) - len(inside)
+            packets = inside
+        if packets:
+            if session.tunnel.current is not session:
+                session.tunnel.prefer(session)
+            runs.append((session.tunnel, packets))
+
+    # -- the end --
+
+    def _finish(self, session: Session, reason: str) -> None:
+        """End it cleanly from our side."""
+        session.carrier.end(session.stream)
+        self._remove(session, reason)
+
+    def _remove(self, session: Session, reason: str) -> None:
+        peer = _peer(session.carrier)
+        if peer.sessions.pop(session.stream, None) is None:
+            return
+        session.tunnel.remove(session)
+        self._events.append(SessionDown(session, reason))
+
+
+def _peer(carrier: Carrier) -> _Peer:
+    """Ours for this carrier; there is none before the handshake was complete."""
+    if carrier.owner is None:
+        carrier.owner = _Peer()
+    peer: _Peer = carrier.owner
+    return peer
+
+
+def _malformed(version: HttpVersion) -> int:
+    """H3_MESSAGE_ERROR (RFC 9114 8.1), PROTOCOL_ERROR (RFC 9113 7)."""
+    return 0x10E if version is HttpVersion.H3 else 0x1

@@ -1,0 +1,123 @@
+"""TCP under tunnels that run over it: a simulated stack at each machine, its segments on the same paths as datagrams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from itertools import count
+
+from edge.proto.ip import parse_untrusted
+from edge.proto.types import Address, BadPacket, StreamKind, StreamOutput
+from edge.proto.types import StreamEvent as Event
+from scenarios.proto.digest import Rng
+from scenarios.proto.tcp import StackLimits, TcpStack
+from scenarios.proto.tcp_connection import Connection
+from scenarios.proto.tcp_state import StreamEvent
+
+MTU = 1500
+LIMITS = StackLimits(mtu=MTU, max_connections=20_000, backlog=4096)
+
+
+class Streams:
+    """The TCP connections of one machine, by number, as its core sees them. `address` is where it is on the underlay."""
+
+    def __init__(self, address: str, rng: Rng) -> None:
+        self._stack = TcpStack(ip_address(address).packed, rng, LIMITS)
+        self._numbers: dict[Connection, int] = {}
+        self._connections: dict[int, Connection] = {}
+        self._unwritten: dict[int, bytearray] = {}
+        self._closing: set[int] = set()
+        self._fresh = count(1)
+        self._events: list[Event] = []
+
+    def listen(self, port: int) -> None:
+        self._stack.listen(port, self)
+
+    def dial(self, number: int, remote: Address, now: float) -> None:
+        """Open connection `number`; OPENED or ENDED tells how it went."""
+        connection = self._stack.connect(remote, self, now)
+        self._add(number, connection)
+
+    def send(self, outputs: Sequence[StreamOutput]) -> None:
+        """Write what fits; the rest follows as the peer takes it."""
+        for number, data, close in outputs:
+            connection = self._connections.get(number)
+            if connection is None:
+                continue
+            self._unwritten[number] += data
+            if close:
+                self._closing.add(number)
+            self._write(number, connection)
+
+    def receive(self, packets: Sequence[bytes], now: float) -> None:
+        """Segments for this machine."""
+        for packet in packets:
+            try:
+                header = parse_untrusted(packet)
+            except BadPacket:
+                continue  # damaged on the way, as a checksum would tell
+            self._stack.receive(bytearray(packet), header, now)
+
+    def handle_stream(self, connection: Connection, event: StreamEvent, now: float) -> None:
+        """What the stack tells about a connection."""
+        number = self._numbers.get(connection)
+        if number is None:
+            if event is not StreamEvent.CONNECTED:
+                return
+            number = next(self._fresh)
+            self._add(number, connection)
+        if event is StreamEvent.CONNECTED:
+            self._events.append(Event(number, StreamKind.OPENED, peer=connection.remote))
+        elif event is StreamEvent.WRITABLE:
+            self._write(number, connection)
+        elif event is StreamEvent.READABLE:
+            self._events.append(Event(number, StreamKind.DATA, connection.read()))
+        else:
+            self._end(number, connection)
+
+    def poll_events(self, now: float) -> list[Event]:
+        """What has happened since the last call."""
+        if self._stack.poll_timeout() <= now:
+            self._stack.handle_timeout(now)
+        for connection, event in self._stack.poll_events():
+            self.handle_stream(connection, event, now)
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def has_events(self) -> bool:
+        return bool(self._events)
+
+    def poll_transmit(self, now: float) -> list[tuple[str, bytes]]:
+        """Segments to send: the other machine's address, IP packet."""
+        return [
+            (str(ip_address(parse_untrusted(packet).destination)), bytes(packet))
+            for packet in self._stack.poll_transmit(now)
+        ]
+
+    def poll_timeout(self) -> float:
+        return self._stack.poll_timeout()
+
+    def _add(self, number: int, connection: Connection) -> None:
+        self._numbers[connection] = number
+        self._connections[number] = connection
+        self._unwritten[number] = bytearray()
+
+    def _write(self, number: int, connection: Connection) -> None:
+        waiting = self._unwritten[number]
+        taken = connection.write(waiting) if waiting else 0
+        if taken:
+            del waiting[:taken]
+            self._events.append(Event(number, StreamKind.WRITTEN, octets=taken))
+        if number in self._closing and not waiting:
+            self._closing.discard(number)
+            connection.close()
+
+    def _end(self, number: int, connection: Connection) -> None:
+        """The peer writes no more: for these protocols that is the end of both directions."""
+        if connection.readable:
+            self._events.append(Event(number, StreamKind.DATA, connection.read()))
+        self._events.append(Event(number, StreamKind.ENDED))
+        connection.close()
+        del self._numbers[connection], self._connections[number], self._unwritten[number]
+        self._closing.discard(number)
