@@ -19,6 +19,33 @@ class Deadline(NamedTuple):
     why: str
 
 
+class StreamKind(StrEnum):
+    """What has happened to a TCP connection."""
+
+    OPENED = "opened"  # by the peer, or as we asked
+    DATA = "data"
+    WRITTEN = "written"  # the system has taken bytes of ours
+    ENDED = "ended"  # by the peer (FIN, RST), or it could not be opened: nothing comes after it
+
+
+class StreamEvent(NamedTuple):
+    """Something that happened to a TCP connection, as its shell tells the core. `connection` is the shell's number."""
+
+    connection: int
+    kind: StreamKind
+    data: bytes = b""
+    octets: int = 0  # of WRITTEN
+    peer: Address = ("", 0)  # of OPENED
+
+
+class StreamOutput(NamedTuple):
+    """Bytes for a TCP connection, and whether it is to be closed when they have been written."""
+
+    connection: int
+    data: bytes
+    close: bool = False
+
+
 class DropReason(StrEnum):
     """Why a packet or datagram died. Closed set: the value is the metric label, the log field, the scenario word."""
 
@@ -37,6 +64,7 @@ class DropReason(StrEnum):
     SESSION_EXPIRED = "session_expired"  # older than REJECT_AFTER_TIME or past REJECT_AFTER_MESSAGES
     DECRYPT_FAILED = "decrypt_failed"  # forged, or damaged on the way
     REPLAYED = "replayed"  # counter seen before or behind the window
+    OUT_OF_SCOPE = "out_of_scope"  # not what the session was asked for (RFC 9484 section 4.6)
 
     # Inner packets: what they are.
     BAD_VERSION = "bad_version"  # neither IPv4 nor IPv6

@@ -6,12 +6,12 @@ connections, a client with one) gets bytes and time, and gives events of its car
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
-from edge.proto.types import Address, DropReason
+from edge.proto.masque.queue import DatagramQueue
+from edge.proto.types import Address
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 """In order, names in lower case, pseudo-headers first."""
@@ -48,10 +48,6 @@ class Carrier(Protocol):
     def peer_key(self) -> bytes | None:
         """SubjectPublicKeyInfo (DER) of the client's certificate, whose possession it has proven."""
 
-    @property
-    def drops(self) -> Counter[DropReason]:
-        """HTTP datagrams to send that died here: QUEUE_FULL, TOO_BIG, TUNNEL_DOWN."""
-
     def request(self, headers: Headers) -> int:
         """Client: open a stream with a request; returns its stream id."""
 
@@ -70,11 +66,11 @@ class Carrier(Protocol):
     def datagram_room(self, stream: int) -> int:
         """Largest payload that ``send_datagrams`` takes now."""
 
-    def queued(self, stream: int) -> int:
-        """Datagrams of the stream that wait."""
+    def queue(self, stream: int) -> DatagramQueue:
+        """Where the datagrams of the stream wait, and what died there; an empty one for a stream that is not known.
 
-    def dropped(self, stream: int) -> int:
-        """Datagrams of the stream that died waiting or did not fit, ever; 0 again once the stream is forgotten."""
+        Whoever holds it may go on reading its counters when the stream is gone. The carrier then clears it.
+        """
 
     def end(self, stream: int) -> None:
         """Finish our direction of the stream cleanly (FIN, END_STREAM)."""
