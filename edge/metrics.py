@@ -266,7 +266,9 @@ def _tunnel_families(now: Snapshot) -> Iterator[Metric]:
     labels = ["vnet", "tunnel"]
     up = GaugeMetricFamily("poplab_tunnel_up", "1 while the tunnel has a session.", labels=[*labels, "kind"])
     masque = GaugeMetricFamily(
-        "poplab_tunnel_http", "1 for the HTTP version that a MASQUE tunnel uses now.", labels=[*labels, "http"]
+        "poplab_tunnel_http",
+        "1 for the HTTP version that a MASQUE tunnel uses now.",
+        labels=[*labels, "http"],
     )
     handshakes = CounterMetricFamily("poplab_tunnel_handshakes", "Handshakes completed.", labels=labels)
     initiated = CounterMetricFamily(

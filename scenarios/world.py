@@ -9,10 +9,22 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from random import Random
 from typing import Any
 
-from edge.config import EdgeConfig, Kind, RuleFile, TunnelConfig, VnetConfig, check, public_key, rule
+from edge.config import (
+    EdgeConfig,
+    Kind,
+    MasqueConfig,
+    RuleFile,
+    TunnelConfig,
+    TunnelKind,
+    VnetConfig,
+    check,
+    public_key,
+    rule,
+)
 from edge.document import IPAddress, Path, Prefix
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding import Action
+from scenarios.certificate import Certificate
 from scenarios.casting import Casting, Member, stream
 from scenarios.links import nat, path_profile
 from scenarios.proto.host import Host
@@ -22,7 +34,7 @@ from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.nat import Nat
 from scenarios.proto.premises import Premises
 from scenarios.schema import Connector, Scenario, Script
-from scenarios.schema.topology import Client
+from scenarios.schema.topology import Client, TunnelWord
 from scenarios.trace.recorder import Recorder
 
 
@@ -45,6 +57,9 @@ class End:
     """A connector's own, if it has stand-ins: the PoP asks there whether it is alive."""
     preference: int = 0
     keepalive: float | None = None
+    tunnel: TunnelWord = "wireguard"
+    token: bytes = field(default=b"", repr=False)
+    """Of a MASQUE tunnel."""
 
     @property
     def networks(self) -> list[IPv4Network | IPv6Network]:
@@ -63,6 +78,8 @@ class World:
     ledger: Ledger
     recorder: Recorder | None = None
     """Who watches all of it."""
+    certificate: Certificate | None = None
+    """The PoP's, if it takes MASQUE."""
 
     @property
     def scenario(self) -> Scenario:
@@ -113,12 +130,17 @@ def build(
         for actor in script.cast.actors.values()
     }
     ends = tuple(_ends(scenario, hosts, chosen, make_key))
+    certificate = Certificate(make_key(32)) if any(end.tunnel != "wireguard" for end in ends) else None
     config = EdgeConfig(
         name=scenario.name,
         listen=("127.0.0.1", 0),
         private_key=make_key(32),
         vnets={name: _vnet(scenario, name) for name in scenario.vnets},
-        tunnels={end.name: _tunnel(scenario, end) for end in ends},
+        tunnels={tunnel.name: tunnel for end in ends for tunnel in _tunnels(scenario, end)},
+        masque=certificate
+        and MasqueConfig(
+            ("127.0.0.1", 0), certificate=certificate.pem, private_key=certificate.private_pem
+        ),
     )
     problems = [
         script.problem(_place(finding.path, scenario), finding.message, finding.fix)
@@ -131,7 +153,7 @@ def build(
         ends = tuple(_watched(end, recorder) for end in ends)
         for host in hosts.values():
             host.tap = recorder
-    world = World(script, chosen, config, ends, {}, ledger, recorder)
+    world = World(script, chosen, config, ends, {}, ledger, recorder, certificate)
     premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
     casting = Casting(script, chosen)
     for actor in script.cast.actors.values():
@@ -161,6 +183,7 @@ def _ends(
         **rest: Any,
     ) -> End:
         profile = path_profile(topology.links, given.link or link)
+        tunnel = given.tunnel or scenario.tunnel
         box = given.nat if isinstance(given, Client) else None
         return End(
             name,
@@ -172,6 +195,8 @@ def _ends(
             path=lambda: LinkPair.of(profile, stream(seed, f"{name}/up"), stream(seed, f"{name}/down")),
             nat=lambda public: nat(box, public, stream(seed, f"{name}/nat")),
             keepalive=given.keepalive,
+            tunnel=tunnel,
+            token=b"" if tunnel == "wireguard" else make_key(32).hex().encode(),
             **rest,
         )
 

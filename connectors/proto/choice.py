@@ -58,7 +58,10 @@ class Choice:
         self._jitter = jitter
 
     def decide(self, health: Sequence[Health], now: float) -> tuple[list[int], list[int]]:
-        """(ways to begin, ways to end) now, given how each goes; one that is in both ends first. Call it when something changed, or at ``next``."""
+        """(ways to begin, ways to end) now, given how each goes; one that is in both ends first.
+
+        Call it when something changed, or at ``next``.
+        """
         ways = self._ways
         begin: list[int] = []
         end: list[int] = []

@@ -17,7 +17,9 @@ from edge.proto.types import NEVER, Address, StreamEvent, StreamOutput
 class ChoosingEnd:
     """Connects `side` to the PoP by one of `ways`, the preferred one first. `jitter` gives numbers in 0..1."""
 
-    def __init__(self, ways: Sequence[Way], side: PacketSide, *, now: float, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self, ways: Sequence[Way], side: PacketSide, *, now: float, jitter: Callable[[], float]
+    ) -> None:
         self.side = side
         self.ways = list(ways)
         self.choice = Choice(len(self.ways), jitter=jitter)

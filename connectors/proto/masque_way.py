@@ -1,4 +1,4 @@
-"""MASQUE as a way to the PoP: over QUIC, or over TLS and TCP. Each attempt has a connection and a session of its own."""
+"""MASQUE as a way to the PoP: over QUIC, or over TLS and TCP. Each attempt has a connection of its own."""
 
 from __future__ import annotations
 

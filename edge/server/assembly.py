@@ -81,8 +81,6 @@ class Pop:
         """Do all that is due: the tunnels' timers, and probes of replicas."""
         if self.device.next_timeout() <= now:
             self.device.handle_timeout(now)
-        if self.masque is not None and self.masque.next_timeout() <= now:
-            self.masque.handle_timeout(now)
         if self.prober.next_timeout() > now:
             return
         for attachment, probe in self.prober.handle_timeout(now):
@@ -278,6 +276,10 @@ def _advertise(pop: Pop, config: EdgeConfig, vnet: str) -> None:
             if len(routes) > ADVERTISED:
                 routes = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")]
             pop.masque.server.configure(link, tunnel.addresses, _plain(routes))
+
+
+def _plain(prefixes: Iterable[Prefix]) -> tuple[tuple[bytes, int], ...]:
+    return tuple((prefix.network, prefix.length) for prefix in prefixes)
 
 
 def _detach(pop: Pop, tunnel: TunnelConfig, *, keep_peer: bool) -> None:

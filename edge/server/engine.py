@@ -85,7 +85,7 @@ class Engine:
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
         device = Device(identity, rng=rng, clock=self._clock, now=now, aead=aead)
         self._forwarder = Forwarder()
-        masque = None if config.masque is None else MasqueFront(config.masque, now=now, rng=rng)
+        masque = None if config.masque is None else MasqueFront(config.masque, now=now, epoch=epoch, rng=rng)
         self.pop = assembly.Pop(device, masque, config, self._forwarder, Prober(rng))
         self._watch = None if observer is None else Watch(observer)
         if self._watch is not None:
@@ -224,7 +224,12 @@ class Engine:
                 if self._ups <= NAMED_UPS:
                     vnet = tunnel.owner.vnet.name
                     self._log.info(
-                        "tunnel-up", tunnel=tunnel.name, vnet=vnet, endpoint=endpoint, http=version, dialect=dialect
+                        "tunnel-up",
+                        tunnel=tunnel.name,
+                        vnet=vnet,
+                        endpoint=endpoint,
+                        http=version,
+                        dialect=dialect,
                     )
             elif isinstance(event, SessionDown):
                 self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)

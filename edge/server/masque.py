@@ -6,10 +6,128 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from edge.config import MasqueConfig
-from edge.io.http2 import Http2Server, Http2Settings
-from edge.io.quic import QuicServer, QuicSettings
+from edge.io import http2, quic
 from edge.metrics import MasqueSnapshot
+from edge.proto.masque.carrier import HttpVersion
 from edge.proto.masque.server import MasqueServer
 from edge.proto.masque.template import Template
 from edge.proto.masque.tunnel import MasqueTunnel
-from edge.proto.types import NEVER, Address, DropReason, StreamEvent, StreamOutput
+from edge.proto.types import NEVER, Address, DropReason, StreamEvent, StreamKind, StreamOutput
+
+
+class MasqueFront:
+    """`epoch` is what to add to `now` for Unix time; `on_secret` gets lines of the TLS key log, for a lab."""
+
+    def __init__(
+        self,
+        config: MasqueConfig,
+        *,
+        now: float,
+        epoch: float,
+        rng: Callable[[int], bytes],
+        on_secret: Callable[[str], None] | None = None,
+    ) -> None:
+        self.server = MasqueServer(Template.parse(config.path), warp_names=config.warp_names)
+        self._config = config
+        self._quic = quic.QuicServer(_quic_settings(config, epoch, on_secret), now=now, rng=rng)
+        self._http2 = (
+            http2.Http2Server(_http2_settings(config, on_secret), now=now, rng=rng) if config.http2 else None
+        )
+
+    @property
+    def drops(self) -> Counter[DropReason]:
+        """Datagrams, outer ones and those of HTTP, that belong to no tunnel or were wrong."""
+        return self.server.drops + self._quic.drops
+
+    @property
+    def datagrams_in(self) -> int:
+        return self._quic.datagrams_in
+
+    @property
+    def datagrams_out(self) -> int:
+        return self._quic.datagrams_out
+
+    def open(
+        self, reads: Sequence[tuple[memoryview, int, Address]], streams: Sequence[StreamEvent], now: float
+    ) -> list[tuple[MasqueTunnel, list[bytearray]]]:
+        """Take what the sockets brought; returns runs of inner packets per tunnel, in order."""
+        quic_server, http2_server = self._quic, self._http2
+        if reads:
+            quic_server.receive(reads, now)
+        if quic_server.next_timeout() <= now:
+            quic_server.handle_timeout(now)
+        events = quic_server.poll_events()
+        if http2_server is not None:
+            if streams:
+                http2_server.receive(streams, now)
+            if http2_server.next_timeout() <= now:
+                http2_server.handle_timeout(now)
+            events += http2_server.poll_events()
+        return self.server.handle(events, now) if events else []
+
+    def next_timeout(self) -> float:
+        """When ``open`` is wanted next though nothing came."""
+        at = self._quic.next_timeout()
+        return at if self._http2 is None else min(at, self._http2.next_timeout())
+
+    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
+        return self._quic.poll_transmit()
+
+    def poll_streams(self) -> list[StreamOutput]:
+        return [] if self._http2 is None else self._http2.poll_transmit()
+
+    def reconfigure(self, config: MasqueConfig) -> None:
+        """Certificates, limits and the template hold from the next connection on."""
+
+    def drain(self, now: float) -> None:
+        """End every session and connection cleanly."""
+        self.server.drain()
+        self._quic.close_all(0x100, now)
+        if self._http2 is not None:
+            self._http2.close_all()
+
+    def snapshot(self) -> MasqueSnapshot:
+        counted, server = self._quic.counters, self.server
+        connections = {HttpVersion.H3: len(self._quic)}
+        accepted, failed = {HttpVersion.H3: counted.handshakes_done}, {HttpVersion.H3: counted.handshakes_failed}
+        if self._http2 is not None:
+            of = self._http2.counters
+            connections[HttpVersion.H2] = len(self._http2)
+            accepted[HttpVersion.H2] = of.ready
+            failed[HttpVersion.H2] = of.tls_failed + of.late + of.evicted
+        return MasqueSnapshot(
+            connections=connections,
+            accepted=accepted,
+            failed=failed,
+            sessions=dict(server.sessions),
+            refused=dict(server.refusals),
+            fallbacks=server.switches[HttpVersion.H2],
+            returns=server.switches[HttpVersion.H3],
+            retries=counted.retries,
+            version_negotiations=counted.version_negotiations,
+            migrations=counted.migrations,
+        )
+
+
+def _quic_settings(
+    config: MasqueConfig, epoch: float, on_secret: Callable[[str], None] | None
+) -> quic.ServerSettings:
+    return quic.ServerSettings(
+        certificate=config.certificate,
+        private_key=config.private_key,
+        retry=config.retry,
+        retry_key=config.retry_key,
+        wall_offset=epoch,
+        max_connections=config.max_connections,
+        idle_timeout=config.idle_timeout,
+        on_secret=on_secret,
+    )
+
+
+def _http2_settings(config: MasqueConfig, on_secret: Callable[[str], None] | None) -> http2.ServerSettings:
+    return http2.ServerSettings(
+        certificate=config.certificate,
+        private_key=config.private_key,
+        max_connections=config.max_connections,
+        key_log=None if on_secret is None else lambda line: on_secret(line.decode("ascii")),
+    )

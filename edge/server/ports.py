@@ -32,7 +32,9 @@ class Arrivals:
 class Ports:
     """Waits on all of them at once: an epoll set of its own is what trio waits for. Takes the ports over."""
 
-    def __init__(self, wireguard: UdpPort, quic: UdpPort | None = None, streams: StreamPort | None = None) -> None:
+    def __init__(
+        self, wireguard: UdpPort, quic: UdpPort | None = None, streams: StreamPort | None = None
+    ) -> None:
         self.wireguard = wireguard
         self.quic = quic
         self.streams = streams

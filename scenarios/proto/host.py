@@ -312,7 +312,7 @@ class Host:
         if header.is_fragment:
             self.counters["fragments"] += 1  # our applications send what fits; nothing is put together here
             return
-        if not _checksum_right(packet, header):
+        if not checksum_right(packet, header):
             self.counters["bad_checksum"] += 1
             return
         if is_error(header) and self._receive_error(packet, header):
@@ -476,7 +476,8 @@ class Host:
             self.on_event(HostEvent(self._now, self, app, event))
 
 
-def _checksum_right(packet: bytearray, header: Header) -> bool:
+def checksum_right(packet: bytes | bytearray, header: Header) -> bool:
+    """Whether the transport's checksum fits, where there is one."""
     segment = memoryview(packet)[header.header_length : header.total_length]
     if header.protocol == ICMP:
         return checksum(segment) == 0

@@ -9,7 +9,7 @@ import msgspec
 from edge.config import RuleFile
 from edge.document import Duration
 from scenarios.schema.scalars import Moment, PerSecond
-from scenarios.schema.topology import Topology, Vnet
+from scenarios.schema.topology import Topology, TunnelWord, Vnet
 from scenarios.schema.verbs import VERBS, Verb, Verbs
 from scenarios.schema.words import Actors, Condition, Identifier, Name, Section, written
 
@@ -146,6 +146,8 @@ class Scenario(Section, frozen=True, kw_only=True):
     deadline: Duration = written(Duration(60.0))
     crypto: Literal["real"] | None = "real"
     """null: tunnels that only frame, in sim, for worlds that are too large to encrypt."""
+    tunnel: TunnelWord = "wireguard"
+    """Of all connectors and clients that say nothing else; ``--set tunnel=masque`` runs the same file otherwise."""
     matrix: dict[str, Any] = {}
     """Names to lists of values: the file runs once for each combination, ${matrix.NAME} being one of them."""
     vnets: Annotated[dict[Name, Vnet], msgspec.Meta(min_length=1)]

@@ -12,7 +12,9 @@ from scenarios.schema.apps import Apps
 from scenarios.schema.scalars import BitRate, Loss, Share, Size
 from scenarios.schema.words import Copies, Name, Section, written
 
-Tunnel = Literal["wireguard"]
+TunnelWord = Literal["wireguard", "masque", "auto"]
+"""How a tunnel is made. masque: CONNECT-IP over HTTP/3, or over HTTP/2 where UDP does not get through; auto: masque, and
+WireGuard where neither works."""
 
 
 class Vnet(Section, frozen=True, kw_only=True):
@@ -61,7 +63,8 @@ class Host(Section, frozen=True, kw_only=True):
 class Connector(Section, frozen=True, kw_only=True):
     """A virtual router of a site."""
 
-    tunnel: Tunnel = "wireguard"
+    tunnel: TunnelWord | None = None
+    """Without it, as the file says."""
     link: Name | None = None
     keepalive: Duration | None = None
 
@@ -97,7 +100,8 @@ class Client(Section, frozen=True, kw_only=True):
     vnet: Name
     ip: IPAddress | None = None
     """Without it, a free one of the pool."""
-    tunnel: Tunnel = "wireguard"
+    tunnel: TunnelWord | None = None
+    """Without it, as the file says."""
     link: Name | None = None
     nat: NatKind | NatBox | None = None
     keepalive: Duration | None = None

@@ -13,16 +13,17 @@ from edge.proto.masque.carrier import (
     CarrierClosed,
     CarrierEvent,
     CarrierReady,
-    DataReceived,
     DatagramsReceived,
+    DataReceived,
     HttpVersion,
     PeerMoved,
     ResponseReceived,
     StreamAborted,
 )
 from edge.proto.masque.context import unwrap
+from edge.proto.masque.credential import Credential
 from edge.proto.masque.queue import DatagramQueue
-from edge.proto.masque.request import Credential, Dialect, judge_response, request_headers
+from edge.proto.masque.request import Dialect, judge_response, request_headers, warp_request_headers
 from edge.proto.masque.route import AddressRange, decode_route_advertisement
 from edge.proto.masque.template import Template
 from edge.proto.types import DropReason
@@ -43,8 +44,8 @@ class SessionState(StrEnum):
 class ClientSession:
     """`authority` and `template` say where; `credential` who, unless a client certificate does.
 
-    Feed it the carrier's events by ``handle``. `state` and `reason` say how it goes, `assigned` and `routes` what the PoP
-    told.
+    Feed it the carrier's events by ``handle``. `state` and `reason` say how it goes, `assigned` and `routes` what the
+    PoP told.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class ClientSession:
             elif isinstance(event, CarrierReady):
                 self._request(event.carrier)
             elif isinstance(event, CarrierClosed):
-                self._over(event.reason or ("closed by the PoP" if event.by_peer else "the PoP does not answer"))
+                self._over(
+                    event.reason or ("closed by the PoP" if event.by_peer else "the PoP does not answer")
+                )
             elif isinstance(event, PeerMoved) or event.stream != self._stream:
                 continue
             elif isinstance(event, ResponseReceived):
@@ -112,13 +115,10 @@ class ClientSession:
     def _request(self, carrier: Carrier) -> None:
         self._carrier = carrier
         self._bare = self._dialect is Dialect.WARP and carrier.version is HttpVersion.H2
-        headers = request_headers(
-            self._template,
-            self._authority,
-            version=carrier.version,
-            credential=self._credential,
-            dialect=self._dialect,
-        )
+        if self._dialect is Dialect.WARP:
+            headers = warp_request_headers(self._authority, carrier.version)
+        else:
+            headers = request_headers(self._template, self._authority, credential=self._credential)
         self._stream = carrier.request(headers)
         self.queue = carrier.queue(self._stream)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from edge.proto.ip import parse_untrusted
 from edge.proto.masque.address import (
     AssignedAddress,
     RequestedAddress,
@@ -24,19 +25,22 @@ from edge.proto.masque.carrier import (
     CarrierClosed,
     CarrierEvent,
     CarrierReady,
-    DataReceived,
     DatagramsReceived,
+    DataReceived,
     HttpVersion,
     PeerMoved,
     RequestReceived,
     StreamAborted,
 )
 from edge.proto.masque.context import unwrap
-from edge.proto.masque.request import Accepted, Credential, Dialect, Refusal, judge
+from edge.proto.masque.credential import Credential
+from edge.proto.masque.refusal import Refusal, refuse
+from edge.proto.masque.request import Accepted, Dialect, accept_headers, judge
 from edge.proto.masque.route import decode_route_advertisement, encode_route_advertisement, ranges_of
+from edge.proto.masque.scope import Scope
 from edge.proto.masque.template import Template
 from edge.proto.masque.tunnel import MasqueTunnel, Session
-from edge.proto.types import Address, DropReason
+from edge.proto.types import Address, BadPacket, DropReason
 
 MINIMUM_MTU = 1280
 """RFC 9484 section 10.1: a path that does not carry this carries no IPv6; then there is no session."""
@@ -103,14 +107,16 @@ class _Peer:
 
 
 class MasqueServer:
-    """`template` is where sessions are asked for; `warp_names` are the server names that get the WARP dialect.
-
-    """
+    """`template` is where sessions are asked for; `warp_names` are the server names that get the WARP dialect."""
 
     def __init__(self, template: Template, *, warp_names: Iterable[str] = ()) -> None:
         self.tunnels: dict[bytes, MasqueTunnel] = {}  # by identity
-        self.drops: Counter[DropReason] = Counter()  # datagrams and packets that belong to no tunnel, by reason
+        self.drops: Counter[DropReason] = (
+            Counter()
+        )  # datagrams and packets that belong to no tunnel, by reason
         self.refusals: Counter[int] = Counter()  # by status
+        self.sessions: Counter[HttpVersion] = Counter()  # accepted, ever
+        self.switches: Counter[HttpVersion] = Counter()  # tunnels that came up over another version than before
         self._template = template
         self._warp_names = frozenset(name.lower() for name in warp_names)
         self._by_token: dict[bytes, MasqueTunnel] = {}
@@ -155,7 +161,9 @@ class MasqueServer:
 
     # -- from the carriers --
 
-    def handle(self, events: Iterable[CarrierEvent], now: float) -> list[tuple[MasqueTunnel, list[bytearray]]]:
+    def handle(
+        self, events: Iterable[CarrierEvent], now: float
+    ) -> list[tuple[MasqueTunnel, list[bytearray]]]:
         """Take what the carriers tell; returns runs of inner packets per tunnel, in order."""
         runs: list[tuple[MasqueTunnel, list[bytearray]]] = []
         for event in events:
@@ -182,7 +190,9 @@ class MasqueServer:
                     self._events.append(SessionMoved(session, event.before))
             elif isinstance(event, CarrierClosed):
                 for session in list(_peer(carrier).sessions.values()):
-                    self._remove(session, event.reason or ("closed by the peer" if event.by_peer else "closed"))
+                    self._remove(
+                        session, event.reason or ("closed by the peer" if event.by_peer else "closed")
+                    )
         return runs
 
     def seal(self, tunnel: MasqueTunnel, packets: list[bytearray]) -> None:
@@ -193,11 +203,9 @@ class MasqueServer:
             if self.on_lost is not None:
                 self.on_lost(tunnel, packets)
             return
-        if not session.scope.is_everything:
-            inside = [packet for packet in packets if session.scope.allows_to_client(packet)]
-            if len(inside) < len(packets):
-                tunnel.dead[DropReason.OUT_OF_SCOPE] += len(packets) - len(inside)
-            packets = inside
+        if not session.scope.everything:
+            packets, outside = _within(session.scope, packets, to_client=True)
+            tunnel.dead[DropReason.OUT_OF_SCOPE] += outside
         if session.bare:
             payloads = [bytes(packet) for packet in packets]
         else:
@@ -229,23 +237,37 @@ class MasqueServer:
         self, event: RequestReceived, now: float, runs: list[tuple[MasqueTunnel, list[bytearray]]]
     ) -> None:
         carrier, stream = event.carrier, event.stream
-        judged = judge(event.headers, carrier.version, self._template)
-        tunnel = self._authenticate(carrier, judged) if isinstance(judged, Accepted) else None
-        if isinstance(judged, Accepted) and tunnel is None:
-            judged = Refusal.unauthorized(judged)
-        if isinstance(judged, Accepted) and carrier.datagram_room(stream) < MINIMUM_MTU + 1:
-            judged = Refusal(400, "datagrams are too small for IPv6: see RFC 9484 section 10.1")
+        judged = judge(
+            event.headers,
+            carrier.version,
+            (self._template,),
+            warp=True,
+            anonymous=carrier.peer_key in self._by_key,
+        )
         if isinstance(judged, Refusal):
             self._refuse(carrier, stream, judged)
             return
-        assert tunnel is not None
+        tunnel = self._authenticate(carrier, judged)
+        if tunnel is None:
+            # Who has shown something may not come in with it; who has shown nothing is asked for it.
+            self._refuse(
+                carrier, stream, refuse(401 if judged.dialect is Dialect.STANDARD else 403, "unknown")
+            )
+            return
+        if carrier.datagram_room(stream) < MINIMUM_MTU + 1:
+            self._refuse(carrier, stream, refuse(400, "the path is too narrow for IPv6"))
+            return
         session = Session(carrier, stream, tunnel, judged.dialect, judged.scope, now)
         peer = _peer(carrier)
         peer.sessions[stream] = session
+        self.sessions[carrier.version] += 1
+        if tunnel.version not in (None, carrier.version):
+            self.switches[carrier.version] += 1
+        tunnel.version = carrier.version
         excess = tunnel.add(session, now)
         if excess is not None:
             self._finish(excess, "replaced")
-        carrier.respond(stream, [(b":status", b"200"), (b"capsule-protocol", b"?1")])
+        carrier.respond(stream, accept_headers())
         if judged.dialect is Dialect.STANDARD:
             carrier.send_data(stream, self._assignment(session) + self._advertisement(session))
             tunnel.prefer(session)
@@ -268,13 +290,13 @@ class MasqueServer:
         credential: Credential | None = accepted.credential
         if accepted.dialect is Dialect.STANDARD and credential is not None:
             tunnel = self._by_token.get(sha256(credential.token).digest())
-            return tunnel if tunnel is not None and credential.user in (None, tunnel.name) else None
+            return tunnel if tunnel is not None and credential.user in ("", tunnel.name) else None
         return None if carrier.peer_key is None else self._by_key.get(carrier.peer_key)
 
     def _refuse(self, carrier: Carrier, stream: int, refusal: Refusal) -> None:
         self.refusals[refusal.status] += 1
         self._events.append(SessionRefused(carrier.peer, carrier.version, refusal.status, refusal.reason))
-        carrier.respond(stream, refusal.headers(), end=True)
+        carrier.respond(stream, refusal.headers, end=True)
         peer = _peer(carrier)
         peer.refusals += 1
         if peer.refusals >= REFUSALS_LIMIT:
@@ -340,7 +362,10 @@ class MasqueServer:
 
     @staticmethod
     def _advertisement(session: Session) -> bytes:
-        return encode_route_advertisement(session.scope.limit(ranges_of(session.tunnel.routes)))
+        scope = session.scope
+        return encode_route_advertisement(
+            ranges_of(scope.narrow(session.tunnel.routes), scope.route_protocol)
+        )
 
     # -- datagrams --
 
@@ -358,10 +383,9 @@ class MasqueServer:
         packets, malformed = unwrap(payloads, bare=session.bare)
         if malformed:
             self.drops[DropReason.MALFORMED] += malformed
-        if not session.scope.is_everything:
-            inside = [packet for packet in packets if session.scope.allows_from_client(packet)]
-            self.drops[DropReason.OUT_OF_SCOPE] += len(packets) - len(inside)
-            packets = inside
+        if not session.scope.everything:
+            packets, outside = _within(session.scope, packets, to_client=False)
+            self.drops[DropReason.OUT_OF_SCOPE] += outside
         if packets:
             if session.tunnel.current is not session:
                 session.tunnel.prefer(session)
@@ -388,6 +412,19 @@ def _peer(carrier: Carrier) -> _Peer:
         carrier.owner = _Peer()
     peer: _Peer = carrier.owner
     return peer
+
+
+def _within(scope: Scope, packets: list[bytearray], *, to_client: bool) -> tuple[list[bytearray], int]:
+    """What of `packets` is within `scope`, and how many are not. What cannot be read is left to who forwards it."""
+    inside = []
+    for packet in packets:
+        try:
+            if not scope.allows(parse_untrusted(packet), to_client=to_client):
+                continue
+        except BadPacket:
+            pass
+        inside.append(packet)
+    return inside, len(packets) - len(inside)
 
 
 def _malformed(version: HttpVersion) -> int:

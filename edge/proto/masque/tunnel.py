@@ -26,6 +26,7 @@ class Session:
         "heard",
         "parser",
         "queue",
+        "request_ids",
         "scope",
         "since",
         "stream",
@@ -71,6 +72,7 @@ class MasqueTunnel:
         "routes",
         "sessions",
         "token_sha256",
+        "version",
     )
 
     def __init__(
@@ -91,6 +93,7 @@ class MasqueTunnel:
         self.owner = owner
         self.sessions: list[Session] = []  # oldest first
         self.current: Session | None = None  # the one that packets for the tunnel go to
+        self.version: HttpVersion | None = None  # of the latest session
         self.handshakes = 0
         self.last_handshake = -NEVER
         self.dead: Counter[DropReason] = (

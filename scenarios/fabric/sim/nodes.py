@@ -69,7 +69,7 @@ class Node(ABC):
         self.streams = None
         self.paused = False
 
-    def _goodbye(self) -> None:
+    def _goodbye(self) -> None:  # noqa: B027 - most have nothing to say
         """What a core says before its process ends."""
 
     def deliver(self, source: Address, datagrams: list[bytes], *, quic: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""TCP under tunnels that run over it: a simulated stack at each machine, its segments on the same paths as datagrams."""
+"""TCP under tunnels that run over it: a simulated stack at each machine; segments take the paths of datagrams."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from edge.proto.ip import parse_untrusted
 from edge.proto.types import Address, BadPacket, StreamKind, StreamOutput
 from edge.proto.types import StreamEvent as Event
 from scenarios.proto.digest import Rng
+from scenarios.proto.host import checksum_right
 from scenarios.proto.tcp import StackLimits, TcpStack
 from scenarios.proto.tcp_connection import Connection
 from scenarios.proto.tcp_state import StreamEvent
@@ -19,7 +20,7 @@ LIMITS = StackLimits(mtu=MTU, max_connections=20_000, backlog=4096)
 
 
 class Streams:
-    """The TCP connections of one machine, by number, as its core sees them. `address` is where it is on the underlay."""
+    """The TCP connections of one machine, by number, as its core sees them. `address` is its own on the underlay."""
 
     def __init__(self, address: str, rng: Rng) -> None:
         self._stack = TcpStack(ip_address(address).packed, rng, LIMITS)
@@ -55,7 +56,9 @@ class Streams:
             try:
                 header = parse_untrusted(packet)
             except BadPacket:
-                continue  # damaged on the way, as a checksum would tell
+                continue
+            if not checksum_right(packet, header):
+                continue
             self._stack.receive(bytearray(packet), header, now)
 
     def handle_stream(self, connection: Connection, event: StreamEvent, now: float) -> None:
