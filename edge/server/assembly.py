@@ -133,6 +133,8 @@ def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
     """Some things cannot change under a running PoP."""
     for word, before, after in (
         ("listen.wireguard", old.listen, new.listen),
+        ("listen.masque", old.masque and old.masque.listen, new.masque and new.masque.listen),
+        ("masque.http2", old.masque and old.masque.http2, new.masque and new.masque.http2),
         ("listen.metrics", old.metrics, new.metrics),
         ("private_key_file", old.private_key, new.private_key),
         ("state", old.state, new.state),
