@@ -265,7 +265,7 @@ def _explain(config: Path, enrolled: enrol.Enrolled, qr: bool, out: Path | None)
     """Everything beside the wg-quick text, on stderr."""
     if qr:
         screen = sys.stdout if sys.stdout.isatty() else sys.stderr
-        segno.make(enrolled.wg_quick, error="l", micro=False).terminal(out=screen, compact=True)
+        segno.make(enrolled.text, error="l", micro=False).terminal(out=screen, compact=True)
     where = "the text above" if out is None else out
     _hint(f"added {enrolled.file}; {where} is the only place of the private key: it is not shown again")
     for advice in enrolled.advice:

@@ -1,17 +1,28 @@
 """The configuration of a PoP: what it may contain, what it means, and what is wrong with it."""
 
 from edge.config.advice import advice
+from edge.config.certificates import (
+    CertificateKey,
+    certificate_names,
+    check_match,
+    leaf,
+    read_certificates,
+    read_private_key,
+    spki,
+)
 from edge.config.checks import check
-from edge.config.file import EdgeFile, TunnelFile, VnetFile
+from edge.config.file import MASQUE_CERTIFICATE, MASQUE_KEY, EdgeFile, TunnelFile, VnetFile
 from edge.config.finding import Finding
-from edge.config.keys import public_key
+from edge.config.keys import BadFile, public_key
 from edge.config.load import CONFIG_NAME, TUNNELS_FOLDER, Reading, load, not_there
+from edge.config.masque import DEFAULT_MASQUE_PORT
 from edge.config.names import NAME_RULE, counted, is_name
 from edge.config.replicas import free_addresses, sites
 from edge.config.rules import RuleFile, rule
 from edge.config.types import (
     DEFAULT_POOL,
     MASQUE_MTU,
+    WARP_NAMES,
     EdgeConfig,
     Kind,
     MasqueConfig,
@@ -19,15 +30,22 @@ from edge.config.types import (
     TunnelConfig,
     TunnelKind,
     VnetConfig,
+    host_of,
 )
 from edge.proto.forwarding.replica import ProbeSettings
 
 __all__ = [
     "CONFIG_NAME",
+    "DEFAULT_MASQUE_PORT",
     "DEFAULT_POOL",
+    "MASQUE_CERTIFICATE",
+    "MASQUE_KEY",
     "MASQUE_MTU",
     "NAME_RULE",
     "TUNNELS_FOLDER",
+    "WARP_NAMES",
+    "BadFile",
+    "CertificateKey",
     "EdgeConfig",
     "EdgeFile",
     "Finding",
@@ -43,13 +61,20 @@ __all__ = [
     "VnetConfig",
     "VnetFile",
     "advice",
+    "certificate_names",
     "check",
+    "check_match",
     "counted",
     "free_addresses",
+    "host_of",
     "is_name",
+    "leaf",
     "load",
     "not_there",
     "public_key",
+    "read_certificates",
+    "read_private_key",
     "rule",
     "sites",
+    "spki",
 ]

@@ -7,25 +7,17 @@ from collections.abc import Container, Iterable, Iterator
 from operator import itemgetter
 from typing import NamedTuple
 
+from edge.config.credentials import check_credentials
 from edge.config.finding import Finding
-from edge.config.keys import public_key
+from edge.config.listeners import check_listeners
+from edge.config.masque import check_masque
 from edge.config.names import NAME_RULE, is_name, likely_meant
 from edge.config.replicas import check_probe, check_replicas
 from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
 from edge.document import Path, Prefix, address_bytes, address_text, did_you_mean
 from edge.proto.forwarding.policy import Action
 
-KEY_SIZE = 32
 MIN_MTU_V6 = 1280  # RFC 8200 section 5
-
-# RFC 7748 section 6.1: with these the shared secret is zero whatever the private key.
-# Seven encodings, the top bit ignored.
-_P = 2**255 - 19
-_ORDER_8 = (
-    325606250916557431795983626356110631294008115727848805560023387167927233504,
-    39382357235489614581723060781553021112529911719440698176882885853963445705823,
-)
-LOW_ORDER = frozenset(n.to_bytes(32, "little") for n in (0, 1, *_ORDER_8, _P - 1, _P, _P + 1))
 
 UNROUTABLE = tuple(
     Prefix.parse(text)
@@ -45,7 +37,13 @@ def check(config: EdgeConfig, *, command: str = "", unread: Container[str] = ())
     `command` is what enrols a peer, as a shell takes it, for those who can; `unread` are tunnels that exist but whose
     files have mistakes of their own: they are not missed.
     """
-    findings = [*_listen(config), *_keys(config), *check_probe(config)]
+    findings = [
+        *_name(("name",), config.name),
+        *check_listeners(config),
+        *check_credentials(config, command),
+        *check_masque(config, command),
+        *check_probe(config),
+    ]
     by_vnet: dict[str, list[TunnelConfig]] = {}
     for tunnel in config.tunnels.values():
         by_vnet.setdefault(tunnel.vnet, []).append(tunnel)
@@ -67,95 +65,6 @@ def check(config: EdgeConfig, *, command: str = "", unread: Container[str] = ())
 def _name(path: Path, name: str) -> Iterator[Finding]:
     if not is_name(name):
         yield Finding(path, f"{name!r} is not a name", f"use {NAME_RULE}")
-
-
-def _listen(config: EdgeConfig) -> Iterator[Finding]:
-    yield from _name(("name",), config.name)
-    for key, address in (("wireguard", config.listen), ("metrics", config.metrics)):
-        if address is not None and address_bytes(address[0]) is None:
-            yield Finding(
-                ("listen", key), f"{address[0]!r} is not an IP address", "listen on one such as 127.0.0.1"
-            )
-    yield from _families(config)
-    if config.endpoint.endswith(":0"):
-        yield Finding(("endpoint",), "no peer can dial port 0", "the port that peers reach the PoP on")
-    if config.endpoint:
-        outer, key = address_bytes(config.endpoint.rpartition(":")[0].strip("[]")), "endpoint"
-    else:
-        outer, key = address_bytes(config.listen[0]), "listen.wireguard"
-    if outer is None or not any(outer):
-        return
-    for tunnel in config.tunnels.values():
-        for index, route in enumerate(tunnel.routes):
-            if route.length and route.covers(outer):
-                yield Finding(
-                    ("tunnels", tunnel.name, "routes", index),
-                    f"{route} holds the PoP's outer address {address_text(outer)}: "
-                    "the tunnel would run inside itself",
-                    f"route a longer prefix without it, or change `{key}`",
-                )
-
-
-def _families(config: EdgeConfig) -> Iterator[Finding]:
-    """One socket serves all peers: what it cannot send to, and who cannot reach it."""
-    own = address_bytes(config.listen[0])
-    if own is None:
-        return
-    dual = len(own) == 16 and not any(own)  # on `::` Linux takes IPv4 as well, as ::ffff:a.b.c.d
-    listener = f"IPv{4 if len(own) == 4 else 6} ({config.listen[0]})"
-    dialled = address_bytes(config.endpoint.rpartition(":")[0].strip("[]"))
-    if dialled is not None and len(dialled) != len(own) and not dual:
-        yield Finding(
-            ("endpoint",),
-            f"{config.endpoint} is of another family than `listen.wireguard`, {listener}: no peer would arrive",
-            "give both of one family",
-        )
-    for tunnel in config.tunnels.values():
-        peer = address_bytes(tunnel.endpoint[0]) if tunnel.endpoint else None
-        if tunnel.endpoint and peer is not None and len(peer) != len(own):
-            host, port = tunnel.endpoint
-            yield Finding(
-                ("tunnels", tunnel.name, "endpoint"),
-                f"{host} is of another family than `listen.wireguard`, {listener}: it cannot be sent to",
-                f'write "[::ffff:{host}]:{port}"'
-                if dual
-                else "give the peer's other address, or leave it out",
-            )
-
-
-def _keys(config: EdgeConfig) -> Iterator[Finding]:
-    own = public_key(config.private_key)
-    seen: dict[bytes, TunnelConfig] = {}
-    for tunnel in config.tunnels.values():
-        path: Path = ("tunnels", tunnel.name, "public_key")
-        key = tunnel.public_key
-        if tunnel.preshared_key is not None and len(tunnel.preshared_key) != KEY_SIZE:
-            yield Finding((*path[:-1], "preshared_key_file"), "a preshared key has 32 bytes", "`wg genpsk`")
-        if len(key) != KEY_SIZE:
-            yield Finding(path, "a public key has 32 bytes", "write what `wg pubkey` prints")
-        elif key == own:
-            yield Finding(
-                path, "this is the PoP's own public key", "write the peer's: `wg pubkey < its private key`"
-            )
-        elif key[:31] + bytes([key[31] & 0x7F]) in LOW_ORDER:
-            yield Finding(
-                path, "a low-order point, with which no secret can be agreed", "generate a new key pair"
-            )
-        elif int.from_bytes(key, "little") >= _P:
-            # RFC 7748 section 5 would accept it, but keys are hashed as bytes: no handshake could succeed.
-            yield Finding(
-                path,
-                "not the canonical encoding of a public key: no peer can have it",
-                "write the key as `wg pubkey < its private key` prints it",
-            )
-        elif (other := seen.setdefault(key, tunnel)) is not tunnel:
-            yield Finding(
-                path,
-                f"tunnels {other.name!r} (vnet {other.vnet}) and {tunnel.name!r} (vnet {tunnel.vnet}) "
-                "have the same public key",
-                "a key is one tunnel: generate another",
-                ("tunnels", other.name, "public_key"),
-            )
 
 
 def _vnet(vnet: VnetConfig) -> Iterator[Finding]:

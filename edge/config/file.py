@@ -8,9 +8,21 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from edge.config.rules import RuleFile
-from edge.config.types import DEFAULT_HOOK_BUDGET, DEFAULT_MTU, DEFAULT_POOL, Kind
-from edge.document import Duration, HostPort, IPAddress, Prefix, PublicKey, written
+from edge.config.types import (
+    DEFAULT_HOOK_BUDGET,
+    DEFAULT_MASQUE_PATH,
+    DEFAULT_MTU,
+    DEFAULT_POOL,
+    WARP_NAMES,
+    Kind,
+    Retry,
+    TunnelKind,
+)
+from edge.document import Duration, HostPort, IPAddress, KeyInfo, Prefix, PublicKey, Sha256, written
 from edge.proto.forwarding.replica import ProbeSettings
+
+MASQUE_CERTIFICATE = "masque.crt"
+MASQUE_KEY = "masque.key"
 
 
 class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -23,6 +35,7 @@ class Section(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
 
 class ListenFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
     wireguard: HostPort
+    masque: HostPort | UnsetType | None = UNSET  # null: not now, although `masque` has settings for it
     metrics: HostPort | None = None  # null: no metrics
 
 
@@ -40,7 +53,10 @@ class VnetFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
 class TunnelFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
     kind: Kind
     vnet: str
-    public_key: PublicKey
+    tunnel: TunnelKind = TunnelKind.WIREGUARD
+    public_key: PublicKey | UnsetType = UNSET
+    token_sha256: Sha256 | UnsetType = UNSET
+    client_key: KeyInfo | UnsetType = UNSET
     preshared_key_file: str | UnsetType = UNSET
     addresses: tuple[IPAddress, ...] = ()
     routes: tuple[Prefix, ...] = ()
@@ -61,12 +77,27 @@ class ProbeFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
     preempt: bool = False
 
 
+class MasqueFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    certificate_file: str = MASQUE_CERTIFICATE
+    key_file: str = MASQUE_KEY
+    endpoint: HostPort | UnsetType = UNSET
+    path: str = DEFAULT_MASQUE_PATH
+    http2: bool = True
+    retry: Retry = Retry.AUTO
+    retry_key_file: str | UnsetType = UNSET
+    warp_names: tuple[str, ...] = WARP_NAMES
+    max_connections: int = 10_000
+    idle_timeout: Duration = written(Duration(30.0))
+    keylog_file: str | UnsetType = UNSET
+
+
 class EdgeFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True):
     version: Literal[1]
     name: str
     listen: ListenFile
     endpoint: HostPort | UnsetType = UNSET
     private_key_file: str
+    masque: MasqueFile | UnsetType = UNSET
     state: str | UnsetType = UNSET  # without it, in memory
     vnets: dict[str, VnetFile]
     tunnels: dict[str, TunnelFile] = {}

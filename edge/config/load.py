@@ -7,24 +7,31 @@ enrolment adds a tunnel: what is missing without it must not keep it out.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from os import listdir
 from os.path import lexists
 from pathlib import Path as FilePath
+from typing import TypeVar
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from edge.config.certificates import check_match, check_validity, read_certificates, read_private_key
 from edge.config.checks import check
-from edge.config.file import EdgeFile, ProbeFile, TunnelFile, VnetFile
+from edge.config.file import EdgeFile, MasqueFile, ProbeFile, TunnelFile, VnetFile
 from edge.config.finding import Finding
 from edge.config.hooks import BadHook, find_hook
-from edge.config.keys import BadKeyFile, looks_like_key, read_key
+from edge.config.keys import BadFile, looks_like_key, read_key
+from edge.config.masque import DEFAULT_MASQUE_PORT
 from edge.config.rules import rule
-from edge.config.types import EdgeConfig, Kind, TunnelConfig, VnetConfig
-from edge.document import Document, Path
+from edge.config.types import EdgeConfig, Kind, MasqueConfig, TunnelConfig, VnetConfig
+from edge.document import Document, HostPort, Path
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding.policy import Action
 from edge.proto.forwarding.replica import ProbeSettings
+
+T = TypeVar("T")
 
 CONFIG_NAME = "edge.yaml"
 TUNNELS_FOLDER = "tunnels.d"
@@ -79,6 +86,9 @@ class Reading:
         self.problems: list[Problem] = []
         self.main: Document | None = None
         self.own: dict[str, Document] = {}  # tunnels with a file of their own
+        self.certificate_files: tuple[FilePath, FilePath] | None = (
+            None  # (certificate, key), where MASQUE is on
+        )
         self.unread: set[str] = set()  # tunnels whose own file has mistakes
         self.config = self._read()
 
@@ -125,6 +135,7 @@ class Reading:
             state=self._state(edge.state) if edge.state is not UNSET else None,
             endpoint=str(edge.endpoint) if edge.endpoint else "",
             probe=_probe(edge.probe),
+            masque=self._masque(edge.listen.masque, edge.masque),
         )
 
     def _order(self, problem: Problem) -> tuple[bool, str, int, int]:
@@ -183,6 +194,10 @@ class Reading:
         return sorted(folder / name for name in names if name.endswith(".yaml") and not name.startswith("."))
 
     def _key(self, path: Path, name: str) -> bytes | None:
+        return self._named(path, name, read_key)
+
+    def _named(self, path: Path, name: str, read: Callable[[FilePath], T]) -> T | None:
+        """What `read` finds in the file `name`, which `path` names; None, and a problem, if it is not fit to use."""
         folder = self.path.parent
         if len(path) > 1 and path[1] in self.own:
             folder /= TUNNELS_FOLDER
@@ -194,16 +209,72 @@ class Reading:
             )
             return None
         try:
-            return read_key(folder / name)
-        except BadKeyFile as error:
+            return read(folder / name)
+        except BadFile as error:
             self.problem(path, error.message, error.fix)
             return None
 
     def _state(self, name: str) -> FilePath | None:
+        return self._new_file(("state",), name, "state.db")
+
+    def _new_file(self, path: Path, name: str, such_as: str) -> FilePath | None:
+        """Where a file is or will be made; None, and a problem, if there can be none of that name."""
         if not name or "\0" in name:
-            self.problem(("state",), f"{name!r} is not the name of a file", "name one, such as state.db")
+            self.problem(path, f"{name!r} is not the name of a file", f"name one, such as {such_as}")
             return None
         return self.path.parent / name
+
+    def _masque(
+        self, listen: HostPort | UnsetType | None, section: MasqueFile | UnsetType
+    ) -> MasqueConfig | None:
+        if listen is UNSET and section is not UNSET:
+            self.problem(
+                ("masque",),
+                "settings for a listener that is not there",
+                f'add `masque: "127.0.0.1:{DEFAULT_MASQUE_PORT}"` to `listen`; null there means that it is off',
+            )
+        if listen is UNSET or listen is None:
+            return None
+        file = MasqueFile() if section is UNSET else section
+        folder = self.path.parent
+        self.certificate_files = folder / file.certificate_file, folder / file.key_file
+        certificate, key = self._certificate(file)
+        retry_key, keylog = None, None
+        if file.retry_key_file is not UNSET:
+            path: Path = ("masque", "retry_key_file")
+            retry_key = self._named(path, file.retry_key_file, _read_retry_key)
+        if file.keylog_file is not UNSET:
+            keylog = self._new_file(("masque", "keylog_file"), file.keylog_file, "keys.log")
+        return MasqueConfig(
+            listen=listen.address,
+            certificate=certificate,
+            private_key=key,
+            path=file.path,
+            http2=file.http2,
+            retry=file.retry,
+            retry_key=retry_key or b"",
+            warp_names=file.warp_names,
+            max_connections=file.max_connections,
+            idle_timeout=float(file.idle_timeout),
+            keylog=keylog,
+            endpoint="" if file.endpoint is UNSET else str(file.endpoint),
+        )
+
+    def _certificate(self, file: MasqueFile) -> tuple[bytes, bytes]:
+        """(certificates, key) in PEM; empty while other mistakes are collected."""
+        path: Path = ("masque", "certificate_file")
+        shown = self._named(path, file.certificate_file, read_certificates)
+        key = self._named(("masque", "key_file"), file.key_file, read_private_key)
+        if shown is None:
+            return b"", b""
+        command = f"`poplab edge --config {shlex.quote(str(self.path))} renew`"
+        try:
+            if key is not None:
+                check_match(shown[1], key[1])
+            check_validity(shown[1][0], datetime.now(UTC), f"{command} makes one for the same key")
+        except BadFile as error:
+            self.problem(path, error.message, error.fix)
+        return shown[0], b"" if key is None else key[0]
 
     def _vnet(self, name: str, file: VnetFile) -> VnetConfig:
         path: Path = ("vnets", name)
@@ -239,8 +310,11 @@ class Reading:
             name=name,
             vnet=file.vnet,
             kind=file.kind,
-            public_key=bytes(file.public_key),
+            public_key=b"" if file.public_key is UNSET else bytes(file.public_key),
             preshared_key=preshared_key,
+            tunnel=file.tunnel,
+            token_sha256=b"" if file.token_sha256 is UNSET else bytes(file.token_sha256),
+            client_key=b"" if file.client_key is UNSET else bytes(file.client_key),
             addresses=tuple(map(bytes, file.addresses)),
             routes=file.routes,
             site=(name if file.kind is Kind.CONNECTOR else "") if file.site is UNSET else file.site,
@@ -252,6 +326,10 @@ class Reading:
             default_route=file.default_route,
             preference=file.preference,
         )
+
+
+def _read_retry_key(path: FilePath) -> bytes:
+    return read_key(path, "key of 32 bytes", "`openssl rand -base64 32`")
 
 
 def _probe(file: ProbeFile) -> ProbeSettings:

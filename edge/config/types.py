@@ -128,6 +128,9 @@ class MasqueConfig:
     max_connections: int = 10_000
     idle_timeout: float = 30.0  # seconds
     keylog: Path | None = None  # TLS secrets in the format of tshark; for a lab only
+    endpoint: str = (
+        ""  # host:port that clients dial, where it is not `listen` at the host of the PoP's endpoint
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,11 @@ class EdgeConfig:
     endpoint: str = ""  # host:port that peers dial, where it is not `listen`
     probe: ProbeSettings = field(default_factory=ProbeSettings)  # of the replicas of a site
     masque: MasqueConfig | None = None  # None: WireGuard only
+
+
+def host_of(endpoint: str) -> str:
+    """The host of host:port, without brackets."""
+    return endpoint.rpartition(":")[0].strip("[]")
 
 
 def _first(pool: Prefix) -> bytes:

@@ -205,6 +205,40 @@ class PublicKey(bytes):
         return cls(key)
 
 
+class Sha256(bytes):
+    """A SHA-256 digest in hex."""
+
+    SCHEMA: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": r"^[0-9a-fA-F]{64}$"}
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+            # The value is not repeated: it may be the secret itself.
+            raise ValueError("not a SHA-256 in hex; write its 64 digits, as `sha256sum` prints them")
+        return cls.fromhex(value)
+
+
+class KeyInfo(bytes):
+    """A public key as certificates hold it, SubjectPublicKeyInfo (RFC 5280 section 4.1), DER in base64."""
+
+    SCHEMA: ClassVar[Mapping[str, Any]] = {"type": "string", "pattern": r"^[A-Za-z0-9+/]+={0,2}$"}
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        try:
+            if not isinstance(value, str):
+                raise ValueError
+            key = base64.b64decode(value, validate=True)
+        except ValueError:  # not repeated: it may be a private key in the wrong place
+            key = b""
+        if not key:
+            raise ValueError(
+                "not a public key in base64; write what "
+                "`openssl pkey -in KEY -pubout -outform DER | base64 -w0` prints"
+            )
+        return cls(key)
+
+
 class Scalar(Protocol):
     """What a type needs to stand in a document: `parse` raises ValueError in words for people."""
 

@@ -159,6 +159,8 @@ def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
     """Some things cannot change under a running PoP."""
     for word, before, after in (
         ("listen.wireguard", old.listen, new.listen),
+        ("listen.masque", old.masque and old.masque.listen, new.masque and new.masque.listen),
+        ("masque.http2", old.masque and old.masque.http2, new.masque and new.masque.http2),
         ("listen.metrics", old.metrics, new.metrics),
         ("listen.masque", old.masque and old.masque.listen, new.masque and new.masque.listen),
         ("masque.http2", old.masque and old.masque.http2, new.masque and new.masque.http2),

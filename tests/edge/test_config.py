@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from edge.config import EdgeConfig, Kind, TunnelConfig, VnetConfig, check, load, public_key
-from edge.config.checks import LOW_ORDER
+from edge.config.credentials import LOW_ORDER
 from edge.document import Prefix
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding.policy import Action, Flow, Party, Policy, Verdict

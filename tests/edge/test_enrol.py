@@ -72,7 +72,7 @@ def test_init_refuses_what_would_not_load(tmp_path: Path, options: dict[str, str
 def test_a_client_gets_a_wg_quick_file_that_fits_the_pop(config: Path) -> None:
     enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
     enrolled = enrol.add_client(config, "alice", tags=["guest"])
-    said = section(enrolled.wg_quick)
+    said = section(enrolled.text)
     loaded = load(config)
     alice = loaded.tunnels["alice"]
     assert public_key(base64.b64decode(said["PrivateKey"])) == alice.public_key
@@ -89,7 +89,7 @@ def test_a_client_gets_a_wg_quick_file_that_fits_the_pop(config: Path) -> None:
 def test_a_connector_reaches_the_others_but_not_itself(config: Path) -> None:
     enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
     branch = enrol.add_connector(config, "branch", routes=["10.0.60.0/24", "10.0.70.0/24"])
-    assert section(branch.wg_quick)["AllowedIPs"] == "100.96.0.0/24, 10.0.50.0/24"
+    assert section(branch.text)["AllowedIPs"] == "100.96.0.0/24, 10.0.50.0/24"
     loaded = load(config).tunnels["branch"]
     assert [str(route) for route in loaded.routes] == ["10.0.60.0/24", "10.0.70.0/24"]
     assert loaded.site == "branch"
@@ -178,19 +178,19 @@ def test_the_site_says_which_network(config: Path) -> None:
 def test_both_families_get_an_address(config: Path) -> None:
     text = config.read_text()
     config.write_text(text.replace("    mtu:", '    pool6: "fd00:96::/64"\n    mtu:'))
-    said = section(enrol.add_client(config, "alice").wg_quick)
+    said = section(enrol.add_client(config, "alice").text)
     assert said["Address"] == "100.96.0.2/32, fd00:96::2/128"
     assert said["AllowedIPs"] == "100.96.0.0/24, fd00:96::/64"
 
 
 def test_the_private_key_is_kept_nowhere(config: Path) -> None:
     enrolled = enrol.add_client(config, "alice")
-    private = section(enrolled.wg_quick)["PrivateKey"]
+    private = section(enrolled.text)["PrivateKey"]
     kept = "".join(path.read_text() for path in config.parent.rglob("*") if path.is_file())
     assert private not in kept
     assert base64.b64decode(private).hex() not in kept
     assert private not in repr(enrolled)
-    assert section(enrolled.wg_quick)["PresharedKey"] not in repr(enrolled) + enrolled.file.read_text()
+    assert section(enrolled.text)["PresharedKey"] not in repr(enrolled) + enrolled.file.read_text()
     assert mode(enrolled.file) == mode(enrolled.file.with_suffix(".psk")) == 0o600
 
 
@@ -200,7 +200,7 @@ def test_addresses_are_reused_only_when_free_and_run_out_in_words(config: Path) 
     with pytest.raises(Refused, match="full"):
         enrol.add_client(config, "late")
     files[2].unlink()
-    assert section(enrol.add_client(config, "late").wg_quick)["Address"] == "100.96.0.4/32"
+    assert section(enrol.add_client(config, "late").text)["Address"] == "100.96.0.4/32"
     load(config)
 
 
@@ -252,11 +252,11 @@ def test_a_wildcard_listener_needs_an_endpoint(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="--endpoint"):
         enrol.add_client(config, "alice")
     assert (
-        section(enrol.add_client(config, "alice", endpoint="pop.example:4500").wg_quick)["Endpoint"]
+        section(enrol.add_client(config, "alice", endpoint="pop.example:4500").text)["Endpoint"]
         == "pop.example:4500"
     )
     config.write_text(config.read_text().replace("# endpoint:", "endpoint:"))
-    assert section(enrol.add_client(config, "bob").wg_quick)["Endpoint"] == "pop.example.net:51820"
+    assert section(enrol.add_client(config, "bob").text)["Endpoint"] == "pop.example.net:51820"
 
 
 def test_text_from_the_command_line_cannot_add_keys(config: Path) -> None:
