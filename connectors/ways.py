@@ -6,10 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from connectors.proto.choosing_end import ChoosingEnd
 from connectors.proto.masque_way import Http2Way, QuicWay
-from connectors.proto.side import PacketSide
-from connectors.proto.tunnel_end import TunnelEnd
 from connectors.proto.way import Way
 from connectors.proto.wireguard_way import WireGuardWay
 from edge.io import http2, quic

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from random import Random
 from typing import Any
@@ -24,8 +25,8 @@ from edge.config import (
 from edge.document import IPAddress, Path, Prefix
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding import Action
-from scenarios.certificate import Certificate
 from scenarios.casting import Casting, Member, stream
+from scenarios.certificate import Certificate
 from scenarios.links import nat, path_profile
 from scenarios.proto.host import Host
 from scenarios.proto.lan import Lan
@@ -136,11 +137,9 @@ def build(
         listen=("127.0.0.1", 0),
         private_key=make_key(32),
         vnets={name: _vnet(scenario, name) for name in scenario.vnets},
-        tunnels={tunnel.name: tunnel for end in ends for tunnel in _tunnels(scenario, end)},
+        tunnels={end.name: _tunnel(scenario, end) for end in ends},
         masque=certificate
-        and MasqueConfig(
-            ("127.0.0.1", 0), certificate=certificate.pem, private_key=certificate.private_pem
-        ),
+        and MasqueConfig(("127.0.0.1", 0), certificate=certificate.pem, private_key=certificate.private_pem),
     )
     problems = [
         script.problem(_place(finding.path, scenario), finding.message, finding.fix)
@@ -266,14 +265,21 @@ def _concerns(text: RuleFile, vnet: str, scenario: Scenario) -> bool:
 
 
 def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
+    kind = TunnelKind(end.tunnel)
+    by_wireguard = kind is not TunnelKind.MASQUE
+    credentials: dict[str, Any] = {
+        "tunnel": kind,
+        "public_key": public_key(end.private_key) if by_wireguard else b"",
+        "preshared_key": end.preshared_key if by_wireguard else None,
+        "token_sha256": sha256(end.token).digest() if end.token else b"",
+    }
     if end.kind is Kind.CONNECTOR:
         site = end.premises.inside.name
         return TunnelConfig(
             name=end.name,
             vnet=end.vnet,
             kind=end.kind,
-            public_key=public_key(end.private_key),
-            preshared_key=end.preshared_key,
+            **credentials,
             addresses=() if end.address is None else (end.address,),
             preference=end.preference,
             routes=end.routes,
@@ -286,8 +292,7 @@ def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
         name=end.name,
         vnet=end.vnet,
         kind=end.kind,
-        public_key=public_key(end.private_key),
-        preshared_key=end.preshared_key,
+        **credentials,
         addresses=(client.ip,),
         user=client.user or end.name,
         groups=client.groups,

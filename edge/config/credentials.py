@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from edge.config.certificates import is_ecdsa_key
 from edge.config.finding import Finding
 from edge.config.keys import public_key
-from edge.config.types import EdgeConfig, TunnelConfig, TunnelKind
+from edge.config.types import EdgeConfig, TunnelConfig
 from edge.document import Path
 
 KEY_SIZE = 32
@@ -28,9 +28,10 @@ def check_credentials(config: EdgeConfig, command: str) -> Iterator[Finding]:
     own = public_key(config.private_key)
     seen: dict[tuple[str, bytes], TunnelConfig] = {}
     for tunnel in config.tunnels.values():
-        wrong = list(
-            _masque(tunnel, command) if tunnel.tunnel is TunnelKind.MASQUE else _wireguard(tunnel, own)
-        )
+        wrong = [
+            *(_wireguard(tunnel, own) if tunnel.by_wireguard else ()),
+            *(_masque(tunnel, command) if tunnel.by_masque else ()),
+        ]
         yield from wrong
         if not wrong:
             yield from _shared(tunnel, seen)
@@ -40,7 +41,7 @@ def _wireguard(tunnel: TunnelConfig, own: bytes) -> Iterator[Finding]:
     path: Path = ("tunnels", tunnel.name, "public_key")
     key = tunnel.public_key
     for word, value in (("token_sha256", tunnel.token_sha256), ("client_key", tunnel.client_key)):
-        if value:
+        if value and not tunnel.by_masque:
             yield Finding(
                 (*path[:-1], word), f"`{word}` is of MASQUE tunnels", "`tunnel: masque`, or delete it"
             )
@@ -79,7 +80,7 @@ def _masque(tunnel: TunnelConfig, command: str) -> Iterator[Finding]:
         ("endpoint", tunnel.endpoint, "the client dials, the PoP never does"),
         ("keepalive", tunnel.keepalive, "the client keeps its connection alive; see `masque.idle_timeout`"),
     ):
-        if value is not None:
+        if value is not None and not tunnel.by_wireguard:
             yield Finding((*path, word), f"`{word}` is of WireGuard tunnels", f"delete it: {instead}")
     if not tunnel.token_sha256 and not tunnel.client_key:
         verb = f"`{command} add-{tunnel.kind} NAME --tunnel masque`" if command else "enrolment"

@@ -13,7 +13,6 @@ from edge.config.types import (
     EdgeConfig,
     MasqueConfig,
     TunnelConfig,
-    TunnelKind,
 )
 
 DEFAULT_MASQUE_PORT = 4433  # one that needs no privilege, unlike 443
@@ -23,7 +22,7 @@ RETRY_KEY_SIZE = 32
 
 
 def check_masque(config: EdgeConfig, command: str) -> Iterator[Finding]:
-    tunnels = [tunnel for tunnel in config.tunnels.values() if tunnel.tunnel is TunnelKind.MASQUE]
+    tunnels = [tunnel for tunnel in config.tunnels.values() if tunnel.by_masque]
     yield from _mtu(config, tunnels)
     if config.masque is None:
         yield from _no_listener(config, tunnels, command)

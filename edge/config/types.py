@@ -35,6 +35,7 @@ class TunnelKind(StrEnum):
 
     WIREGUARD = "wireguard"
     MASQUE = "masque"  # CONNECT-IP, RFC 9484
+    AUTO = "auto"  # either: the peer is where it spoke last
 
 
 class Kind(StrEnum):
@@ -94,6 +95,16 @@ class TunnelConfig:
     endpoint: Address | None = None  # where to begin; peers roam from there
     default_route: bool = False  # 0.0.0.0/0 or ::/0 is meant
     preference: int = 0  # among the replicas of its site, the smallest first; equal ones as they come
+
+    @property
+    def by_wireguard(self) -> bool:
+        """Whether the peer may come by WireGuard."""
+        return self.tunnel is not TunnelKind.MASQUE
+
+    @property
+    def by_masque(self) -> bool:
+        """Whether the peer may come by MASQUE."""
+        return self.tunnel is not TunnelKind.WIREGUARD
 
     @property
     def identity(self) -> bytes:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from edge.config import MASQUE_MTU, EdgeConfig, Kind, TunnelConfig, TunnelKind, VnetConfig, check
+from edge.config import MASQUE_MTU, EdgeConfig, Kind, TunnelConfig, VnetConfig, check
 from edge.document import Prefix
 from edge.errors import ConfigError, Problem, Refused
 from edge.metrics import SiteSnapshot
@@ -52,8 +52,9 @@ class Pop:
         held = 0
         dead = self.departed.get(vnet, Counter[DropReason]()).copy()
         for attachment in self.vnets[vnet].attachments.values():
-            held += attachment.link.waiting
-            dead.update(attachment.link.lost)
+            for link in attachment.links:
+                held += link.waiting
+                dead.update(link.lost)
         return held, dead
 
     def seal(self, attachment: Attachment, packets: list[bytearray], now: float) -> None:
@@ -64,13 +65,6 @@ class Pop:
         else:
             assert self.masque is not None
             self.masque.server.seal(link, packets)
-
-    def link(self, tunnel: TunnelConfig) -> Tunnel | MasqueTunnel | None:
-        """The core's object for a configured tunnel; None if there is none yet."""
-        if tunnel.tunnel is TunnelKind.WIREGUARD:
-            return self.device.tunnels.get(tunnel.public_key)
-        assert self.masque is not None
-        return self.masque.server.tunnels.get(tunnel.identity)
 
     def poll_timeout(self) -> float:
         """When ``handle_timeout`` is wanted next."""
@@ -84,19 +78,21 @@ class Pop:
         if self.prober.next_timeout() > now:
             return
         for attachment, probe in self.prober.handle_timeout(now):
-            link = attachment.link
-            if link.is_up(now):
+            if attachment.link.is_up(now):
                 self.forwarder.originate(attachment, probe)
-            elif isinstance(link, Tunnel) and link.pending is None:
-                self.device.initiate(link, now)  # nothing may wait for a session that may never come
+                continue
+            for link in attachment.links:
+                if isinstance(link, Tunnel) and link.pending is None:
+                    self.device.initiate(link, now)  # nothing may wait for a session that may never come
 
     def poll_changes(self) -> list[ReplicaChanged]:
         """Which replicas took over, came back or went down since the last call."""
         changes = self.prober.poll_changes()
         for replica, before, after in changes:
-            link = replica.attachment.link
-            if before is ReplicaState.ACTIVE and after is ReplicaState.DOWN and isinstance(link, Tunnel):
-                self.device.drop_staged(link)
+            if before is ReplicaState.ACTIVE and after is ReplicaState.DOWN:
+                for link in replica.attachment.links:
+                    if isinstance(link, Tunnel):
+                        self.device.drop_staged(link)
         return changes
 
 
@@ -126,7 +122,7 @@ def apply(
     after = {tunnel.identity: tunnel for tunnel in config.tunnels.values()}
     policies = {name: build_policy(vnet, timer) for name, vnet in config.vnets.items()}
     for tunnel in config.tunnels.values():
-        if tunnel.tunnel is TunnelKind.WIREGUARD and tunnel.public_key not in pop.device.tunnels:
+        if tunnel.by_wireguard and tunnel.public_key not in pop.device.tunnels:
             pop.device.check_peer(tunnel.public_key, tunnel.preshared_key)
     # From here on nothing can fail.
     for link in pop.device.tunnels.values():
@@ -195,17 +191,18 @@ def _attach(
     """True if the peer is to be greeted: it is new, or its endpoint was written into the configuration just now."""
     of_site = tunnel.kind is Kind.CONNECTOR and bool(tunnel.site and tunnel.routes)
     own = [Prefix.of(address) for address in tunnel.addresses] if of_site else tunnel.prefixes
-    masque = tunnel.tunnel is TunnelKind.MASQUE
-    mtu = min(vnet.mtu, MASQUE_MTU) if masque else vnet.mtu
+    mtu = min(vnet.mtu, MASQUE_MTU) if tunnel.by_masque else vnet.mtu
     attachment = Attachment(tunnel.party, pop.vnets[vnet.name], _plain(own), mtu)
-    link: Tunnel | MasqueTunnel
-    if masque:
-        link, fresh = _masque_link(pop, tunnel), False
-    else:
-        link, fresh = _wireguard_link(pop, vnet, tunnel, known, endpoint_before)
-    link.name = tunnel.name
-    link.owner = attachment
-    attachment.link = link
+    fresh = False
+    if tunnel.by_masque:
+        attachment.links.append(_masque_link(pop, tunnel))
+    if tunnel.by_wireguard:
+        wireguard, fresh = _wireguard_link(pop, mtu, tunnel, known, endpoint_before)
+        attachment.links.append(wireguard)
+    for link in attachment.links:
+        link.name = tunnel.name
+        link.owner = attachment
+    attachment.link = attachment.links[0]
     attachment.vnet.attach(attachment)
     if of_site:
         attachment.vnet.join(
@@ -221,7 +218,7 @@ def _attach(
 
 def _wireguard_link(
     pop: Pop,
-    vnet: VnetConfig,
+    mtu: int,
     tunnel: TunnelConfig,
     known: dict[bytes, PeerState],
     endpoint_before: Address | None,
@@ -238,13 +235,13 @@ def _wireguard_link(
             endpoint=(state.endpoint if state is not None and state.endpoint else tunnel.endpoint),
             persistent_keepalive=tunnel.keepalive,
             timestamp=(state.timestamp if state is not None and state.timestamp else b""),
-            mtu=vnet.mtu,
+            mtu=mtu,
         )
     elif tunnel.endpoint is not None and tunnel.endpoint != endpoint_before:
         # As with `wg set`: what was written just now counts; a peer that is elsewhere moves us with its next packet.
         link.endpoint = tunnel.endpoint
         fresh = True
-    link.mtu = vnet.mtu
+    link.mtu = mtu
     link.set_persistent_keepalive(tunnel.keepalive)
     return link, fresh
 
@@ -252,7 +249,7 @@ def _wireguard_link(
 def _masque_link(pop: Pop, tunnel: TunnelConfig) -> MasqueTunnel:
     assert pop.masque is not None, "the configuration was checked"
     server = pop.masque.server
-    link = server.tunnels.get(tunnel.identity)
+    link = server.tunnels.get(tunnel.token_sha256 or tunnel.client_key)
     if link is None:
         link = MasqueTunnel(tunnel.name, token_sha256=tunnel.token_sha256, client_key=tunnel.client_key)
         server.add_tunnel(link)
@@ -267,17 +264,16 @@ def _credentials(tunnel: TunnelConfig) -> tuple[bytes | None, ...]:
 def _advertise(pop: Pop, config: EdgeConfig, vnet: str) -> None:
     """Tell MASQUE tunnels of a network which addresses they are assigned, and what can be reached in it."""
     tunnels = [t for t in config.tunnels.values() if t.vnet == vnet]
-    if not any(t.tunnel is TunnelKind.MASQUE for t in tunnels):
+    if not any(t.by_masque for t in tunnels):
         return
+    assert pop.masque is not None, "the configuration was checked"
     shared = sorted({*config.vnets[vnet].pools, *(route for t in tunnels for route in t.routes)})
     for tunnel in tunnels:
-        link = pop.attachments[tunnel.name].link
-        if isinstance(link, MasqueTunnel):
-            assert pop.masque is not None
+        if tunnel.by_masque:
             routes = [route for route in shared if route not in tunnel.routes] if tunnel.routes else shared
             if len(routes) > ADVERTISED:
                 routes = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")]
-            pop.masque.server.configure(link, tunnel.addresses, _plain(routes))
+            pop.masque.server.configure(_masque_link(pop, tunnel), tunnel.addresses, _plain(routes))
 
 
 def _plain(prefixes: Iterable[Prefix]) -> tuple[tuple[bytes, int], ...]:
@@ -288,19 +284,19 @@ def _detach(pop: Pop, tunnel: TunnelConfig, *, keep_peer: bool) -> None:
     attachment = pop.attachments.pop(tunnel.name)
     vnet = attachment.vnet
     vnet.detach(attachment)
-    link = attachment.link
-    if isinstance(link, MasqueTunnel):
-        # Also if it stays: what waits was decided under the old configuration, perhaps in another network.
-        lost = link.settle()
-        if not keep_peer:
-            assert pop.masque is not None
-            pop.masque.server.remove_tunnel(link)
-    else:
-        if not keep_peer:
-            pop.device.remove_peer(tunnel.public_key)
-        lost = link.lost
-        link.staged_dropped = 0
-    pop.departed.setdefault(vnet.name, Counter()).update(lost)
+    lost = pop.departed.setdefault(vnet.name, Counter())
+    for link in attachment.links:
+        if isinstance(link, MasqueTunnel):
+            # Also if it stays: what waits was decided under the old configuration, perhaps in another network.
+            lost.update(link.settle())
+            if not keep_peer:
+                assert pop.masque is not None
+                pop.masque.server.remove_tunnel(link)
+        else:
+            if not keep_peer:
+                pop.device.remove_peer(tunnel.public_key)
+            lost.update(link.lost)
+            link.staged_dropped = 0
 
 
 def drops_of(pop: Pop, name: str) -> tuple[dict[DropReason, int], int]:

@@ -14,7 +14,7 @@ import structlog
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from structlog.typing import FilteringBoundLogger
 
-from edge.config import EdgeConfig, TunnelKind
+from edge.config import EdgeConfig
 from edge.document import HostPort
 from edge.errors import PoplabError
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
@@ -125,9 +125,16 @@ class Engine:
         """
         started = self._timer()
         pop, forwarder, masque = self.pop, self._forwarder, self.pop.masque
-        opened = [(tunnel.owner, packets) for tunnel, packets in pop.device.open(reads, now)]
+        opened: list[tuple[Attachment, list[bytearray]]] = []
+        for tunnel, packets in pop.device.open(reads, now):
+            attachment: Attachment = tunnel.owner
+            attachment.link = tunnel  # it is answered the way that it came
+            opened.append((attachment, packets))
         if masque is not None:
-            opened += [(tunnel.owner, packets) for tunnel, packets in masque.open(quic, streams, now)]
+            for link, packets in masque.open(quic, streams, now):
+                attachment = link.owner
+                attachment.link = link
+                opened.append((attachment, packets))
         watch = self._watch
         if watch is not None:
             watch.opened(opened, now)
@@ -191,6 +198,8 @@ class Engine:
                     before=_told(event.before),
                 )
             elif isinstance(event, HandshakeCompleted):
+                if not tunnel.owner.link.is_up(now):
+                    tunnel.owner.link = tunnel
                 self._handshake_seconds.observe(event.seconds)
                 self._tell_if_up(tunnel, now)
                 self._log.debug(
@@ -220,6 +229,8 @@ class Engine:
                 vnet = tunnel.owner.vnet.name
                 self._watch.observer.tunnel_changed(now, vnet, tunnel.name, what, detail)
             if isinstance(event, SessionUp):
+                if tunnel.current is session:
+                    tunnel.owner.link = tunnel
                 self._ups += 1
                 if self._ups <= NAMED_UPS:
                     vnet = tunnel.owner.vnet.name
@@ -232,6 +243,9 @@ class Engine:
                         dialect=dialect,
                     )
             elif isinstance(event, SessionDown):
+                if tunnel.owner is not None and not tunnel.owner.link.is_up(now):
+                    up = (link for link in tunnel.owner.links if link.is_up(now))
+                    tunnel.owner.link = next(up, tunnel.owner.link)
                 self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
             else:
                 self._log.debug("endpoint", tunnel=tunnel.name, endpoint=endpoint, before=_told(event.before))
@@ -438,7 +452,7 @@ class Engine:
 
 
 def _wireguard_keys(config: EdgeConfig) -> set[bytes]:
-    return {t.public_key for t in config.tunnels.values() if t.tunnel is TunnelKind.WIREGUARD}
+    return {t.public_key for t in config.tunnels.values() if t.by_wireguard}
 
 
 def _show_event(observer: Observer, event: Event, now: float) -> None:

@@ -12,7 +12,7 @@ from edge.proto.masque.carrier import HttpVersion
 from edge.proto.masque.server import MasqueServer
 from edge.proto.masque.template import Template
 from edge.proto.masque.tunnel import MasqueTunnel
-from edge.proto.types import NEVER, Address, DropReason, StreamEvent, StreamKind, StreamOutput
+from edge.proto.types import Address, DropReason, StreamEvent, StreamOutput
 
 
 class MasqueFront:
@@ -89,7 +89,10 @@ class MasqueFront:
     def snapshot(self) -> MasqueSnapshot:
         counted, server = self._quic.counters, self.server
         connections = {HttpVersion.H3: len(self._quic)}
-        accepted, failed = {HttpVersion.H3: counted.handshakes_done}, {HttpVersion.H3: counted.handshakes_failed}
+        accepted, failed = (
+            {HttpVersion.H3: counted.handshakes_done},
+            {HttpVersion.H3: counted.handshakes_failed},
+        )
         if self._http2 is not None:
             of = self._http2.counters
             connections[HttpVersion.H2] = len(self._http2)

@@ -21,6 +21,8 @@ ICMP_BURST = 20.0
 class Attachment:
     """One tunnel in one virtual network. `link` is the tunnel core's own object, passed through to ``seal``.
 
+    A peer that may come by several protocols has several `links`; `link` is the one that it spoke through last.
+
     `prefixes` are its alone. As a replica it also serves those of its site, which then is its `group`.
     """
 
@@ -32,6 +34,7 @@ class Attachment:
         "group",
         "icmp_rate",
         "link",
+        "links",
         "mtu",
         "name",
         "packets_in",
@@ -57,6 +60,7 @@ class Attachment:
         self.prefixes = prefixes
         self.mtu = mtu
         self.link = link
+        self.links: list[Any] = [] if link is None else [link]
         self.group: Attachment | Site = self
         self.egress: Attachment | None = self  # where packets for its own prefixes go
         self.replica: Replica | None = None

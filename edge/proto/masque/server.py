@@ -116,7 +116,9 @@ class MasqueServer:
         )  # datagrams and packets that belong to no tunnel, by reason
         self.refusals: Counter[int] = Counter()  # by status
         self.sessions: Counter[HttpVersion] = Counter()  # accepted, ever
-        self.switches: Counter[HttpVersion] = Counter()  # tunnels that came up over another version than before
+        self.switches: Counter[HttpVersion] = (
+            Counter()
+        )  # tunnels that came up over another version than before
         self._template = template
         self._warp_names = frozenset(name.lower() for name in warp_names)
         self._by_token: dict[bytes, MasqueTunnel] = {}
