@@ -18,8 +18,8 @@ from typing import TypeAlias
 
 import trio
 
-from edge.errors import Refused
 from edge.io import mmsg
+from edge.io.binding import refusal
 from edge.proto.types import Address, DropReason
 
 # Linux numbers that the socket module does not name (include/uapi/linux/udp.h, asm-generic/socket.h).
@@ -86,7 +86,7 @@ class UdpPort:
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            raise _explain(error, address) from error
+            raise refusal(error, "udp", address) from error
         return cls(sock, reads=reads)
 
     def close(self) -> None:
@@ -190,19 +190,3 @@ def _try_option(sock: socket.socket, level: int, option: int, value: int) -> boo
     except OSError:
         return False
     return True
-
-
-def _explain(error: OSError, address: Address) -> Refused:
-    where = f"udp {address[0]}:{address[1]}"
-    if error.errno == errno.EADDRINUSE:
-        return Refused(
-            f"{where}: the port is taken by another process\n"
-            f"    fix: choose another port, or see who has it:  ss -ulpn 'sport = :{address[1]}'"
-        )
-    if error.errno == errno.EADDRNOTAVAIL:
-        return Refused(
-            f"{where}: this machine does not have that address\n    fix: one of  ip -brief address"
-        )
-    if error.errno == errno.EACCES:
-        return Refused(f"{where}: ports below 1024 need privilege\n    fix: choose a port from 1024 up")
-    return Refused(f"{where}: {error.strerror}")

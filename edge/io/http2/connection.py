@@ -1,4 +1,4 @@
-"""One HTTP/2 connection (RFC 9113) that carries CONNECT-IP, either end: extended CONNECT (RFC 8441) or the ordinary one.
+"""One HTTP/2 connection (RFC 9113) that carries CONNECT-IP, either end: extended CONNECT (RFC 8441) or ordinary.
 
 Datagrams are DATAGRAM capsules in DATA frames (RFC 9297 section 3.5). TCP delivers all it ever accepted, in order, so
 what shall die early has to die here: datagrams wait in a bounded queue in front of the library, and leave it only when
