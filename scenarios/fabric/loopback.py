@@ -20,8 +20,9 @@ from edge.metrics import Snapshot
 from edge.proto.types import Address
 from edge.server.relay import Relay
 from edge.state import MemoryStore, StateStore
-from scenarios.fabric.base import EDGE, of_the_dead
+from scenarios.fabric.base import EDGE
 from scenarios.fabric.linked_port import LinkedPort
+from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Premises
@@ -63,7 +64,7 @@ class LoopbackNetwork:
         self._servers = servers
         self._nursery = nursery
         self._pop = relay.address
-        self._last = relay.snapshot()
+        self._dead = Snapshot()  # of all processes of the PoP that a new one has replaced
         self._paths: dict[str, LinkedPort] = {}
         self._ends: dict[str, Client | Connector] = {}
         self._premises = {end.name: end.premises for end in world.ends}
@@ -125,10 +126,9 @@ class LoopbackNetwork:
 
     def snapshot(self) -> Snapshot:
         present = self._relay.snapshot()
-        if present.vnets and self._relay.running:
-            self._last = present
-            return present
-        return of_the_dead(self._last)  # or of a new process that has not begun yet
+        if not present.vnets:  # a new process that has not begun yet
+            return self._dead
+        return total(self._dead, present if self._relay.running else of_the_dead(present))
 
     def up(self) -> dict[str, bool]:
         return {name: end.up and self._premises[name].ports[name].running for name, end in self._ends.items()}
@@ -171,6 +171,7 @@ class LoopbackNetwork:
     def restart(self, machine: str) -> None:
         if machine == EDGE:
             if not self._relay.running:
+                self._dead = self.snapshot()
                 config = replace(self._world.config, listen=self._pop)
                 self._relay = Relay(config, self._store, rng=os.urandom, observer=self._world.recorder)
                 self._servers.start_soon(self._relay.run)

@@ -11,7 +11,7 @@ from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.base import of_the_dead
+from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.link_pair import LinkPair
 from scenarios.world import End
 
@@ -129,6 +129,7 @@ class PopNode(Node):
         super().__init__(underlay, name, address)
         self.store = MemoryStore()
         self.last_snapshot = Snapshot()
+        """Of all processes that have died."""
         self._make = make
         self._core: Engine | None = None
 
@@ -142,15 +143,18 @@ class PopNode(Node):
         self.wake()
 
     def stop(self, *, graceful: bool) -> None:
-        if self._core is not None:
-            if graceful:
-                self._core.save()
-            self.last_snapshot = of_the_dead(self._core.snapshot(self._heap.now))
+        core = self._core
         super().stop(graceful=graceful)
+        if core is not None:
+            if graceful:
+                core.save()
+            self.last_snapshot = total(self.last_snapshot, of_the_dead(core.snapshot(self._heap.now)))
 
     def snapshot(self) -> Snapshot:
-        """Of the process that runs, or of the last one."""
-        return self.last_snapshot if self._core is None else self._core.snapshot(self._heap.now)
+        """Of the process that runs and of those before it."""
+        if self._core is None:
+            return self.last_snapshot
+        return total(self.last_snapshot, self._core.snapshot(self._heap.now))
 
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
         self._underlay.from_pop(destination, datagrams)
