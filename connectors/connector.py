@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from connectors.endpoint import Endpoint
 from connectors.proto import PacketSide, SiteRouter
+from connectors.ways import MasqueTarget, TunnelWord
 from edge.io.driver import Port
 from edge.io.udp import UdpPort
 from edge.proto.types import Address
@@ -32,6 +33,8 @@ class Connector(Endpoint):
         addresses: Sequence[bytes] = (),
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
+        tunnel: TunnelWord = "wireguard",
+        masque: MasqueTarget | None = None,
         bind: Address | None = None,
         open_port: Callable[[Address], Port] = UdpPort.bind,
         rng: Callable[[int], bytes] = os.urandom,
@@ -45,6 +48,8 @@ class Connector(Endpoint):
             self.router,
             psk=psk,
             keepalive=keepalive,
+            tunnel=tunnel,
+            masque=masque,
             bind=bind,
             open_port=open_port,
             rng=rng,

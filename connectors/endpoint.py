@@ -1,4 +1,4 @@
-"""The far end of one tunnel on a UDP port of its own.
+"""The far end of one tunnel on a UDP port of its own, and TCP where it needs that.
 
 One task drives everything behind the tunnel too: datagrams, timers and the hosts' own deadlines share its loop.
 """
@@ -11,7 +11,9 @@ from collections.abc import Callable
 
 import trio
 
-from connectors.proto import EndpointStatistics, PacketSide, TunnelEnd
+from connectors.dialer import Dialer
+from connectors.proto import ChoosingEnd, EndpointStatistics, PacketSide, TunnelEnd
+from connectors.ways import MasqueTarget, TunnelWord, WireGuardTarget, make_end
 from edge.io.driver import Driver, Port
 from edge.io.udp import Read, UdpPort
 from edge.proto.types import Address
@@ -25,8 +27,9 @@ class Endpoint:
     """Connects `side` to the PoP at `pop` whose public key is `pop_public`.
 
     `private_key` and `psk` are 32 bytes and never shown. `keepalive` in seconds keeps NAT mappings and the PoP's
-    idea of our address fresh; it also makes the tunnel come up without waiting for traffic. `open_port` is called once
-    per run with the address to bind; a lab puts a simulated path there.
+    idea of our address fresh; it also makes the tunnel come up without waiting for traffic. `tunnel` other than
+    wireguard needs `masque`. `open_port` is called once per run with the address to bind; a lab puts a simulated path
+    there.
     """
 
     def __init__(
@@ -39,6 +42,8 @@ class Endpoint:
         *,
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
+        tunnel: TunnelWord = "wireguard",
+        masque: MasqueTarget | None = None,
         bind: Address | None = None,
         open_port: Callable[[Address], Port] = UdpPort.bind,
         rng: Callable[[int], bytes] = os.urandom,
@@ -46,16 +51,15 @@ class Endpoint:
         self.name = name
         self.side = side
         self.pop = pop
-        self._private_key = private_key
-        self._pop_public = pop_public
-        self._psk = psk
-        self._keepalive = keepalive
+        self._wireguard = WireGuardTarget(pop, pop_public, private_key, psk, keepalive)
+        self._tunnel = tunnel
+        self._masque = masque
         self._bind = bind or (("::1", 0) if ":" in pop[0] else ("127.0.0.1", 0))
         self._open_port = open_port
         self._rng = rng
         self._driver: Driver[list[Read]] | None = None
         self._port: Port | None = None
-        self._end: TunnelEnd | None = None
+        self._end: TunnelEnd | ChoosingEnd | None = None
         self._scope: trio.CancelScope | None = None
         self._crashed = False
         self._up = trio.Event()
@@ -78,13 +82,19 @@ class Endpoint:
         await self._up.wait()
 
     @property
-    def core(self) -> TunnelEnd | None:
+    def core(self) -> TunnelEnd | ChoosingEnd | None:
         """What is driven here, without IO; None before the first run."""
         return self._end
 
     def wake(self) -> None:
         """Look at `side` again: somebody gave a host behind it something to do."""
         if self._driver is not None:
+            self._driver.wake()
+
+    def moved(self) -> None:
+        """Its address has changed, as it would learn from the system."""
+        if isinstance(self._end, ChoosingEnd) and self._driver is not None:
+            self._end.moved(trio.current_time())
             self._driver.wake()
 
     def stop(self, *, graceful: bool) -> None:
@@ -120,37 +130,59 @@ class Endpoint:
     async def _run(self, port: Port, task_status: trio.TaskStatus[Endpoint]) -> None:
         try:
             now = trio.current_time()
-            end = TunnelEnd(
-                self._private_key,
-                self._pop_public,
-                self.pop,
+            end = make_end(
+                self._tunnel,
                 self.side,
+                wireguard=self._wireguard,
+                masque=self._masque,
                 now=now,
                 epoch=time.time() - now,
                 rng=self._rng,
-                psk=self._psk,
-                keepalive=self._keepalive,
             )
             driver = Driver(port)
             self._end, self._driver, self._port = end, driver, port
-            port.send(end.poll_transmit())
-            task_status.started(self)
-            try:
-                while True:
-                    self._turn(end, port, await driver.wait(end.poll_timeout()))
-            except trio.Cancelled:
-                for _ in range(0 if self._crashed else DRAIN_TURNS):
-                    reads = port.receive()
-                    self._turn(end, port, reads)
-                    if not reads:
-                        break
-                raise
+            async with trio.open_nursery() as nursery:
+                dialer = None if isinstance(end, TunnelEnd) else Dialer(nursery, driver.wake)
+                self._send(end, port, dialer)
+                task_status.started(self)
+                try:
+                    while True:
+                        self._turn(end, port, dialer, await driver.wait(end.poll_timeout()))
+                except trio.Cancelled:
+                    if not self._crashed:
+                        self._drain(end, port, dialer)
+                    raise
         finally:
             self._driver = self._port = None
             port.close()
 
-    def _turn(self, end: TunnelEnd, port: Port, reads: list[Read]) -> None:
-        end.turn(reads, trio.current_time())
-        port.send(end.poll_transmit())
+    def _drain(self, end: TunnelEnd | ChoosingEnd, port: Port, dialer: Dialer | None) -> None:
+        for _ in range(DRAIN_TURNS):
+            reads = port.receive()
+            self._turn(end, port, dialer, reads)
+            if not reads:
+                break
+        if isinstance(end, ChoosingEnd):
+            end.stop(trio.current_time())
+            self._send(end, port, dialer)
+
+    def _turn(
+        self, end: TunnelEnd | ChoosingEnd, port: Port, dialer: Dialer | None, reads: list[Read]
+    ) -> None:
+        now = trio.current_time()
+        if isinstance(end, TunnelEnd):
+            end.turn(reads, now)
+        else:
+            assert dialer is not None
+            end.turn(reads, now, dialer.receive())
+        self._send(end, port, dialer)
         if end.has_been_up and not self._up.is_set():
             self._up.set()
+
+    @staticmethod
+    def _send(end: TunnelEnd | ChoosingEnd, port: Port, dialer: Dialer | None) -> None:
+        port.send(end.poll_transmit())
+        if isinstance(end, ChoosingEnd) and dialer is not None:
+            for number, address in end.poll_dials():
+                dialer.dial(number, address)
+            dialer.send(end.poll_streams())

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from connectors.proto.choosing_end import ChoosingEnd
 from connectors.proto.masque_way import Http2Way, QuicWay
+from connectors.proto.side import PacketSide
+from connectors.proto.tunnel_end import TunnelEnd
 from connectors.proto.way import Way
 from connectors.proto.wireguard_way import WireGuardWay
 from edge.io import http2, quic
@@ -79,7 +84,7 @@ def masque_ways(target: MasqueTarget, *, rng: Callable[[int], bytes]) -> list[Wa
         )
         return quic.QuicClient(settings, target.pop, now=now)
 
-    def dial_http2(number: int, now: float) -> http2.Http2Client:
+    def make_http2(now: float) -> http2.Http2Client:
         settings = http2.ClientSettings(
             server_name=target.server_name,
             ca=target.ca,
@@ -87,15 +92,51 @@ def masque_ways(target: MasqueTarget, *, rng: Callable[[int], bytes]) -> list[Wa
             certificate=target.certificate,
             private_key=target.private_key,
         )
-        return http2.Http2Client(settings, number, peer=target.pop, now=now, rng=rng)
+        return http2.Http2Client(settings, peer=target.pop, now=now, rng=rng)
 
     ways: list[Way] = [QuicWay(target.pop, dial_quic, session)]
     if target.http2:
-        ways.append(Http2Way(target.pop, dial_http2, session))
+        ways.append(Http2Way(target.pop, make_http2, session))
     return ways
 
 
-def wireguard_way(
+def make_end(
+    tunnel: TunnelWord,
+    side: PacketSide,
+    *,
+    wireguard: WireGuardTarget | None,
+    masque: MasqueTarget | None,
+    now: float,
+    epoch: float,
+    rng: Callable[[int], bytes],
+    aead: Aead = ChaCha20Poly1305,
+) -> TunnelEnd | ChoosingEnd:
+    """The far end of a tunnel, ready to begin. ValueError if a target is missing that `tunnel` needs."""
+    if (masque is None and tunnel != "wireguard") or (wireguard is None and tunnel != "masque"):
+        raise ValueError(f"a tunnel that is {tunnel} needs to know where the PoP is")
+    if tunnel == "wireguard":
+        assert wireguard is not None
+        return TunnelEnd(
+            wireguard.private_key,
+            wireguard.pop_public,
+            wireguard.pop,
+            side,
+            now=now,
+            epoch=epoch,
+            rng=rng,
+            psk=wireguard.psk,
+            keepalive=wireguard.keepalive,
+            aead=aead,
+        )
+    assert masque is not None
+    ways = masque_ways(masque, rng=rng)
+    if tunnel == "auto":
+        assert wireguard is not None
+        ways.append(_wireguard_way(wireguard, now=now, epoch=epoch, rng=rng, aead=aead))
+    return ChoosingEnd(ways, side, now=now, jitter=lambda: int.from_bytes(rng(4)) / 2**32)
+
+
+def _wireguard_way(
     target: WireGuardTarget, *, now: float, epoch: float, rng: Callable[[int], bytes], aead: Aead
 ) -> WireGuardWay:
     device = Device(

@@ -18,7 +18,7 @@ SERVER_NAME = "edge.test"
 
 
 class Certificate:
-    """From 32 bytes. Ed25519, whose signatures all have one length: the sizes of a handshake are the same in every run."""
+    """From 32 bytes. Ed25519, whose signatures have one length: the sizes of a handshake are the same in every run."""
 
     def __init__(self, seed: bytes) -> None:
         key = Ed25519PrivateKey.from_private_bytes(seed)

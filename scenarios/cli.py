@@ -63,7 +63,12 @@ poplab.add_command(fuzz, "fuzz")
     "--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file."
 )
 @click.option("--set", "chosen", multiple=True, metavar="NAME=VALUE", help="Only these cells of the matrix.")
-@click.option("--jobs", type=click.IntRange(1, 1000), default=None, help="Runs at once; as many as cores.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1000),
+    default=None,
+    help="Runs at once. If left out: as many as cores, on real clocks half as many, and load or limits of time alone.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the reports.")
 @click.option("--json", is_flag=True, help="Print the results as JSON, and nothing else, on stdout.")
 @click.option("--trace", is_flag=True, help="Write trace.msgpack too, for `poplab trace`.")
@@ -104,7 +109,7 @@ def run(
     work = batch.watched(
         batch.jobs(scripts, fabric=fabric, seed=seed), out, trace=trace, twice=check_determinism
     )
-    runs = _run_all(work, console, str(out) if out is not None else "", jobs or batch.cores())
+    runs = _run_all(work, console, str(out) if out is not None else "", jobs)
     problems = list(_write_reports(out, work, runs))
     if json:
         stdout.write(report.results_json(runs).decode())
@@ -162,7 +167,7 @@ def _choices(words: tuple[str, ...]) -> dict[str, str]:
     return chosen
 
 
-def _run_all(work: list[batch.Job], console: Console, out: str, at_once: int) -> list[RunRecord]:
+def _run_all(work: list[batch.Job], console: Console, out: str, at_once: int | None) -> list[RunRecord]:
     if len(work) > 1:
         return batch.Pool(work, batch.board(console, report=out), at_once=at_once).run()
     watcher = observer(console, report=out)

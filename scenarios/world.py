@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from random import Random
 from typing import Any
 
+from connectors.ways import MasqueTarget
 from edge.config import (
     EdgeConfig,
     Kind,
@@ -25,8 +26,9 @@ from edge.config import (
 from edge.document import IPAddress, Path, Prefix
 from edge.errors import ConfigError, Problem
 from edge.proto.forwarding import Action
+from edge.proto.types import Address
 from scenarios.casting import Casting, Member, stream
-from scenarios.certificate import Certificate
+from scenarios.certificate import SERVER_NAME, Certificate
 from scenarios.links import nat, path_profile
 from scenarios.proto.host import Host
 from scenarios.proto.lan import Lan
@@ -102,6 +104,11 @@ class World:
     def stream(self, name: str) -> Random:
         """The random numbers of `name`."""
         return stream(self.seed, name)
+
+
+def masque_target(end: End, certificate: Certificate, pop: Address) -> MasqueTarget:
+    """What the far end of a MASQUE tunnel knows of the PoP at `pop`."""
+    return MasqueTarget(pop, SERVER_NAME, pinned_key=certificate.public_key, user=end.name, token=end.token)
 
 
 def build(

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from connectors.proto.choice import Health
 from connectors.proto.way import Reads
-from edge.proto.masque.carrier import CarrierEvent
+from edge.proto.masque.carrier import Carrier, CarrierEvent
 from edge.proto.masque.client import ClientSession, SessionState
-from edge.proto.types import NEVER, Address, StreamEvent, StreamKind, StreamOutput
+from edge.proto.types import NEVER, Address, Deadline, Eof, Octets, Opened, StreamEvent, StreamOutput, Written
 
 ANSWER = 3.0
 """Seconds without a sign of life, while there is something that should be answered, until a session is quiet."""
@@ -24,16 +24,12 @@ PROBE = 10.0
 class HttpClient(Protocol):
     """A client with one carrier: what QUIC and TLS over TCP have in common."""
 
+    @property
+    def carrier(self) -> Carrier: ...
+
     def poll_events(self) -> list[CarrierEvent]: ...
 
     def handle_timeout(self, now: float) -> None: ...
-
-    def next_timeout(self) -> float: ...
-
-    def ping(self) -> None:
-        """Ask for a sign of life."""
-
-    def close(self, now: float) -> None: ...
 
 
 class QuicLike(HttpClient, Protocol):
@@ -44,21 +40,32 @@ class QuicLike(HttpClient, Protocol):
     def rebind(self, now: float) -> None:
         """Our own address has changed."""
 
+    def next_timeout(self) -> float: ...
+
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]: ...
 
 
 class Http2Like(HttpClient, Protocol):
-    """Over a TCP connection."""
+    """Over a TCP connection, once that is there."""
 
-    def receive(self, events: Sequence[StreamEvent], now: float) -> None: ...
+    def receive(self, data: bytes, now: float) -> None:
+        """Octets that came; empty: no more will."""
 
-    def poll_transmit(self) -> list[StreamOutput]: ...
+    def written(self, octets: int) -> None: ...
+
+    def next_timeout(self) -> Deadline: ...
+
+    def poll_transmit(self) -> bytes: ...
 
 
 class _MasqueWay:
     """What both have in common: the session, and whether the PoP is heard."""
 
     word = ""
+    _no_error = 0
+
+    def _client_due(self) -> float:
+        raise NotImplementedError
 
     def __init__(self, make_session: Callable[[], ClientSession]) -> None:
         self.handshakes = 0
@@ -116,7 +123,7 @@ class _MasqueWay:
         client, session = self._client, self.session
         if client is None or session is None:
             return []
-        if client.next_timeout() <= now:
+        if self._client_due() <= now:
             client.handle_timeout(now)
         was_up = session.state is SessionState.UP
         packets = session.handle(client.poll_events())
@@ -127,7 +134,7 @@ class _MasqueWay:
             if now >= self._probe_due():
                 self._probed = now
                 self._asked = min(self._asked, now)
-                client.ping()
+                client.carrier.ping()
             self._known_quiet = now >= self._asked + ANSWER
         return packets
 
@@ -139,13 +146,13 @@ class _MasqueWay:
     def _leave(self, now: float) -> None:
         if self.session is not None and self._client is not None:
             self.session.end()
-            self._client.close(now)
+            self._client.carrier.close(self._no_error)
 
     def poll_timeout(self) -> float:
         client, session = self._client, self.session
         if client is None or session is None:
             return NEVER
-        at = client.next_timeout()
+        at = self._client_due()
         if session.state is SessionState.UP:
             at = min(at, self._probe_due())
             if not self._known_quiet:
@@ -157,6 +164,7 @@ class QuicWay(_MasqueWay):
     """HTTP/3. `dial(now)` makes a client with a fresh connection to `pop`."""
 
     word = "h3"
+    _no_error = 0x100  # H3_NO_ERROR
 
     def __init__(
         self, pop: Address, dial: Callable[[float], QuicLike], make_session: Callable[[], ClientSession]
@@ -166,6 +174,9 @@ class QuicWay(_MasqueWay):
         self._dial = dial
         self._quic: QuicLike | None = None
         self._farewell: list[tuple[Address, list[bytes]]] = []
+
+    def _client_due(self) -> float:
+        return NEVER if self._quic is None else self._quic.next_timeout()
 
     def begin(self, now: float) -> None:
         self._quic = self._dial(now)
@@ -204,47 +215,72 @@ class QuicWay(_MasqueWay):
 
 
 class Http2Way(_MasqueWay):
-    """HTTP/2. `dial(number, now)` makes a client for the TCP connection of that number."""
+    """HTTP/2. `make(now)` makes a client for a TCP connection that has just been opened."""
 
     word = "h2"
 
     def __init__(
-        self, pop: Address, dial: Callable[[int, float], Http2Like], make_session: Callable[[], ClientSession]
+        self, pop: Address, make: Callable[[float], Http2Like], make_session: Callable[[], ClientSession]
     ) -> None:
         super().__init__(make_session)
         self._pop = pop
-        self._dial = dial
+        self._make = make
         self._http2: Http2Like | None = None
         self._number = 0
+        self._dialling = False
         self._dials: list[tuple[int, Address]] = []
         self._farewell: list[StreamOutput] = []
 
+    def _client_due(self) -> float:
+        return NEVER if self._http2 is None else self._http2.next_timeout().at
+
+    def health(self, now: float) -> Health:
+        return Health.TRYING if self._dialling else super().health(now)
+
     def begin(self, now: float) -> None:
         self._number += 1
-        self._http2 = self._dial(self._number, now)
         self._dials.append((self._number, self._pop))
-        self._start(self._http2, now)
+        self._dialling = True
+        self._begun = now
 
     def end(self, now: float) -> None:
         if self._http2 is not None:
             self._leave(now)
-            self._farewell += self._http2.poll_transmit()
+            self._farewell.append(StreamOutput(self._number, self._http2.poll_transmit(), close=True))
+        elif self._dialling:
             self._farewell.append(StreamOutput(self._number, b"", close=True))
-            self._http2 = None
-            self._drop()
+        self._http2 = None
+        self._dialling = False
+        self._drop()
 
     def moved(self, now: float) -> None:
         """A TCP connection does not survive that."""
         self.end(now)
 
     def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
-        if self._http2 is not None:
-            mine = [event for event in streams if event.connection == self._number]
-            if mine:
-                if any(event.kind is StreamKind.DATA for event in mine):
-                    self._came(now)
-                self._http2.receive(mine, now)
+        for event in streams:
+            if event.connection_id == self._number:
+                self._take(event, now)
         return self._step(now)
+
+    def _take(self, event: StreamEvent, now: float) -> None:
+        if isinstance(event, Opened) and self._dialling:
+            begun = self._begun
+            self._http2 = self._make(now)
+            self._start(self._http2, now)
+            self._begun = begun
+            self._dialling = False
+        elif isinstance(event, Eof):
+            self._dialling = False
+            if self._http2 is not None:
+                self._http2.receive(b"", now)
+        elif self._http2 is None:
+            return
+        elif isinstance(event, Octets):
+            self._came(now)
+            self._http2.receive(event.data, now)
+        elif isinstance(event, Written):
+            self._http2.written(event.octets)
 
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         return []
@@ -256,5 +292,7 @@ class Http2Way(_MasqueWay):
     def poll_streams(self) -> list[StreamOutput]:
         out, self._farewell = self._farewell, []
         if self._http2 is not None:
-            out += self._http2.poll_transmit()
+            data = self._http2.poll_transmit()
+            if data:
+                out.append(StreamOutput(self._number, data))
         return out

@@ -12,14 +12,12 @@ import os
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import count
-from typing import TypeAlias
 
 import trio
 
 from edge.io.binding import refusal
-from edge.proto.types import Address
+from edge.proto.types import Address, Eof, Octets, Opened, StreamEvent, Written
 
 TCP_NOTSENT_LOWAT = 25  # tcp(7); the socket module does not name it
 
@@ -39,33 +37,6 @@ LINGER = (
 NO_FILES_PAUSE = 0.1  # seconds, when the process may open no more files
 NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 DIAL_TIMEOUT = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A connection to or from `peer`."""
-
-    connection_id: int
-    peer: Address
-
-
-@dataclass(frozen=True, slots=True)
-class Octets:
-    """Octets that came; never empty."""
-
-    connection_id: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Eof:
-    """No more will come: it was closed or reset, or never was. `reason` is for people, empty after a clean end."""
-
-    connection_id: int
-    reason: str = ""
-
-
-StreamEvent: TypeAlias = Opened | Octets | Eof
 
 
 class _Stream:
@@ -113,14 +84,20 @@ class _Streams:
         self._waiting = False  # whether there are such
         self._took: dict[_Stream, None] = {}  # whose kernel has taken something
         self._wake: Callable[[], None] = _nobody
+        self._over = False
 
     def __len__(self) -> int:
         """Open connections, those included that are about to be closed."""
         return len(self._streams)
 
     def receive(self) -> list[StreamEvent]:
-        """What came since the last call, in order for each connection."""
+        """What came, and what the kernel took, since the last call, in order for each connection."""
         inbox, self._inbox = self._inbox, []
+        if self._took:
+            inbox += [Written(stream.number, stream.taken) for stream in self._took if stream.taken]
+            for stream in self._took:
+                stream.taken = 0
+            self._took.clear()
         self._unread = 0
         for event in inbox:
             stream = self._streams.get(event.connection_id)
@@ -150,15 +127,10 @@ class _Streams:
             if stream.outbox or close:
                 stream.work.set()
 
-    def taken(self) -> list[tuple[int, int]]:
-        """Connection, and octets for it that the kernel took since the last call."""
-        if not self._took:
-            return []
-        found = [(stream.number, stream.taken) for stream in self._took if stream.taken]
-        for stream in self._took:
-            stream.taken = 0
-        self._took.clear()
-        return found
+    @property
+    def over(self) -> bool:
+        """Whether ``serve`` has ended and everything was received."""
+        return self._over and not self._inbox
 
     def drop(self, number: int) -> None:
         """Close at once, whatever waits; nothing more comes of it."""
@@ -271,7 +243,7 @@ class StreamPort(_Streams):
     async def serve(
         self, wake: Callable[[], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        """Until cancelled. `wake` is called when there is something to ``receive`` or ``taken``."""
+        """Until cancelled. `wake` is called when there is something to ``receive``."""
         self._wake = wake
         try:
             async with trio.open_nursery() as nursery:
@@ -331,6 +303,7 @@ class StreamDial(_Streams):
             await self._carry(stream)
         finally:
             self._forget(stream)
+            self._over = True
 
     async def _connect(self, sock: socket.socket) -> str:
         """Empty, or why it did not come about."""

@@ -19,29 +19,42 @@ class Deadline(NamedTuple):
     why: str
 
 
-class StreamKind(StrEnum):
-    """What has happened to a TCP connection."""
+class Opened(NamedTuple):
+    """A TCP connection to or from `peer` is there. Its number is given by who opened it, or accepted it."""
 
-    OPENED = "opened"  # by the peer, or as we asked
-    DATA = "data"
-    WRITTEN = "written"  # the system has taken bytes of ours
-    ENDED = "ended"  # by the peer (FIN, RST), or it could not be opened: nothing comes after it
+    connection_id: int
+    peer: Address
 
 
-class StreamEvent(NamedTuple):
-    """Something that happened to a TCP connection, as its shell tells the core. `connection` is the shell's number."""
+class Octets(NamedTuple):
+    """What came through a TCP connection; never empty."""
 
-    connection: int
-    kind: StreamKind
-    data: bytes = b""
-    octets: int = 0  # of WRITTEN
-    peer: Address = ("", 0)  # of OPENED
+    connection_id: int
+    data: bytes
+
+
+class Written(NamedTuple):
+    """The system has taken so many octets of what was to be written."""
+
+    connection_id: int
+    octets: int
+
+
+class Eof(NamedTuple):
+    """No more will come: it was closed or reset, or never was. `reason` is for people, empty after a clean end."""
+
+    connection_id: int
+    reason: str = ""
+
+
+StreamEvent: TypeAlias = Opened | Octets | Written | Eof
+"""What a shell tells a core about TCP connections, in order for each."""
 
 
 class StreamOutput(NamedTuple):
-    """Bytes for a TCP connection, and whether it is to be closed when they have been written."""
+    """Octets to write to a TCP connection, and whether to close it after them."""
 
-    connection: int
+    connection_id: int
     data: bytes
     close: bool = False
 

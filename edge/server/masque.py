@@ -12,7 +12,7 @@ from edge.proto.masque.carrier import HttpVersion
 from edge.proto.masque.server import MasqueServer
 from edge.proto.masque.template import Template
 from edge.proto.masque.tunnel import MasqueTunnel
-from edge.proto.types import Address, DropReason, StreamEvent, StreamOutput
+from edge.proto.types import Address, DropReason, Eof, Octets, Opened, StreamEvent, StreamOutput, Written
 
 
 class MasqueFront:
@@ -29,6 +29,7 @@ class MasqueFront:
     ) -> None:
         self.server = MasqueServer(Template.parse(config.path), warp_names=config.warp_names)
         self._config = config
+        self._refused: list[StreamOutput] = []
         self._quic = quic.QuicServer(_quic_settings(config, epoch, on_secret), now=now, rng=rng)
         self._http2 = (
             http2.Http2Server(_http2_settings(config, on_secret), now=now, rng=rng) if config.http2 else None
@@ -58,9 +59,9 @@ class MasqueFront:
             quic_server.handle_timeout(now)
         events = quic_server.poll_events()
         if http2_server is not None:
-            if streams:
-                http2_server.receive(streams, now)
-            if http2_server.next_timeout() <= now:
+            for event in streams:
+                self._stream_event(http2_server, event, now)
+            if http2_server.next_timeout().at <= now:
                 http2_server.handle_timeout(now)
             events += http2_server.poll_events()
         return self.server.handle(events, now) if events else []
@@ -68,13 +69,28 @@ class MasqueFront:
     def next_timeout(self) -> float:
         """When ``open`` is wanted next though nothing came."""
         at = self._quic.next_timeout()
-        return at if self._http2 is None else min(at, self._http2.next_timeout())
+        return at if self._http2 is None else min(at, self._http2.next_timeout().at)
 
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         return self._quic.poll_transmit()
 
     def poll_streams(self) -> list[StreamOutput]:
-        return [] if self._http2 is None else self._http2.poll_transmit()
+        output, self._refused = self._refused, []
+        if self._http2 is not None:
+            output += [StreamOutput(*each) for each in self._http2.poll_transmit()]
+        return output
+
+    def _stream_event(self, server: http2.Http2Server, event: StreamEvent, now: float) -> None:
+        match event:
+            case Octets(number, data):
+                server.receive(number, data, now)
+            case Written(number, octets):
+                server.written(number, octets)
+            case Opened(number, peer):
+                if not server.accept(number, peer, now):
+                    self._refused.append(StreamOutput(number, b"", close=True))
+            case Eof(number):
+                server.receive(number, b"", now)
 
     def reconfigure(self, config: MasqueConfig) -> None:
         """Certificates, limits and the template hold from the next connection on."""

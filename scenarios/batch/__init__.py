@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, LiveBoard, PlainBoard, board
-from scenarios.batch.pool import Pool, cores
+from scenarios.batch.pool import Pool
 from scenarios.batch.selection import jobs, select
 from scenarios.batch.watching import watched
 
@@ -16,7 +16,6 @@ __all__ = [
     "Pool",
     "attempt",
     "board",
-    "cores",
     "jobs",
     "select",
     "watched",

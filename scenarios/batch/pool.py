@@ -1,4 +1,4 @@
-"""Runs in processes of their own, as many at once as there are cores.
+"""Runs in processes of their own, as many at once as there is room for.
 
 Each is forked from here with its script in memory, draws nothing, and sends lines: how far it is, and its record.
 This process runs no world itself, it only waits; so it needs neither trio nor threads, and forking is safe.
@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import IO, Any
@@ -24,6 +23,7 @@ import msgspec
 
 from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, Progress
+from scenarios.batch.queue import Queue, cores
 from scenarios.report import RunRecord, State, StepRecord
 
 LOOK_AGAIN = 0.2
@@ -37,20 +37,13 @@ CHUNK = 1 << 16
 _RECORD, _PROGRESS = b"R", b"P"
 
 
-def cores() -> int:
-    """That this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return max(1, len(affinity(0)) if affinity is not None else os.cpu_count() or 1)
-
-
 class Pool:
-    """Runs all jobs; one for each command."""
+    """Runs all jobs; one for each command. `at_once`: so many, else as in ``Queue``."""
 
-    def __init__(self, jobs: Sequence[Job], board: Board, *, at_once: int) -> None:
+    def __init__(self, jobs: Sequence[Job], board: Board, *, at_once: int | None = None) -> None:
         self._jobs = jobs
         self._board = board
-        self._at_once = at_once
-        self._waiting = deque(range(len(jobs)))
+        self._waiting = Queue(jobs, cores=cores(), at_once=at_once)
         self._children: dict[int, _Child] = {}
         self._records: dict[int, RunRecord] = {}
         self._selector = selectors.DefaultSelector()
@@ -81,8 +74,8 @@ class Pool:
     def _loop(self) -> None:
         while self._waiting or self._children:
             self._pass_on_interrupts()
-            while self._waiting and len(self._children) < self._at_once:
-                self._start(self._waiting.popleft())
+            while (index := self._waiting.take(self._children)) is not None:
+                self._start(index)
             for key, _ in self._selector.select(LOOK_AGAIN):
                 self._hear(key.data)
             self._board.tick()
@@ -94,9 +87,8 @@ class Pool:
         if self._told == self._interrupts:
             return
         self._told = self._interrupts
-        for index in self._waiting:
+        for index in self._waiting.empty():
             self._end(index, self._jobs[index].record(State.INTERRUPTED, "interrupted before it began"))
-        self._waiting.clear()
         for child in self._children.values():
             child.kill() if self._told > 1 else child.interrupt()
 

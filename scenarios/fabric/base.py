@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from edge.metrics import Snapshot
@@ -16,11 +15,6 @@ T = TypeVar("T")
 
 EDGE = "edge"
 """The PoP among the machines that faults name."""
-
-
-def of_the_dead(snapshot: Snapshot) -> Snapshot:
-    """What a PoP had counted when it died: no tunnel is up now."""
-    return replace(snapshot, tunnels=tuple(replace(tunnel, up=False) for tunnel in snapshot.tunnels))
 
 
 class Network(Protocol):
@@ -40,7 +34,7 @@ class Network(Protocol):
         """A task has been woken by what a host said: let it run before anything else happens."""
 
     def snapshot(self) -> Snapshot:
-        """What the PoP has counted."""
+        """What the PoP has counted in all processes that it has been; what is true now is of the last one."""
 
     def up(self) -> dict[str, bool]:
         """Which tunnels have had a handshake since their process started."""

@@ -20,12 +20,14 @@ from edge.metrics import Snapshot
 from edge.proto.types import Address
 from edge.server.relay import Relay
 from edge.state import MemoryStore, StateStore
-from scenarios.fabric.base import EDGE, of_the_dead
+from scenarios.certificate import Certificate
+from scenarios.fabric.base import EDGE
 from scenarios.fabric.linked_port import LinkedPort
+from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Premises
-from scenarios.world import End, World
+from scenarios.world import End, World, masque_target
 
 T = TypeVar("T")
 
@@ -63,7 +65,8 @@ class LoopbackNetwork:
         self._servers = servers
         self._nursery = nursery
         self._pop = relay.address
-        self._last = relay.snapshot()
+        self._masque_pop = relay.masque_address
+        self._dead = Snapshot()  # of all processes of the PoP that a new one has replaced
         self._paths: dict[str, LinkedPort] = {}
         self._ends: dict[str, Client | Connector] = {}
         self._premises = {end.name: end.premises for end in world.ends}
@@ -74,7 +77,9 @@ class LoopbackNetwork:
         public = public_key(self._world.config.private_key)
         for end in self._world.ends:
             self._paths[end.name] = port = LinkedPort(end.path(), nat=end.nat(PUBLIC))
-            self._ends[end.name] = _endpoint(end, public, self._pop, port)
+            self._ends[end.name] = _endpoint(
+                end, public, self._pop, port, self._world.certificate, self._masque_pop
+            )
             end.premises.on_waiting = lambda port: self._ends[port.name].wake()
         for name in self._ends:
             await self._nursery.start(self._run_end, name)
@@ -125,10 +130,9 @@ class LoopbackNetwork:
 
     def snapshot(self) -> Snapshot:
         present = self._relay.snapshot()
-        if present.vnets and self._relay.running:
-            self._last = present
-            return present
-        return of_the_dead(self._last)  # or of a new process that has not begun yet
+        if not present.vnets:  # a new process that has not begun yet
+            return self._dead
+        return total(self._dead, present if self._relay.running else of_the_dead(present))
 
     def up(self) -> dict[str, bool]:
         return {name: end.up and self._premises[name].ports[name].running for name, end in self._ends.items()}
@@ -171,7 +175,10 @@ class LoopbackNetwork:
     def restart(self, machine: str) -> None:
         if machine == EDGE:
             if not self._relay.running:
+                self._dead = self.snapshot()
                 config = replace(self._world.config, listen=self._pop)
+                if config.masque is not None and self._masque_pop is not None:
+                    config = replace(config, masque=replace(config.masque, listen=self._masque_pop))
                 self._relay = Relay(config, self._store, rng=os.urandom, observer=self._world.recorder)
                 self._servers.start_soon(self._relay.run)
         elif not self._premises[machine].ports[machine].running:
@@ -188,6 +195,7 @@ class LoopbackNetwork:
 
     def roam(self, tunnel: str) -> None:
         self._paths[tunnel].rebind()
+        self._ends[tunnel].moved()
 
     def rebind(self, tunnel: str) -> None:
         self._paths[tunnel].rebind()
@@ -234,8 +242,18 @@ class Loopback:
             store.close()
 
 
-def _endpoint(end: End, pop_public: bytes, pop: Address, path: LinkedPort) -> Client | Connector:
+def _endpoint(
+    end: End,
+    pop_public: bytes,
+    pop: Address,
+    path: LinkedPort,
+    certificate: Certificate | None,
+    masque_pop: Address | None,
+) -> Client | Connector:
     port = end.premises.ports[end.name]
+    masque = (
+        None if certificate is None or masque_pop is None else masque_target(end, certificate, masque_pop)
+    )
     if end.kind is Kind.CLIENT:
         return Client(
             end.name,
@@ -245,6 +263,8 @@ def _endpoint(end: End, pop_public: bytes, pop: Address, path: LinkedPort) -> Cl
             port,
             psk=end.preshared_key,
             keepalive=end.keepalive,
+            tunnel=end.tunnel,
+            masque=masque,
             open_port=path.bind,
         )
     return Connector(
@@ -257,5 +277,7 @@ def _endpoint(end: End, pop_public: bytes, pop: Address, path: LinkedPort) -> Cl
         addresses=() if end.address is None else (end.address,),
         psk=end.preshared_key,
         keepalive=end.keepalive,
+        tunnel=end.tunnel,
+        masque=masque,
         open_port=path.bind,
     )

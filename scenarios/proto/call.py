@@ -12,6 +12,7 @@ from scenarios.proto.audio import MediaSource
 from scenarios.proto.dialog import Dialog
 from scenarios.proto.judgement import DirectionQuality
 from scenarios.proto.sdp import Agreement, Description
+from scenarios.proto.segments import joined
 from scenarios.proto.sip import Request, Response
 from scenarios.proto.transaction import Transaction
 
@@ -116,6 +117,9 @@ class Call:
     held: bool = False  # the peer holds
     reinvites: int = 0  # completed, by either side
     media: Media | None = field(default=None, repr=False)
+    media_from: float = 0.0  # when `media` began
+    heard_from: float | None = None  # when the first session of media did
+    heard_before: DirectionQuality | None = field(default=None, repr=False)  # by sessions with other codecs
 
     @property
     def setup_time(self) -> float | None:
@@ -150,7 +154,19 @@ class Call:
 
     def quality(self, now: float) -> DirectionQuality | None:
         """What this end heard until `now` or the end of the call; None without media."""
-        return None if self.media is None else self.media.report(now)
+        present = None if self.media is None else self.media.report(now)
+        before = self.heard_before
+        if before is None or present is None or self.heard_from is None:
+            return present or before
+        return joined(before, present, self.media_from - self.heard_from)
+
+    def begin_media(self, media: Media | None, now: float) -> None:
+        """A session for what was agreed on; what an earlier one heard stays part of the call."""
+        self.heard_before = self.quality(now)
+        self.media = media
+        self.media_from = now
+        if self.heard_from is None and media is not None:
+            self.heard_from = now
 
 
 @dataclass(frozen=True, slots=True)

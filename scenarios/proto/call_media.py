@@ -49,11 +49,11 @@ class CallMedia:
         before, call.signalling.agreement = call.signalling.agreement, agreement
         call.remote_media = agreement.remote
         call.held = not agreement.direction.sends
-        if call.media is not None and before is not None and before.codec != agreement.codec:
+        changed = before is not None and before.codec != agreement.codec
+        if changed:
             self.stop(call, now)
-            call.media = None
-        if call.media is None:
-            call.media = self._factory(agreement, call.source, now)
+        if call.media is None or changed:
+            call.begin_media(self._factory(agreement, call.source, now), now)
         else:
             call.media.set_remote(agreement.remote)
         if call.media is not None:

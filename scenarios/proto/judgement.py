@@ -10,7 +10,7 @@ from scenarios.proto.rtcp_xr import UNAVAILABLE, VoipMetrics
 
 SILENT_AFTER = 1.0  # seconds without a packet until the packets that should have come count as lost
 ONE_WAY_AFTER = 5.0  # seconds without a packet at the end of a call that had media: this direction died
-_SHORTEST_JUDGED = 2.0  # seconds: the last window is part of `mos_min` from this length on
+SHORTEST_JUDGED = 2.0  # seconds: the last window is part of `mos_min` from this length on
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class WindowQuality:
     """One stretch of the call, `start` seconds after its begin. R and MOS are None without media."""
 
     start: float
+    length: float
     expected: int
     received: int
     lost: int
@@ -60,6 +61,8 @@ class DirectionQuality:
     lost.
     `delay_s` is the one-way delay Ta of the model: half the round trip (0 while RTCP has not measured it) +
     playout buffer + packet time + codec lookahead. R and MOS are None if no media was expected.
+    `waited_s` is the time from when media was expected to the first packet, `silence_s` that since the last one; of a
+    direction without any, both are the time since it was expected.
     """
 
     received: int
@@ -74,6 +77,8 @@ class DirectionQuality:
     jitter_max_s: float
     gap_max_s: float
     start_delay_s: float | None
+    waited_s: float
+    silence_s: float
     one_way: bool
     ssrc_changes: int
     restarts: int
@@ -151,6 +156,8 @@ def judge(
         jitter_max_s=max(t.jitter_max for t in tallies) / receiver.clock_rate,
         gap_max_s=max(silence, *(t.gap_max for t in tallies)),
         start_delay_s=None if receiver.first_arrival is None else receiver.first_arrival - receiver.origin,
+        waited_s=silence if receiver.first_arrival is None else receiver.waited,
+        silence_s=silence,
         one_way=sent > 0 and silence >= (ONE_WAY_AFTER if received else SILENT_AFTER),
         ssrc_changes=receiver.ssrc_changes,
         restarts=receiver.restarts,
@@ -171,7 +178,7 @@ def judge(
 
 def _worst(windows: tuple[WindowQuality, ...], end: float) -> float | None:
     """The lowest MOS of a window; a last one of a few packets says nothing, unless there is no other."""
-    judged = windows[:-1] if len(windows) > 1 and end - windows[-1].start < _SHORTEST_JUDGED else windows
+    judged = windows[:-1] if len(windows) > 1 and end - windows[-1].start < SHORTEST_JUDGED else windows
     return min((w.mos for w in judged if w.mos is not None), default=None)
 
 
@@ -186,6 +193,7 @@ def _window(
     r = _r(profile, delay, expected, lost + tally.late, ratio)
     return WindowQuality(
         start=tally.start - receiver.origin,
+        length=end - tally.start,
         expected=expected,
         received=tally.received,
         lost=lost,

@@ -79,6 +79,7 @@ class Receiver:
         self.ssrc_changes = 0
         self.restarts = 0
         self.first_arrival: float | None = None
+        self.waited = 0.0  # for the first packet, since it was expected
         self._tally = self.windows[0]
         self._window_end = now + window
         self._playout_ticks = playout_delay * clock_rate
@@ -183,6 +184,7 @@ class Receiver:
         if self.ssrc is None:
             # Waiting for the first packet is not a gap between packets.
             self.first_arrival = pending.at
+            self.waited = self.silence(pending.at)
             self._since = max(self._since, pending.at)
         elif self.ssrc != ssrc:
             self.ssrc_changes += 1

@@ -49,6 +49,7 @@ class Calling:
         self._callee = stage.world.members.get(verb.to)
         self._witness = Witness(stage, self._caller, self._server())
         self._call: Call | None = None
+        self._found: tuple[Member, Call] | None = None
         self._given_up = False
 
     async def run(self) -> None:
@@ -66,10 +67,9 @@ class Calling:
             await self._stage.until(lambda: call.state.over, self._caller, at_most=GOODBYE)
             return
         await self._stage.until(lambda: call.state.over, self._caller)
-        if self._callee is not None:
-            await self._stage.until(
-                lambda: (other := self._other()) is None or other.state.over, self._callee, at_most=GOODBYE
-            )
+        if (other := self._other()) is not None:
+            callee, heard = other
+            await self._stage.until(lambda: heard.state.over, callee, at_most=GOODBYE)
 
     def results(self) -> dict[str, Plain]:
         call = self._call
@@ -177,16 +177,27 @@ class Calling:
         registrar = self._stage.world.script.cast.registrar(self._caller.actor)
         return None if registrar is None else self._stage.member(registrar.name)
 
-    def _other(self) -> Call | None:
-        """The same call as its callee sees it."""
-        if self._call is None or self._callee is None or self._callee.phone is None:
-            return None
-        return next((call for call in self._callee.phone.calls if call.id == self._call.id), None)
+    def _other(self) -> tuple[Member, Call] | None:
+        """Who answered, and the same call as they see it: the callee, or the PBX if it answers an extension itself."""
+        if self._found is None and self._call is not None:
+            callee = self._callee or (self._server() if isinstance(self._verb, SipCall) else None)
+            agent = None if callee is None else callee.phone if callee is self._callee else callee.pbx
+            calls = () if agent is None else agent.calls
+            found = next((call for call in calls if call.id == self._call.id), None)
+            if callee is not None and found is not None:
+                self._found = callee, found
+        return self._found
 
     def _heard(self) -> dict[str, DirectionQuality | None]:
+        """By who listens: an actor of this world."""
+        if self._call is None:
+            return {}
         now = self._stage.now()
-        sides = {self._caller.actor.name: self._call, self._verb.to: self._other()}
-        return {name: call.quality(now) for name, call in sides.items() if call is not None}
+        heard = {self._caller.actor.name: self._call.quality(now)}
+        if (other := self._other()) is not None:
+            callee, call = other
+            heard[callee.actor.name] = call.quality(now)
+        return heard
 
     def _talking(self) -> float:
         """Since when, in seconds since the run began."""
@@ -203,24 +214,25 @@ class Calling:
 
     def _media(self) -> Plain:
         """Where each side was told to send its media, and whether that is the other side itself."""
-        call, other, callee = self._call, self._other(), self._callee
+        call, other = self._call, self._other()
         to_callee = call.remote_media[0] if call is not None and call.remote_media else None
-        to_caller = other.remote_media[0] if other is not None and other.remote_media else None
+        to_caller = other[1].remote_media[0] if other is not None and other[1].remote_media else None
         direct = (
-            callee is not None and to_callee == callee.host.address and to_caller == self._caller.host.address
+            other is not None
+            and to_callee == other[0].host.address
+            and to_caller == self._caller.host.address
         )
         return {"to_callee": to_callee, "to_caller": to_caller, "direct": direct}
 
     def _path(self) -> str:
         media = self._media()
         assert isinstance(media, dict)
-        if self._callee is None or media["to_callee"] is None:
+        callee = self._found[0] if self._found is not None else self._callee
+        if callee is None or media["to_callee"] is None:
             return ""
         if not media["direct"]:
             return f"media by way of {media['to_callee']}"
-        sites = [
-            member.actor.site for member in (self._caller, self._callee) if member.actor.site is not None
-        ]
+        sites = [member.actor.site for member in (self._caller, callee) if member.actor.site is not None]
         return "media direct, " + (
             f"through the connector of {sites[0]}" if sites else "between the two tunnels"
         )

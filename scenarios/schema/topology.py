@@ -13,8 +13,8 @@ from scenarios.schema.scalars import BitRate, Loss, Share, Size
 from scenarios.schema.words import Copies, Name, Section, written
 
 TunnelWord = Literal["wireguard", "masque", "auto"]
-"""How a tunnel is made. masque: CONNECT-IP over HTTP/3, or over HTTP/2 where UDP does not get through; auto: masque, and
-WireGuard where neither works."""
+"""How a tunnel is made. masque: CONNECT-IP over HTTP/3, or over HTTP/2 where UDP does not get through; auto: masque,
+and WireGuard where neither works."""
 
 
 class Vnet(Section, frozen=True, kw_only=True):

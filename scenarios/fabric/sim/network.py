@@ -13,7 +13,8 @@ import trio
 import trio.testing
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from connectors.proto import SiteRouter, TunnelEnd
+from connectors.proto import ChoosingEnd, SiteRouter, TunnelEnd
+from connectors.ways import WireGuardTarget, make_end
 from edge.config import Kind, public_key
 from edge.errors import FabricUnavailable
 from edge.metrics import Snapshot
@@ -24,12 +25,12 @@ from scenarios.fabric.base import EDGE
 from scenarios.fabric.sim.clock import VirtualClock, next_deadline, seeded_scheduler
 from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.leftovers import after_everything
-from scenarios.fabric.sim.nodes import EndNode, Node, PopNode
-from scenarios.fabric.sim.underlay import POP_ADDRESS, Underlay
+from scenarios.fabric.sim.nodes import MASQUE_ADDRESS, POP_ADDRESS, EndNode, Node, PopNode
+from scenarios.fabric.sim.underlay import Underlay
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.null_aead import NullAead
-from scenarios.world import World
+from scenarios.world import World, masque_target
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class SimNetwork:
     def __init__(self, world: World, clock: VirtualClock) -> None:
         self.world = world
         self.heap = EventHeap(clock.now)
-        self.underlay = Underlay(self.heap, world.recorder)
+        self.underlay = Underlay(self.heap, world.recorder, random=world.stream)
         self._clock = clock
         self._aead: Aead = NullAead if world.scenario.crypto is None else ChaCha20Poly1305
         self._all_up = trio.Event()
@@ -85,20 +86,21 @@ class SimNetwork:
             aead=self._aead,
         )
 
-    def _make_end(self, node: EndNode, pop_public: bytes) -> TunnelEnd:
+    def _make_end(self, node: EndNode, pop_public: bytes) -> TunnelEnd | ChoosingEnd:
         end = node.end
         own = () if end.address is None else (end.address,)
         side = node.port if end.kind is Kind.CLIENT else SiteRouter(node.port, end.networks, addresses=own)
-        return TunnelEnd(
-            end.private_key,
-            pop_public,
-            POP_ADDRESS,
+        certificate = self.world.certificate
+        return make_end(
+            end.tunnel,
             side,
+            wireguard=WireGuardTarget(
+                POP_ADDRESS, pop_public, end.private_key, end.preshared_key, end.keepalive
+            ),
+            masque=None if certificate is None else masque_target(end, certificate, MASQUE_ADDRESS),
             now=self.heap.now,
             epoch=EPOCH,
             rng=self.world.stream(f"{end.name}/tunnel/{node.starts}").randbytes,
-            psk=end.preshared_key,
-            keepalive=end.keepalive,
             aead=self._aead,
         )
 

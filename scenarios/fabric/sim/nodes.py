@@ -11,8 +11,8 @@ from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.base import of_the_dead
 from scenarios.fabric.sim.streams import Streams
+from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.link_pair import LinkPair
 from scenarios.world import End
 
@@ -61,8 +61,10 @@ class Node(ABC):
     def stop(self, *, graceful: bool) -> None:
         """Without grace, there is no goodbye. What was in memory is gone either way."""
         if graceful and not self.paused:
-            self._goodbye()
             self._turn()
+            if self.streams is not None:
+                self._goodbye()
+                self._turn()
         self._core = None
         self._inbox = []
         self._quic_inbox = []
@@ -171,6 +173,7 @@ class PopNode(Node):
         self.store = MemoryStore()
         self.starts = 0
         self.last_snapshot = Snapshot()
+        """Of all processes that have died."""
         self._make = make
         self._core: Engine | None = None
 
@@ -188,16 +191,18 @@ class PopNode(Node):
         self.wake()
 
     def stop(self, *, graceful: bool) -> None:
-        if self._core is not None:
-            if graceful:
-                self._core.drain(self._heap.now)
-                self._core.save()
-            self.last_snapshot = of_the_dead(self._core.snapshot(self._heap.now))
+        core = self._core
         super().stop(graceful=graceful)
+        if core is not None:
+            if graceful:
+                core.save()
+            self.last_snapshot = total(self.last_snapshot, of_the_dead(core.snapshot(self._heap.now)))
 
     def snapshot(self) -> Snapshot:
-        """Of the process that runs, or of the last one."""
-        return self.last_snapshot if self._core is None else self._core.snapshot(self._heap.now)
+        """Of the process that runs and of those before it."""
+        if self._core is None:
+            return self.last_snapshot
+        return total(self.last_snapshot, self._core.snapshot(self._heap.now))
 
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:
         self._underlay.from_pop(destination, datagrams, self.address)
@@ -214,6 +219,10 @@ class PopNode(Node):
             self._underlay.from_pop(destination, datagrams, MASQUE_ADDRESS)
         streams.send(core.poll_streams())
         return min(self._segments(streams, now), core.poll_timeout())
+
+    def _goodbye(self) -> None:
+        if self._core is not None:
+            self._core.drain(self._heap.now)
 
 
 class EndNode(Node):

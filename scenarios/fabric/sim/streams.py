@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from itertools import count
 
 from edge.proto.ip import parse_untrusted
-from edge.proto.types import Address, BadPacket, StreamKind, StreamOutput
+from edge.proto.types import Address, BadPacket, Eof, Octets, Opened, StreamOutput, Written
 from edge.proto.types import StreamEvent as Event
 from scenarios.proto.digest import Rng
 from scenarios.proto.host import checksum_right
@@ -35,7 +35,7 @@ class Streams:
         self._stack.listen(port, self)
 
     def dial(self, number: int, remote: Address, now: float) -> None:
-        """Open connection `number`; OPENED or ENDED tells how it went."""
+        """Open connection `number`; Opened or Eof tells how it went."""
         connection = self._stack.connect(remote, self, now)
         self._add(number, connection)
 
@@ -70,11 +70,11 @@ class Streams:
             number = next(self._fresh)
             self._add(number, connection)
         if event is StreamEvent.CONNECTED:
-            self._events.append(Event(number, StreamKind.OPENED, peer=connection.remote))
+            self._events.append(Opened(number, connection.remote))
         elif event is StreamEvent.WRITABLE:
             self._write(number, connection)
         elif event is StreamEvent.READABLE:
-            self._events.append(Event(number, StreamKind.DATA, connection.read()))
+            self._events.append(Octets(number, connection.read()))
         else:
             self._end(number, connection)
 
@@ -111,7 +111,7 @@ class Streams:
         taken = connection.write(waiting) if waiting else 0
         if taken:
             del waiting[:taken]
-            self._events.append(Event(number, StreamKind.WRITTEN, octets=taken))
+            self._events.append(Written(number, taken))
         if number in self._closing and not waiting:
             self._closing.discard(number)
             connection.close()
@@ -119,8 +119,8 @@ class Streams:
     def _end(self, number: int, connection: Connection) -> None:
         """The peer writes no more: for these protocols that is the end of both directions."""
         if connection.readable:
-            self._events.append(Event(number, StreamKind.DATA, connection.read()))
-        self._events.append(Event(number, StreamKind.ENDED))
+            self._events.append(Octets(number, connection.read()))
+        self._events.append(Eof(number, str(connection.error or "")))
         connection.close()
         del self._numbers[connection], self._connections[number], self._unwritten[number]
         self._closing.discard(number)

@@ -119,10 +119,12 @@ def _call_chart(run: RunRecord, call: CallRecord) -> Markup:
 
 
 def _stairs(direction: DirectionRecord, end: float) -> list[tuple[float, float]]:
+    """A stretch ends where the next one begins: it is shorter where the codec changed."""
     points: list[tuple[float, float]] = []
-    known = [(window.start, window.mos) for window in direction.windows if window.mos is not None]
-    for start, score in known:
-        points += [(start, score), (min(start + WINDOW, end), score)]
+    until = [*(window.start for window in direction.windows[1:]), end]
+    for window, following in zip(direction.windows, until, strict=False):
+        if window.mos is not None:
+            points += [(window.start, window.mos), (min(window.start + WINDOW, following, end), window.mos)]
     return points
 
 

@@ -44,8 +44,29 @@ class Deadly:
         raise AssertionError
 
 
-def job(name: str, fabric: Fabric | None = None, reason: str = "") -> Job:
-    (script,) = check(TEXT.replace("NAME", name))
+class Real(Deadly):
+    """On a real clock."""
+
+    virtual = False
+
+
+class Crowd(PlainBoard):
+    """Notes how many ran at once."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda line: None)
+        self.present = self.most = 0
+
+    def started(self, index: int) -> None:
+        self.present += 1
+        self.most = max(self.most, self.present)
+
+    def ended(self, index: int, record: RunRecord) -> None:
+        self.present -= 1
+
+
+def job(name: str, fabric: Fabric | None = None, reason: str = "", more: str = "") -> Job:
+    (script,) = check(TEXT.replace("NAME", name) + more)
     return Job(script, fabric, 7, f"poplab run {name}", reason)
 
 
@@ -82,6 +103,15 @@ def test_a_defect_in_a_run_is_an_error_with_its_traceback() -> None:
     (record,), _ = run(job("a", Deadly(lambda: 1 / 0)))
     assert record.state is State.ERROR
     assert "ZeroDivisionError" in record.error
+
+
+def test_load_on_a_real_clock_runs_alone_unless_somebody_says_how_many() -> None:
+    load = "load: {asks: {actor: alice, do: {ping: {from: alice, to: 100.96.0.1}}, stages: [{to: 1/s, over: 1s}]}}\n"
+    jobs = [job(f"run-{number}", Real(lambda: os._exit(9)), more=load) for number in range(3)]
+    for at_once, most in ((None, 1), (3, 3)):
+        crowd = Crowd()
+        assert len(Pool(jobs, crowd, at_once=at_once).run()) == 3
+        assert (crowd.most, crowd.present) == (most, 0)
 
 
 def test_handlers_of_signals_are_as_they_were() -> None:

@@ -135,6 +135,43 @@ def test_on_real_sockets(case: str) -> None:
     passes(CASES[case], "loopback")
 
 
+COUNTED = """\
+  - {id: before, udp.send: {from: alice, to: hq/server, count: 3, interval: 20ms, patience: 400ms}}
+  - {ping: {from: alice, to: 10.99.0.1, count: 2, interval: 20ms, patience: 100ms}, may_fail: true}
+  - {fault.kill: {machine: edge, graceful: GRACEFUL}}
+  - wait: {for: 100ms}
+    expect:
+      - vnets.acme.packets_out >= 6 and vnets.acme.drops.no_route >= 2 and vnets.acme.rules.all.hits >= 1
+      - edge.flows == 0 and edge.tunnels_up == 0
+  - fault.restart: {machine: edge}
+  - {await: edge.tunnels_up == 5, within: 5s}
+  - {id: after, udp.send: {from: alice, to: hq/server, count: 2, interval: 20ms, patience: 400ms}}
+  - {fault.kill: {machine: edge}}
+  - wait: {for: 100ms}
+  - fault.restart: {machine: edge}
+  - {await: edge.tunnels_up == 5, within: 5s}
+expect:
+  - vnets.acme.packets_in >= 12 and vnets.acme.packets_out >= 10 and vnets.acme.rules.all.hits >= 2
+  - tunnels.alice.packets_in >= 7 and tunnels.alice.handshakes >= 3
+  - vnets.acme.drops.no_route == 2
+  - edge.datagrams_in > 30 and edge.flows < 10 and edge.tunnels_up == 5
+thresholds:
+  "edge.dropped{reason=no_route}": ["value == 2"]
+  "edge.packets{vnet=acme}": ["value >= 10"]
+"""
+
+
+@pytest.mark.parametrize("fabric", FABRICS)
+@pytest.mark.parametrize("graceful", ["true", "false"])
+def test_the_counters_of_a_run_are_those_of_all_processes_of_the_pop(fabric: str, graceful: str) -> None:
+    done = passes(COUNTED.replace("GRACEFUL", graceful), fabric)
+    (account,) = done.accounts
+    assert account.packets_in + account.generated == (
+        account.packets_out + sum(account.dropped.values()) + account.held
+    )
+    assert account.dropped["no_route"] == 2
+
+
 def test_hosts_live_on_behind_a_dead_connector() -> None:
     done = passes(
         "  - fault.kill: {machine: depot}\n"

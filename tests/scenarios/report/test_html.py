@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -167,6 +168,18 @@ def test_reasons_come_first_and_everything_is_told() -> None:
     assert places == sorted(places)
     assert "20.0 s virtual, 0.5 s wall" in page
     assert "40.0 × real time" in page
+
+
+def test_the_curve_of_a_call_whose_codec_changed_never_goes_back() -> None:
+    run = record()
+    run.calls[0].directions[0].windows = [
+        WindowRecord(start=start, mos=mos)
+        for start, mos in ((2.0, 4.4), (5.0, 4.0), (6.0, None), (15.0, 3.9))
+    ]
+    (curve,) = re.findall(rb'd="([^"]*)" class="line"[^>]*><title>name heard', report_html(run))
+    xs = [float(x) for x in re.findall(rb"[ML]([0-9.]+) ", curve)]
+    assert len(xs) == 6, "there is no curve where nothing was heard"
+    assert xs == sorted(xs)
 
 
 def test_two_hundred_of_a_kind_are_drawn_as_one() -> None:
