@@ -42,7 +42,8 @@ class QuicLike(HttpClient, Protocol):
 
     def next_timeout(self) -> float: ...
 
-    def poll_transmit(self) -> list[tuple[Address, list[bytes]]]: ...
+    def poll_transmit(self, now: float | None = None) -> list[tuple[Address, list[bytes]]]:
+        """`now` if time has passed since the last call that had it."""
 
 
 class Http2Like(HttpClient, Protocol):
@@ -173,19 +174,21 @@ class QuicWay(_MasqueWay):
         self._pop = pop
         self._dial = dial
         self._quic: QuicLike | None = None
+        self._now = 0.0
         self._farewell: list[tuple[Address, list[bytes]]] = []
 
     def _client_due(self) -> float:
         return NEVER if self._quic is None else self._quic.next_timeout()
 
     def begin(self, now: float) -> None:
+        self._now = now
         self._quic = self._dial(now)
         self._start(self._quic, now)
 
     def end(self, now: float) -> None:
         if self._quic is not None:
             self._leave(now)
-            self._farewell += self._quic.poll_transmit()
+            self._farewell += self._quic.poll_transmit(now)
             self._quic = None
             self._drop()
 
@@ -194,6 +197,7 @@ class QuicWay(_MasqueWay):
             self._quic.rebind(now)
 
     def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
+        self._now = now
         if self._quic is not None:
             mine = [read for read in reads if read[2] == self._pop]
             if mine:
@@ -204,7 +208,7 @@ class QuicWay(_MasqueWay):
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         out, self._farewell = self._farewell, []
         if self._quic is not None:
-            out += self._quic.poll_transmit()
+            out += self._quic.poll_transmit(self._now)
         return out
 
     def poll_dials(self) -> list[tuple[int, Address]]:

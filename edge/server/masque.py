@@ -29,6 +29,7 @@ class MasqueFront:
     ) -> None:
         self.server = MasqueServer(Template.parse(config.path), warp_names=config.warp_names)
         self._config = config
+        self._now = now
         self._refused: list[StreamOutput] = []
         self._quic = quic.QuicServer(_quic_settings(config, epoch, on_secret), now=now, rng=rng)
         self._http2 = (
@@ -42,16 +43,17 @@ class MasqueFront:
 
     @property
     def datagrams_in(self) -> int:
-        return self._quic.datagrams_in
+        return self._quic.counters.datagrams_in
 
     @property
     def datagrams_out(self) -> int:
-        return self._quic.datagrams_out
+        return self._quic.counters.datagrams_out
 
     def open(
         self, reads: Sequence[tuple[memoryview, int, Address]], streams: Sequence[StreamEvent], now: float
     ) -> list[tuple[MasqueTunnel, list[bytearray]]]:
         """Take what the sockets brought; returns runs of inner packets per tunnel, in order."""
+        self._now = now
         quic_server, http2_server = self._quic, self._http2
         if reads:
             quic_server.receive(reads, now)
@@ -72,7 +74,7 @@ class MasqueFront:
         return at if self._http2 is None else min(at, self._http2.next_timeout().at)
 
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
-        return self._quic.poll_transmit()
+        return self._quic.poll_transmit(self._now)
 
     def poll_streams(self) -> list[StreamOutput]:
         output, self._refused = self._refused, []
@@ -97,6 +99,7 @@ class MasqueFront:
 
     def drain(self, now: float) -> None:
         """End every session and connection cleanly."""
+        self._now = now
         self.server.drain()
         self._quic.close_all(0x100, now)
         if self._http2 is not None:
@@ -104,7 +107,7 @@ class MasqueFront:
 
     def snapshot(self) -> MasqueSnapshot:
         counted, server = self._quic.counters, self.server
-        connections = {HttpVersion.H3: len(self._quic)}
+        connections = {HttpVersion.H3: self._quic.connections}
         accepted, failed = (
             {HttpVersion.H3: counted.handshakes_done},
             {HttpVersion.H3: counted.handshakes_failed},
@@ -122,9 +125,9 @@ class MasqueFront:
             refused=dict(server.refusals),
             fallbacks=server.switches[HttpVersion.H2],
             returns=server.switches[HttpVersion.H3],
-            retries=counted.retries,
-            version_negotiations=counted.version_negotiations,
-            migrations=counted.migrations,
+            retries=counted.retries_sent,
+            version_negotiations=counted.versions_negotiated,
+            migrations=counted.moves,
         )
 
 

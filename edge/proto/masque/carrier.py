@@ -156,6 +156,8 @@ class CarrierClosed:
     by_peer: bool
     code: int | None
     reason: str
+    transport: bool = False
+    """Whether `code` is one of QUIC: the numbers of HTTP/3 overlap with those of TLS alerts."""
 
 
 CarrierEvent: TypeAlias = (

@@ -41,10 +41,10 @@ class Core:
                 self.opened.append(number)
             elif isinstance(event, Octets):
                 self.octets[number] = self.octets.get(number, b"") + event.data
+            elif isinstance(event, Written):
+                self.taken[number] = self.taken.get(number, 0) + event.octets
             else:
                 self.ended[number] = event.reason
-        for number, size in self.port.taken():
-            self.taken[number] = self.taken.get(number, 0) + size
 
     async def until(self, done) -> None:
         with trio.fail_after(5):
