@@ -40,6 +40,9 @@ from scenarios.schema import Connector, Scenario, Script
 from scenarios.schema.topology import Client, TunnelWord
 from scenarios.trace.recorder import Recorder
 
+FAST = 10_000.0
+"""Handshakes per second: in a world all tunnels come up at once, and on loopback from one address."""
+
 
 @dataclass(frozen=True, slots=True)
 class End:
@@ -145,8 +148,15 @@ def build(
         private_key=make_key(32),
         vnets={name: _vnet(scenario, name) for name in scenario.vnets},
         tunnels={end.name: _tunnel(scenario, end) for end in ends},
-        masque=certificate
-        and MasqueConfig(("127.0.0.1", 0), certificate=certificate.pem, private_key=certificate.private_pem),
+        masque=None
+        if certificate is None
+        else MasqueConfig(
+            ("127.0.0.1", 0),
+            certificate=certificate.pem,
+            private_key=certificate.private_pem,
+            handshake_rate=FAST,
+            source_rate=FAST,
+        ),
     )
     problems = [
         script.problem(_place(finding.path, scenario), finding.message, finding.fix)

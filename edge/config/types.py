@@ -138,6 +138,8 @@ class MasqueConfig:
     warp_names: tuple[str, ...] = WARP_NAMES  # server names (SNI) that get the WARP dialect
     max_connections: int = 10_000
     idle_timeout: float = 30.0  # seconds
+    handshake_rate: float = 100.0  # new QUIC connections per second
+    source_rate: float = 10.0  # of these, of one address
     keylog: Path | None = None  # TLS secrets in the format of tshark; for a lab only
     endpoint: str = (
         ""  # host:port that clients dial, where it is not `listen` at the host of the PoP's endpoint

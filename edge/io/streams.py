@@ -94,9 +94,9 @@ class _Streams:
         """What came, and what the kernel took, since the last call, in order for each connection."""
         inbox, self._inbox = self._inbox, []
         if self._took:
-            inbox += [Written(stream.number, stream.taken) for stream in self._took if stream.taken]
-            for stream in self._took:
-                stream.taken = 0
+            inbox += [Written(took.number, took.taken) for took in self._took if took.taken]
+            for took in self._took:
+                took.taken = 0
             self._took.clear()
         self._unread = 0
         for event in inbox:

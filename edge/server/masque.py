@@ -29,6 +29,8 @@ class MasqueFront:
     ) -> None:
         self.server = MasqueServer(Template.parse(config.path), warp_names=config.warp_names)
         self._config = config
+        self._epoch = epoch
+        self._on_secret = on_secret
         self._now = now
         self._refused: list[StreamOutput] = []
         self._quic = quic.QuicServer(_quic_settings(config, epoch, on_secret), now=now, rng=rng)
@@ -48,6 +50,14 @@ class MasqueFront:
     @property
     def datagrams_out(self) -> int:
         return self._quic.counters.datagrams_out
+
+    @property
+    def held(self) -> dict[str, int]:
+        """What the port keeps for its peers, by what it is: nothing, once all are gone."""
+        held = {"connections over QUIC": self._quic.connections, "connection ids": self._quic.cids}
+        if self._http2 is not None:
+            held["connections over TCP"] = len(self._http2)
+        return held
 
     def open(
         self, reads: Sequence[tuple[memoryview, int, Address]], streams: Sequence[StreamEvent], now: float
@@ -95,7 +105,16 @@ class MasqueFront:
                 server.receive(number, b"", now)
 
     def reconfigure(self, config: MasqueConfig) -> None:
-        """Certificates, limits and the template hold from the next connection on."""
+        """From the next connection on; ValueError, with nothing changed, if certificate or key cannot be used."""
+        if config == self._config:
+            return
+        quic_settings = _quic_settings(config, self._epoch, self._on_secret)
+        http2_settings = _http2_settings(config, self._on_secret)
+        self.server.reconfigure(Template.parse(config.path), config.warp_names)
+        self._quic.reconfigure(quic_settings)
+        if self._http2 is not None:
+            self._http2.reconfigure(http2_settings)
+        self._config = config
 
     def drain(self, now: float) -> None:
         """End every session and connection cleanly."""
@@ -107,11 +126,9 @@ class MasqueFront:
 
     def snapshot(self) -> MasqueSnapshot:
         counted, server = self._quic.counters, self.server
-        connections = {HttpVersion.H3: self._quic.connections}
-        accepted, failed = (
-            {HttpVersion.H3: counted.handshakes_done},
-            {HttpVersion.H3: counted.handshakes_failed},
-        )
+        connections: dict[str, int] = {HttpVersion.H3: self._quic.connections}
+        accepted: dict[str, int] = {HttpVersion.H3: counted.handshakes_done}
+        failed: dict[str, int] = {HttpVersion.H3: counted.handshakes_failed}
         if self._http2 is not None:
             of = self._http2.counters
             connections[HttpVersion.H2] = len(self._http2)
@@ -121,7 +138,7 @@ class MasqueFront:
             connections=connections,
             accepted=accepted,
             failed=failed,
-            sessions=dict(server.sessions),
+            sessions={str(version): count for version, count in server.sessions.items()},
             refused=dict(server.refusals),
             fallbacks=server.switches[HttpVersion.H2],
             returns=server.switches[HttpVersion.H3],
@@ -142,6 +159,8 @@ def _quic_settings(
         wall_offset=epoch,
         max_connections=config.max_connections,
         idle_timeout=config.idle_timeout,
+        handshake_rate=config.handshake_rate,
+        source_rate=config.source_rate,
         on_secret=on_secret,
     )
 

@@ -98,11 +98,10 @@ def _site(dead: SiteSnapshot, now: SiteSnapshot) -> SiteSnapshot:
 def _masque(dead: MasqueSnapshot | None, now: MasqueSnapshot | None) -> MasqueSnapshot | None:
     if dead is None or now is None:
         return now or dead
-    return replace(
-        now,
-        **{name: _sum(getattr(dead, name), getattr(now, name)) for name in _OF_MASQUE_BY_WORD},
-        **_sums(dead, now, _OF_MASQUE),
-    )
+    by_word: dict[str, Any] = {
+        name: _sum(getattr(dead, name), getattr(now, name)) for name in _OF_MASQUE_BY_WORD
+    }
+    return replace(now, **by_word, **_sums(dead, now, _OF_MASQUE))
 
 
 def _histogram(dead: HistogramSnapshot, now: HistogramSnapshot) -> HistogramSnapshot:

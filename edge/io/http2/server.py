@@ -36,6 +36,11 @@ class Http2Server:
         self._agenda: list[tuple[float, int]] = []
         self._events: list[CarrierEvent] = []
 
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """For connections from now on. ValueError, with nothing changed, as from the constructor."""
+        self._context = server_context(settings)
+        self._settings = settings
+
     def __len__(self) -> int:
         """Open connections."""
         return len(self._connections)

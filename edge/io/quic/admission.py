@@ -34,6 +34,12 @@ class Admission:
         self.half_open = 0
         self.connections = 0
 
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """Other limits, from now on."""
+        self._settings = settings
+        self._rate = RateLimit(settings.handshake_rate, 2 * settings.handshake_rate)
+        self._sources.clear()
+
     def new_turn(self) -> None:
         self._replies = 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from edge.io.quic.backend import (
 )
 from edge.proto.ip.ratelimit import RateLimit
 from edge.proto.masque.carrier import (
+    QUEUE_LIMIT,
     CarrierClosed,
     CarrierEvent,
     CarrierReady,
@@ -51,12 +51,11 @@ MIN_TIMER = 0.001  # a library that wants to be called again at once is called a
 class _Stream:
     """A request stream that has not ended in both directions."""
 
-    __slots__ = ("answered", "heard", "hearing", "prefix", "queue", "sending", "unfit")
+    __slots__ = ("answered", "heard", "hearing", "prefix", "queue", "sending")
 
     def __init__(self, number: int) -> None:
         self.prefix = quarter_stream_id(number)
-        self.queue = DatagramQueue()
-        self.unfit = 0  # datagrams that were too big
+        self.queue = DatagramQueue(QUEUE_LIMIT)
         self.heard = False  # headers of the peer, final ones
         self.answered = False  # headers of ours have been sent
         self.hearing = self.sending = True
@@ -100,7 +99,7 @@ class Connection:
         self._touch = touch
         self._streams: dict[int, _Stream] = {}
         self._waiting: dict[int, _Stream] = {}  # streams whose queue is not empty, in the order of service
-        self._drops: Counter[DropReason] = Counter()
+        self._nowhere = DatagramQueue(QUEUE_LIMIT)  # where datagrams of unknown streams die
         self._peer: Address | None = backend.peer if client else None
         self._room = 0  # of a frame, when the last were fed
         self._opens = RateLimit(STREAM_RATE, STREAM_BURST)
@@ -123,10 +122,6 @@ class Connection:
     @property
     def peer_key(self) -> bytes | None:
         return self._backend.peer_key
-
-    @property
-    def drops(self) -> Counter[DropReason]:
-        return self._drops
 
     def request(self, headers: Headers) -> int:
         number = self._backend.open_stream()
@@ -162,15 +157,9 @@ class Connection:
     def send_datagrams(self, stream: int, payloads: list[bytes]) -> None:
         state = self._streams.get(stream)
         if state is None or not state.sending or self.ending is not None:
-            self._drops[DropReason.TUNNEL_DOWN] += len(payloads)
+            self.queue(stream).drops[DropReason.TUNNEL_DOWN] += len(payloads)
             return
-        room = self.datagram_room(stream)
-        if max(map(len, payloads), default=0) > room:
-            fitting = [payload for payload in payloads if len(payload) <= room]
-            self._unfit(state, len(payloads) - len(fitting))
-            payloads = fitting
-        if died := state.queue.extend(payloads):
-            self._drops[DropReason.QUEUE_FULL] += died
+        state.queue.extend(payloads, self.datagram_room(stream))
         if len(state.queue):
             self._waiting[stream] = state
             self._touch(self)
@@ -179,13 +168,9 @@ class Connection:
         state = self._streams.get(stream)
         return max(0, self._backend.frame_room() - len(state.prefix)) if state is not None else 0
 
-    def queued(self, stream: int) -> int:
+    def queue(self, stream: int) -> DatagramQueue:
         state = self._streams.get(stream)
-        return len(state.queue) if state is not None else 0
-
-    def dropped(self, stream: int) -> int:
-        state = self._streams.get(stream)
-        return state.queue.dropped + state.unfit if state is not None else 0
+        return self._nowhere if state is None else state.queue
 
     def end(self, stream: int) -> None:
         state = self._streams.get(stream)
@@ -250,7 +235,7 @@ class Connection:
         if not waiting:
             return backend.flush(now) if not self.failed else []
         if self._room > (room := backend.frame_room()) and (unfit := backend.shrink()):
-            self._drops[DropReason.TOO_BIG] += unfit
+            self._nowhere.drops[DropReason.TOO_BIG] += unfit
         self._room = room
         sent = backend.flush(now) if backend.streams_wait() else []
         while waiting and (budget := backend.budget(now)):
@@ -415,8 +400,7 @@ class Connection:
 
     def _discard(self, stream: int, state: _Stream) -> None:
         self._waiting.pop(stream, None)
-        if died := state.queue.clear():
-            self._drops[DropReason.TUNNEL_DOWN] += died
+        state.queue.clear(DropReason.TUNNEL_DOWN)
 
     def _forget(self, stream: int) -> None:
         state = self._streams.pop(stream, None)
@@ -428,15 +412,11 @@ class Connection:
         for stream in list(self._streams):
             self._forget(stream)
         if fed := self._backend.fed:
-            self._drops[DropReason.TUNNEL_DOWN] += fed
+            self._nowhere.drops[DropReason.TUNNEL_DOWN] += fed
         if self.established or self._client:  # of others nobody has heard
             self._events.append(
                 CarrierClosed(self, closed.by_peer, closed.code, closed.reason, closed.transport)
             )
-
-    def _unfit(self, state: _Stream, count: int) -> None:
-        state.unfit += count
-        self._drops[DropReason.TOO_BIG] += count
 
     def _feed(self, budget: int) -> None:
         """Give the library about as many datagrams as leave now, streams in turn."""

@@ -46,6 +46,17 @@ class QuicServer(Endpoint):
         self._known: dict[Connection, None] = {}
         self._farewells = Farewells()
 
+    def reconfigure(self, settings: ServerSettings) -> None:
+        """For connections from now on. ValueError, with nothing changed, as from the constructor.
+
+        A new retry key makes tokens void that are under way; without one, ours stays.
+        """
+        self._listener = self._backend.listen(settings)
+        if settings.retry_key != self._settings.retry_key:
+            self._tokens = RetryTokens(settings.retry_key or self._rng(KEY_SIZE), rng=self._rng)
+        self._admission.reconfigure(settings)
+        self._settings = settings
+
     @property
     def connections(self) -> int:
         """That are held now, handshakes under way included."""

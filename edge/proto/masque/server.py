@@ -127,6 +127,11 @@ class MasqueServer:
         self.on_lost: Callable[[MasqueTunnel, list[bytearray]], None] | None = None
         """Told of packets that find no session, while somebody watches."""
 
+    def reconfigure(self, template: Template, warp_names: Iterable[str]) -> None:
+        """For requests from now on."""
+        self._template = template
+        self._warp_names = frozenset(name.lower() for name in warp_names)
+
     # -- tunnels --
 
     def add_tunnel(self, tunnel: MasqueTunnel) -> None:

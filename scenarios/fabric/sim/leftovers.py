@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from math import inf
 
 from edge.proto.forwarding.flows import IDLE_TIMEOUT
+from edge.proto.masque.tunnel import MasqueTunnel
 from edge.proto.types import NEVER
+from edge.proto.wireguard import Tunnel
 from edge.proto.wireguard.timers import ERASE_AFTER_TIME
 from edge.server.engine import Engine
 from scenarios.fabric.sim.heap import EventHeap
@@ -61,11 +63,21 @@ def _of_pop(engine: Engine | None, now: float) -> Iterator[str]:
         if attachment.cache:
             yield f"tunnel {attachment.name}: {len(attachment.cache):,} remembered shapes of packets"
         # A replica of a site is asked again and again whether it is back: that is no leftover.
-        if attachment.replica is None and attachment.link.timers.earliest() < NEVER:
-            yield f"tunnel {attachment.name}: its timer {attachment.link.timers.deadline().why} runs"
+        for link in attachment.links:
+            if isinstance(link, MasqueTunnel):
+                if link.sessions:
+                    yield f"tunnel {attachment.name}: {len(link.sessions)} MASQUE sessions"
+            elif attachment.replica is None and link.timers.earliest() < NEVER:
+                yield f"tunnel {attachment.name}: its timer {link.timers.deadline().why} runs"
+    if engine.pop.masque is not None:
+        for what, count in engine.pop.masque.held.items():
+            if count:
+                yield f"the MASQUE port: {count:,} {what}"
     device = engine.pop.device
-    replicas = [each.link for each in engine.pop.attachments.values() if each.replica is not None]
-    asked = sum(link.pending is not None for link in replicas)
+    replicas = [each for each in engine.pop.attachments.values() if each.replica is not None]
+    asked = sum(
+        isinstance(link, Tunnel) and link.pending is not None for each in replicas for link in each.links
+    )
     sessions, handshakes = device.indices
     for count, what in (
         (sessions, "sessions with keys"),

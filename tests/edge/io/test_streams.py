@@ -12,8 +12,8 @@ import pytest
 import trio
 
 from edge.errors import Refused
-from edge.proto.types import Octets, Opened, Written
 from edge.io.streams import INBOX_LIMIT, READ_SIZE, SEND_BUFFER, StreamDial, StreamPort
+from edge.proto.types import Octets, Opened, Written
 
 
 def open_files() -> int:
