@@ -62,7 +62,13 @@ poplab.add_command(fuzz, "fuzz")
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file."
 )
-@click.option("--set", "chosen", multiple=True, metavar="NAME=VALUE", help="Only these cells of the matrix.")
+@click.option(
+    "--set",
+    "chosen",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Only these cells of the matrix; or tunnel=masque (wireguard, auto), where the file leaves it open.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1000),

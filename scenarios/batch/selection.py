@@ -10,13 +10,14 @@ from edge.errors import ConfigError, Problem, Refused
 from scenarios import runner
 from scenarios.batch.attempt import Job
 from scenarios.fabric import FABRICS
-from scenarios.schema import Script, written
+from scenarios.schema import TUNNEL_WORDS, Script, written
 
 
 def select(paths: Iterable[Path], chosen: Mapping[str, str] | None = None) -> list[Script]:
     """The scripts in `paths`; of a folder, all *.yaml below it, sorted, but those that another one includes.
 
-    `chosen` are values of matrix axes. ConfigError with the mistakes of all files.
+    `chosen` are values of matrix axes, and of `tunnel`, where that is no axis. ConfigError with the mistakes of all
+    files.
     """
     scripts: list[Script] = []
     problems: list[Problem] = []
@@ -64,6 +65,13 @@ def _chosen(scripts: Sequence[Script], chosen: Mapping[str, str]) -> list[Script
     for script in scripts:
         for name, value in script.cell.items():
             axes.setdefault(name, {})[written(value)] = None
+    chosen = dict(chosen)
+    if "tunnel" in chosen and "tunnel" not in axes:
+        word = chosen.pop("tunnel")
+        known_word = next((each for each in TUNNEL_WORDS if each == word), None)
+        if known_word is None:
+            raise Refused(f"--set tunnel={word}: a tunnel is one of {', '.join(TUNNEL_WORDS)}")
+        scripts = [script.with_tunnel(known_word) for script in scripts]
     known = "; ".join(f"{name} is one of {', '.join(values)}" for name, values in axes.items())
     for name, value in chosen.items():
         if name not in axes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -15,6 +15,7 @@ from scenarios.schema.words import Copies, Name, Section, written
 TunnelWord = Literal["wireguard", "masque", "auto"]
 """How a tunnel is made. masque: CONNECT-IP over HTTP/3, or over HTTP/2 where UDP does not get through; auto: masque,
 and WireGuard where neither works."""
+TUNNEL_WORDS: tuple[TunnelWord, ...] = get_args(TunnelWord)
 
 
 class Vnet(Section, frozen=True, kw_only=True):
