@@ -11,7 +11,7 @@ from edge.config.certificates import (
     spki,
 )
 from edge.config.checks import check
-from edge.config.file import MASQUE_CERTIFICATE, MASQUE_KEY, EdgeFile, TunnelFile, VnetFile
+from edge.config.file import MASQUE_CERTIFICATE, MASQUE_KEY, EdgeFile, MasqueFile, TunnelFile, VnetFile
 from edge.config.finding import Finding
 from edge.config.keys import BadFile, public_key
 from edge.config.load import CONFIG_NAME, TUNNELS_FOLDER, Reading, load, not_there
@@ -50,6 +50,7 @@ __all__ = [
     "Finding",
     "Kind",
     "MasqueConfig",
+    "MasqueFile",
     "ProbeSettings",
     "Reading",
     "Retry",
