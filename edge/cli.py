@@ -6,7 +6,7 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -163,7 +163,7 @@ def renew(context: click.Context, config: Path | None, hosts: tuple[str, ...]) -
     _next(path, renewed.state)
 
 
-def _choice(words: type[StrEnum]) -> click.Choice[str]:
+def _choice(words: Iterable[StrEnum]) -> click.Choice[str]:
     return click.Choice([word.value for word in words])
 
 
@@ -177,7 +177,7 @@ def enrol_options(command: Any) -> Any:
             click.option("--endpoint", default="", help="HOST:PORT that the peer dials."),
             click.option(
                 "--tunnel",
-                type=_choice(TunnelKind),
+                type=_choice((TunnelKind.WIREGUARD, TunnelKind.MASQUE)),
                 default=TunnelKind.WIREGUARD.value,
                 show_default=True,
                 help="What the peer speaks; the rest depends on it.",
