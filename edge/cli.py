@@ -6,16 +6,19 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 import segno
+from click.core import ParameterSource
 
 from edge import enrol
-from edge.config import CONFIG_NAME, counted, load
+from edge.config import CONFIG_NAME, TunnelKind, counted, leaf, load
 from edge.document import did_you_mean
 from edge.errors import PoplabError, Refused
 from edge.state import holder
@@ -29,6 +32,9 @@ config_option = click.option(
     help=f"The PoP's configuration; {DEFAULT_CONFIG} in this folder if left out.",
 )
 
+
+OFF = "off"
+EXPIRY_NOTICE = timedelta(days=30)
 
 INTERRUPTED = 130  # what shells expect after Ctrl-C
 
@@ -109,13 +115,56 @@ def edge(context: click.Context, config: Path | None) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--name", default="", help="What the PoP is called; the folder's name if left out.")
 @click.option("--listen", default="127.0.0.1:51820", show_default=True, help="UDP address for tunnels.")
+@click.option(
+    "--listen-masque",
+    default="",
+    metavar="ADDRESS|off",
+    help="UDP and TCP address for MASQUE tunnels; the address of --listen and port 4433 if left out.",
+)
 @click.option("--vnet", default="lab", show_default=True, help="The first virtual network.")
-def init(folder: Path, name: str, listen: str, vnet: str) -> None:
-    """Make FOLDER with a key and a commented edge.yaml. Overwrites nothing."""
-    path = enrol.init(folder, name=name, listen=listen, vnet=vnet)
+def init(folder: Path, name: str, listen: str, listen_masque: str, vnet: str) -> None:
+    """Make FOLDER with keys, a certificate and a commented edge.yaml. Overwrites nothing."""
+    masque = None if listen_masque == OFF else listen_masque
+    path = enrol.init(folder, name=name, listen=listen, masque=masque, vnet=vnet)
     click.echo(str(path))
     _hint(f"next: poplab edge --config {_quote(path)} add-client NAME")
     _hint(f"then: poplab edge --config {_quote(path)}")
+
+
+@edge.command("init-masque")
+@config_option
+@click.option("--host", "hosts", multiple=True, help="A name or address that clients dial; may be repeated.")
+@click.pass_context
+def init_masque(context: click.Context, config: Path | None, hosts: tuple[str, ...]) -> None:
+    """Make an authority and a certificate for a PoP that takes no MASQUE tunnels yet. Overwrites nothing."""
+    path = _config(context, config)
+    made = enrol.init_masque(path, hosts=hosts)
+    for file in made.files:
+        click.echo(str(file))
+    if made.listen:
+        _hint(f'next: add `masque: "{made.listen}"` under `listen` in {path}, and restart the PoP')
+    else:
+        _hint(f"next: poplab edge --config {_quote(path)} add-client NAME --tunnel masque")
+
+
+@edge.command()
+@config_option
+@click.option(
+    "--host", "hosts", multiple=True, help="One more name or address that clients dial; may be repeated."
+)
+@click.pass_context
+def renew(context: click.Context, config: Path | None, hosts: tuple[str, ...]) -> None:
+    """Make a new certificate for the key that there is: clients that pin it, or trust ca.crt, notice nothing."""
+    path = _config(context, config)
+    renewed = enrol.renew(path, hosts=hosts)
+    click.echo(
+        f"{renewed.file}: until {renewed.certificate.not_valid_after_utc:%Y-%m-%d}: {', '.join(renewed.hosts)}"
+    )
+    _next(path, renewed.state)
+
+
+def _choice(words: Iterable[StrEnum]) -> click.Choice[str]:
+    return click.Choice([word.value for word in words])
 
 
 def enrol_options(command: Any) -> Any:
@@ -126,9 +175,37 @@ def enrol_options(command: Any) -> Any:
             config_option,
             click.option("--vnet", default="", help="Virtual network; not needed if there is only one."),
             click.option("--endpoint", default="", help="HOST:PORT that the peer dials."),
-            click.option("--psk/--no-psk", default=True, show_default=True, help="A preshared key, too."),
-            click.option("--keepalive", default=25, show_default=True, help="Seconds; 0 for none."),
-            click.option("--qr", is_flag=True, help="Show a QR code for the WireGuard app."),
+            click.option(
+                "--tunnel",
+                type=_choice((TunnelKind.WIREGUARD, TunnelKind.MASQUE)),
+                default=TunnelKind.WIREGUARD.value,
+                show_default=True,
+                help="What the peer speaks; the rest depends on it.",
+            ),
+            click.option(
+                "--psk/--no-psk", default=True, show_default=True, help="wireguard: a preshared key, too."
+            ),
+            click.option(
+                "--keepalive", default=25, show_default=True, help="wireguard: seconds; 0 for none."
+            ),
+            click.option("--qr", is_flag=True, help="wireguard: show a QR code for the app."),
+            click.option(
+                "--for",
+                "program",
+                type=_choice(enrol.Program),
+                help="masque: the program that the text is for.  [default: poplab, with --dialect warp usque]",
+            ),
+            click.option(
+                "--dialect",
+                type=_choice(enrol.Dialect),
+                help="masque: how it asks for a tunnel.  [default: what the program speaks]",
+            ),
+            click.option(
+                "--client-key",
+                default="",
+                metavar="BASE64",
+                help="masque: the public key (SubjectPublicKeyInfo) of a device that made its own.",
+            ),
             click.option(
                 "--out",
                 type=click.Path(dir_okay=False, path_type=Path),
@@ -138,6 +215,24 @@ def enrol_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+OF_WIREGUARD = {"psk": "--psk", "keepalive": "--keepalive", "qr": "--qr"}
+OF_MASQUE = {"program": "--for", "dialect": "--dialect", "client_key": "--client-key"}
+
+
+def _peer_options(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """`options` for the kind of tunnel that they name; Refused if one is of the other kind."""
+    masque = options.pop("tunnel") == TunnelKind.MASQUE
+    for option, name in (OF_WIREGUARD if masque else OF_MASQUE).items():
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            fix = "leave it out" if masque else "--tunnel masque"
+            raise Refused(f"{name} is of {'WireGuard' if masque else 'MASQUE'} tunnels\n    fix: {fix}")
+    dialect, program = options.pop("dialect"), options.pop("program")
+    wanted = enrol.Masque(
+        dialect and enrol.Dialect(dialect), program and enrol.Program(program), options.pop("client_key")
+    )
+    return {**options, "masque": wanted if masque else None}
 
 
 @edge.command("add-client")
@@ -155,8 +250,8 @@ def add_client(
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Enrol a device called NAME and print its wg-quick file."""
-    path = _config(context, config)
+    """Enrol a device called NAME and print what it needs: a wg-quick file, or one for a program that speaks MASQUE."""
+    path, options = _config(context, config), _peer_options(context, options)
     with _reserved(out) as deliver:
         _explain(path, enrol.add_client(path, name, deliver=deliver, **options), qr, out)
 
@@ -175,11 +270,11 @@ def add_connector(
     out: Path | None,
     **options: Any,
 ) -> None:
-    """Enrol the router of a site called NAME, or a replica of one, and print its wg-quick file.
+    """Enrol the router of a site called NAME, or a replica of one, and print what it needs, such as a wg-quick file.
 
     A route of 0.0.0.0/0 makes it the default route of the network, and peers enrolled from then on full tunnels.
     """
-    path = _config(context, config)
+    path, options = _config(context, config), _peer_options(context, options)
     with _reserved(out) as deliver:
         _explain(path, enrol.add_connector(path, name, deliver=deliver, **options), qr, out)
 
@@ -198,6 +293,10 @@ def check(context: click.Context, config: Path | None) -> None:
         counted(routes, "route"),
     ]
     click.echo(f"{path}: good: {', '.join(parts)}")
+    certificate = None if loaded.masque is None else leaf(loaded.masque.certificate)
+    if certificate is not None and certificate.not_valid_after_utc - datetime.now(UTC) < EXPIRY_NOTICE:
+        end = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        _hint(f"note: the certificate ends on {end}: poplab edge --config {_quote(path)} renew")
 
 
 @edge.command()
@@ -224,7 +323,7 @@ def _config(context: click.Context, given: Path | None) -> Path:
 
 @contextmanager
 def _reserved(out: Path | None) -> Iterator[enrol.Deliver]:
-    """Where the wg-quick text goes: a new, private `out`, or stdout, on which is nothing else so that it can be piped.
+    """Where the peer's text goes: a new, private `out`, or stdout, on which is nothing else so that it can be piped.
 
     It is written before anything is enrolled: a key that cannot be written must not be made.
     """
@@ -257,27 +356,38 @@ def _write(text: str, stream: TextIO | None, name: str) -> None:
         if stream is not None and stream is sys.stdout:  # Python would try again on its way out, and complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise Refused(
-            f"{name}: {error.strerror}: nobody got the private key, so nothing was enrolled\n    fix: --out FILE"
+            f"{name}: {error.strerror}: nobody got what the peer needs, so nothing was enrolled\n    fix: --out FILE"
         ) from error
 
 
 def _explain(config: Path, enrolled: enrol.Enrolled, qr: bool, out: Path | None) -> None:
-    """Everything beside the wg-quick text, on stderr."""
+    """Everything beside the peer's text, on stderr."""
     if qr:
         screen = sys.stdout if sys.stdout.isatty() else sys.stderr
         segno.make(enrolled.text, error="l", micro=False).terminal(out=screen, compact=True)
     where = "the text above" if out is None else out
-    _hint(f"added {enrolled.file}; {where} is the only place of the private key: it is not shown again")
+    if enrolled.secret:
+        what = f"{where} is the only place of the {enrolled.secret}: it is not shown again"
+    else:
+        what = f"{where} is for the device, which has its key"
+    _hint(f"added {enrolled.file}; {what}")
+    for line in enrolled.usage:
+        _hint(f"use: {line.replace('FILE', _quote(out)) if out else line}")
     for advice in enrolled.advice:
         _hint(f"note: {advice}")
+    _next(config, enrolled.state)
+
+
+def _next(config: Path, state: Path | None) -> None:
+    """How the PoP gets to know what has changed."""
     command = f"poplab edge --config {_quote(config)}"
     process = None
-    if enrolled.state is not None:
-        with suppress(Refused):  # another user's lock: the tunnel is enrolled all the same
-            process = holder(enrolled.state)
+    if state is not None:
+        with suppress(Refused):  # another user's lock: what has changed has changed all the same
+            process = holder(state)
     if process is not None:
         _hint(f"next: {command} reload   loads it into the running PoP (process {process})")
-    elif enrolled.state is not None:
+    elif state is not None:
         _hint(f"next: {command}   starts the PoP")
     else:
         _hint(f"next: {command}   starts the PoP; one that runs loads it on kill -HUP")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge.config import MasqueFile
 from edge.document import Document
 from edge.metrics import Snapshot, families
 from edge.proto.forwarding import Action, Flow, Party, Verdict
@@ -87,6 +88,21 @@ def test_the_example_hook_does_what_it_says() -> None:
     for port, verdict in ((23, Verdict(Action.REJECT)), (22, None)):
         flow = Flow("acme", 6, bytes(4), bytes(4), 1, port, -1, -1, Party("a"), Party("b"))
         assert hook(flow) == verdict  # type: ignore[operator]
+
+
+def test_the_commands_about_masque_work_in_their_order(tmp_path: Path) -> None:
+    commands = [line[2:] for block in blocks("docs/edge.md", "console") for line in block.splitlines()]
+    done = [(command, run(command, tmp_path)) for command in commands]
+    assert [(c, r.stdout + r.stderr) for c, r in done if r.returncode] == []
+    assert "good: 1 vnet, 5 tunnels, 1 route" in done[-1][1].stdout
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "lab", "alice.yaml", "bob.json", "carol.json", "dave.yaml", "hq.yaml",
+    }  # fmt: skip
+
+
+def test_every_setting_of_masque_is_in_the_page() -> None:
+    page = (ROOT / "docs" / "edge.md").read_text()
+    assert all(f"`{name}`" in page for name in MasqueFile.__struct_fields__)
 
 
 @pytest.mark.parametrize("family", [f.name for f in families(Snapshot())])

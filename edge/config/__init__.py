@@ -11,11 +11,11 @@ from edge.config.certificates import (
     spki,
 )
 from edge.config.checks import check
-from edge.config.file import MASQUE_CERTIFICATE, MASQUE_KEY, EdgeFile, TunnelFile, VnetFile
+from edge.config.file import MASQUE_CERTIFICATE, MASQUE_KEY, EdgeFile, MasqueFile, TunnelFile, VnetFile
 from edge.config.finding import Finding
 from edge.config.keys import BadFile, public_key
 from edge.config.load import CONFIG_NAME, TUNNELS_FOLDER, Reading, load, not_there
-from edge.config.masque import DEFAULT_MASQUE_PORT
+from edge.config.masque import masque_beside
 from edge.config.names import NAME_RULE, counted, is_name
 from edge.config.replicas import free_addresses, sites
 from edge.config.rules import RuleFile, rule
@@ -36,7 +36,6 @@ from edge.proto.forwarding.replica import ProbeSettings
 
 __all__ = [
     "CONFIG_NAME",
-    "DEFAULT_MASQUE_PORT",
     "DEFAULT_POOL",
     "MASQUE_CERTIFICATE",
     "MASQUE_KEY",
@@ -51,6 +50,7 @@ __all__ = [
     "Finding",
     "Kind",
     "MasqueConfig",
+    "MasqueFile",
     "ProbeSettings",
     "Reading",
     "Retry",
@@ -70,6 +70,7 @@ __all__ = [
     "is_name",
     "leaf",
     "load",
+    "masque_beside",
     "not_there",
     "public_key",
     "read_certificates",

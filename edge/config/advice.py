@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge.config.names import counted
-from edge.config.types import EdgeConfig, Kind, TunnelConfig
+from edge.config.types import EdgeConfig, Kind, TunnelConfig, TunnelKind
 from edge.document import Prefix
 
 NAMED = 8  # tunnels by name in one sentence
@@ -22,9 +22,9 @@ def advice(before: EdgeConfig, tunnel: TunnelConfig) -> Iterator[str]:
 
 
 def _routes_of_others(new: list[Prefix], others: list[TunnelConfig]) -> Iterator[str]:
-    """The far ends hold a copy of the routes as they were when they were enrolled."""
-    if new and others:
-        names = sorted(other.name for other in others)
+    """The far ends of WireGuard hold a copy of the routes as they were when they were enrolled."""
+    names = sorted(other.name for other in others if other.tunnel is TunnelKind.WIREGUARD)
+    if new and names:
         named = ", ".join(names[:NAMED])
         if len(names) > NAMED:
             named += f" and {counted(len(names) - NAMED, 'other')}"
@@ -39,10 +39,10 @@ def _default_route(tunnel: TunnelConfig, new: list[Prefix], routes: dict[Prefix,
         if route.length == 0:
             yield (
                 f"{route} makes {tunnel.name} the default route of vnet {tunnel.vnet}: whatever no other tunnel has "
-                f"goes there, and every peer enrolled from now on gets AllowedIPs = {route}, a full tunnel"
+                f"goes there, and every WireGuard peer enrolled from now on gets AllowedIPs = {route}, a full tunnel"
             )
     for route, name in routes.items():
-        if route.length == 0 and route not in tunnel.routes:
+        if route.length == 0 and route not in tunnel.routes and tunnel.tunnel is TunnelKind.WIREGUARD:
             yield (
                 f"{route} of {name} is in AllowedIPs: this is a full tunnel, all that {tunnel.name} sends "
                 "goes into it; for less, write narrower prefixes there"

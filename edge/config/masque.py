@@ -14,11 +14,19 @@ from edge.config.types import (
     MasqueConfig,
     TunnelConfig,
 )
+from edge.document import HostPort
+from edge.proto.types import Address
 
 DEFAULT_MASQUE_PORT = 4433  # one that needs no privilege, unlike 443
 MOST_CONNECTIONS = 1_000_000
 SHORTEST_IDLE, LONGEST_IDLE = 1.0, 600.0  # seconds
 RETRY_KEY_SIZE = 32
+
+
+def masque_beside(listen: Address) -> str:
+    """Where to take MASQUE tunnels beside WireGuard's, if nobody says where."""
+    port = DEFAULT_MASQUE_PORT + (listen[1] == DEFAULT_MASQUE_PORT) if listen[1] else 0
+    return str(HostPort((listen[0], port)))
 
 
 def check_masque(config: EdgeConfig, command: str) -> Iterator[Finding]:
@@ -35,11 +43,10 @@ def _no_listener(config: EdgeConfig, tunnels: list[TunnelConfig], command: str) 
     if tunnels:
         others = f", and {counted(len(tunnels) - 1, 'other')} like it" if tunnels[1:] else ""
         makes = f"; `{command} init-masque` makes the certificate" if command else ""
-        host = f"[{config.listen[0]}]" if ":" in config.listen[0] else config.listen[0]
         yield Finding(
             ("tunnels", tunnels[0].name, "tunnel"),
             f"tunnel {tunnels[0].name!r}{others}: the PoP does not listen for MASQUE",
-            f'add `masque: "{host}:{DEFAULT_MASQUE_PORT}"` to `listen`{makes}',
+            f'add `masque: "{masque_beside(config.listen)}"` to `listen`{makes}',
         )
 
 

@@ -3,7 +3,7 @@
 A peer's private key or token is made here, goes into the text for the peer, and is kept nowhere.
 """
 
-from edge.enrol.certificate import Renewed, init_masque, renew
+from edge.enrol.certificate import Made, Renewed, init_masque, renew
 from edge.enrol.folder import init
 from edge.enrol.masque import Masque
 from edge.enrol.peers import Deliver, Enrolled, add_client, add_connector
@@ -13,6 +13,7 @@ __all__ = [
     "Deliver",
     "Dialect",
     "Enrolled",
+    "Made",
     "Masque",
     "Program",
     "Renewed",

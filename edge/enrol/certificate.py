@@ -18,6 +18,7 @@ from edge.config import (
     certificate_names,
     check_match,
     host_of,
+    masque_beside,
     read_certificates,
     read_private_key,
 )
@@ -29,6 +30,14 @@ from edge.errors import Refused
 AUTHORITY_CERTIFICATE = "ca.crt"
 AUTHORITY_KEY = "ca.key"
 LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The files of a new authority, and what is to be written into `listen`, unless it is there already."""
+
+    files: tuple[Path, ...]
+    listen: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +74,21 @@ def new_files(
     }
 
 
-def init_masque(config_path: Path, *, hosts: Sequence[str] = ()) -> tuple[Path, ...]:
+def init_masque(config_path: Path, *, hosts: Sequence[str] = ()) -> Made:
     """Make authority and certificate of a PoP that has none; Refused if any of the files is there."""
     with alone(config_path):
         reading = Reading(config_path)
         config = reading.config
         wanted = [*own_hosts(config), *hosts]
         files = new_files(config_path.parent, config.name, wanted, reading.certificate_files)
+        if there := [str(file) for file in files if file.exists()]:
+            raise Refused(
+                f"{', '.join(there)}: nothing is overwritten\n"
+                "    fix: `poplab edge renew` for a new certificate; for a new authority, which every client has to "
+                "be told, move the files away"
+            )
         write_all_new(files)
-        return tuple(files)
+        return Made(tuple(files), "" if config.masque else masque_beside(config.listen))
 
 
 def renew(config_path: Path, *, hosts: Sequence[str] = ()) -> Renewed:

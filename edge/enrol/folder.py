@@ -6,11 +6,14 @@ from pathlib import Path
 
 from edge.config import (
     CONFIG_NAME,
-    DEFAULT_MASQUE_PORT,
     DEFAULT_POOL,
     NAME_RULE,
     TUNNELS_FOLDER,
+    EdgeConfig,
+    MasqueConfig,
+    check,
     is_name,
+    masque_beside,
 )
 from edge.document import HostPort, Prefix
 from edge.enrol.certificate import called, new_files
@@ -19,6 +22,7 @@ from edge.enrol.text import base64_text
 from edge.enrol.wireguard import private_key
 from edge.errors import Refused
 
+METRICS = "127.0.0.1", 9180
 KEY_NAME = "pop.key"
 
 TEMPLATE = """\
@@ -29,7 +33,7 @@ name: {name}
 listen:
   wireguard: "{listen}"
   masque: {masque}       # CONNECT-IP, on UDP and on TCP; null turns it off
-  metrics: "127.0.0.1:9180"      # Prometheus; null turns it off
+  metrics: "{metrics}"      # Prometheus; null turns it off
 
 # endpoint: "pop.example.net:51820"   # what peers dial, where that is not the address above
 
@@ -69,21 +73,24 @@ def init(
             raise Refused(f"{word!r} is not a {what}\n    fix: use {NAME_RULE}")
     address = _address(listen)
     if masque == "":
-        masque = str(HostPort((address[0], DEFAULT_MASQUE_PORT if address[1] else 0)))
+        masque = masque_beside(address)
     masque_address = None if masque is None else _address(masque)
     config = folder / CONFIG_NAME
     text = TEMPLATE.format(
         name=name,
         listen=address,
         masque="null" if masque is None else f'"{masque_address}"',
+        metrics=HostPort(METRICS),
         key=KEY_NAME,
         vnet=vnet,
         pool=Prefix.of(DEFAULT_POOL.address, 24),
         config=config,
         tunnels=TUNNELS_FOLDER,
     )
-    files = {folder / KEY_NAME: base64_text(private_key()) + "\n"}
+    key = private_key()
+    files = {folder / KEY_NAME: base64_text(key) + "\n"}
     if masque_address is not None:
+        _refuse_clashes(name, address, masque_address, key)
         files |= new_files(folder, name, called(name, masque_address[0]))
     files[config] = text  # last: while it is not there, neither is the PoP
     for path in (config, *files):
@@ -97,6 +104,14 @@ def init(
         raise Refused(f"{error.filename}: {error.strerror}") from error
     write_all_new(files)
     return config
+
+
+def _refuse_clashes(name: str, listen: HostPort, masque: HostPort, key: bytes) -> None:
+    listeners = EdgeConfig(
+        name, listen.address, key, {}, metrics=METRICS, masque=MasqueConfig(masque.address, b"", b"")
+    )
+    for finding in check(listeners):
+        raise Refused(f"{finding.message}\n    fix: {finding.fix}")
 
 
 def _address(text: str) -> HostPort:

@@ -29,13 +29,18 @@ from edge.errors import ConfigError, Refused
 
 @dataclass(frozen=True, slots=True)
 class Enrolled:
-    """What a new peer needs; `text` holds its secret and is shown once. `advice` is for who enrolled it."""
+    """What a new peer needs; `text` holds its secret and is shown once.
+
+    `usage` says what to do with it, where that is not plain; FILE in it stands for where it was put. `advice` is for
+    who enrolled it.
+    """
 
     tunnel: TunnelConfig
     file: Path
     state: Path | None  # of the PoP; who holds it, is the process to tell
     text: str = field(repr=False)
     secret: str  # what is in the text and nowhere else: a word such as "token"; empty for nothing
+    usage: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
 
 
@@ -56,7 +61,7 @@ class Peer(Protocol):
         """Its own configuration; Refused if the PoP's does not tell enough."""
 
     def usage(self, config: EdgeConfig, tunnel: TunnelConfig) -> tuple[str, ...]:
-        """What to do with the text, where that is not plain."""
+        """What to do with the text."""
 
 
 def _keep(_: str) -> None:
@@ -193,8 +198,8 @@ def _enrol(reading: Reading, tunnel: TunnelConfig, peer: Peer, deliver: Deliver)
     folder = reading.path.parent / TUNNELS_FOLDER
     file = folder / f"{tunnel.name}.yaml"
     write_all_new(_files(folder, file, tunnel))
-    said = (*peer.usage(config, tunnel), *advice(config, tunnel))
-    return Enrolled(tunnel, file, config.state, text, peer.secret, said)
+    usage = peer.usage(config, tunnel)
+    return Enrolled(tunnel, file, config.state, text, peer.secret, usage, tuple(advice(config, tunnel)))
 
 
 def _files(folder: Path, file: Path, tunnel: TunnelConfig) -> dict[Path, str]:

@@ -22,7 +22,6 @@ from edge.config import (
     spki,
 )
 from edge.document import HostPort, Prefix, address_bytes
-from edge.enrol.dialled import reachable
 from edge.enrol.text import base64_text, flow, quoted
 from edge.errors import Refused
 
@@ -87,7 +86,7 @@ class Server:
 
 
 def poplab(server: Server, tunnel: TunnelConfig, token: str) -> str:
-    """The file of our own client."""
+    """The file of our own client. What it reaches, the PoP tells it each time."""
     lines = [
         f"# {tunnel.name} at {server.config.name}, virtual network {tunnel.vnet}: whoever has this file, is let in.",
         "version: 1",
@@ -100,7 +99,6 @@ def poplab(server: Server, tunnel: TunnelConfig, token: str) -> str:
         f"http2: {str(server.masque.http2).lower()}",
         f"token: {quoted(token)}",
         f"addresses: {flow(_prefixes(tunnel))}",
-        f"routes: {flow(reachable(server.config, tunnel))}",
     ]
     if tunnel.routes:
         lines.append(f"serves: {flow(tunnel.routes)}")

@@ -492,7 +492,7 @@ def test_a_key_that_nobody_got_is_not_enrolled(config: Path, sink: str) -> None:
     ran = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     os.close(writing)
     assert ran.returncode == 2
-    assert "nobody got the private key" in ran.stderr and "Traceback" not in ran.stderr
+    assert "nobody got what the peer needs" in ran.stderr and "Traceback" not in ran.stderr
     assert "Exception ignored" not in ran.stderr
     assert load(config).tunnels == {}
     assert list((config.parent / "tunnels.d").iterdir()) == []
