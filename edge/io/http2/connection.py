@@ -86,6 +86,7 @@ class Http2Connection:
         self._settled = False  # the peer's SETTINGS have come
         self._draining = False  # no new streams; when the last one is gone, so is the connection
         self._drained_by_peer = False
+        self._farewell: tuple[int | None, str] = (None, "")  # code and reason of the peer's GOAWAY
         self._idle_since: float | None = now  # no stream
         self._ping_at: float | None = None  # not answered yet
         self._silent = 0
@@ -131,6 +132,7 @@ class Http2Connection:
         extended = any(name == b":protocol" for name, _ in headers)
         if extended and not h2.remote_settings.enable_connect_protocol:
             # RFC 8441 section 3: it must not be sent then.
+            self._counters.closed += 1
             self._die(False, None, "the server does not offer extended CONNECT")
             return 0
         number = h2.get_next_available_stream_id()
@@ -411,10 +413,10 @@ class Http2Connection:
         """RFC 9113 section 6.8: streams that are open may go on, unless it is an error."""
         if self._closed:
             return
+        text = goaway.debug[:REASON_LIMIT].decode("ascii", "replace")
+        self._farewell = goaway.code, "".join(c if c.isprintable() else "?" for c in text)
         if goaway.code != ErrorCodes.NO_ERROR:
-            self._counters.closed_by_peer += 1
-            text = goaway.debug[:REASON_LIMIT].decode("ascii", "replace")
-            self._die(True, goaway.code, "".join(c if c.isprintable() else "?" for c in text))
+            self._gone("closed by the peer")
             return
         self._draining = self._drained_by_peer = True
         if self._client:
@@ -504,10 +506,10 @@ class Http2Connection:
     def _finish_drained(self) -> None:
         if self._draining and not self._streams and not self._closed:
             if self._drained_by_peer:
-                self._counters.closed_by_peer += 1
+                self._gone("drained")
             else:
                 self._counters.closed += 1
-            self._die(self._drained_by_peer, ErrorCodes.NO_ERROR, "drained")
+                self._die(False, ErrorCodes.NO_ERROR, "drained")
 
     # -- the end --
 
@@ -522,7 +524,8 @@ class Http2Connection:
 
     def _gone(self, reason: str) -> None:
         self._counters.closed_by_peer += 1
-        self._die(True, None, reason)
+        code, said = self._farewell
+        self._die(True, code, said or reason)
 
     def _accuse(self, abuse: Abuse) -> None:
         if not self._closed:
