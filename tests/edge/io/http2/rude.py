@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hpack import Encoder
 
-from edge.io.http2 import Http2Server, ServerSettings
-from edge.io.http2.tls import TlsChannel, client_context
+from edge.io.http2 import Http2Client, Http2Server, ServerSettings
+from edge.io.http2.tls import TlsChannel, client_context, server_context
 from edge.proto.masque.carrier import CarrierClosed, CarrierEvent, Headers
 from tests.edge.io.http2.pair import EXTENDED, client_settings, server_settings
 
@@ -85,3 +85,33 @@ class Rude:
     def ended(self) -> CarrierClosed | None:
         """The end as sessions see it."""
         return self.events[-1] if self.events and isinstance(self.events[-1], CarrierClosed) else None
+
+
+class RudeServer:
+    """Likewise, for a client of ours. It has said SETTINGS with these pairs."""
+
+    def __init__(self, settings: dict[int, int] | None = None) -> None:
+        self.client = Http2Client(client_settings(), peer=("203.0.113.66", 443), now=0.0, rng=bytes)
+        self.events: list[CarrierEvent] = []
+        self.encoder = Encoder()
+        self.tls = TlsChannel(server_context(server_settings()))
+        self.got = bytearray()
+        for _ in range(3):
+            self.exchange()
+        pairs = b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in (settings or {}).items())
+        self.say(frame(SETTINGS, payload=pairs) + frame(SETTINGS, ACK))
+
+    def exchange(self) -> None:
+        self.got += self.tls.receive(self.client.poll_transmit())
+        data = self.tls.poll()
+        if data:
+            self.client.receive(data, 0.0)
+        self.events += self.client.poll_events()
+
+    def say(self, plain: bytes) -> None:
+        self.tls.send(plain)
+        self.exchange()
+        self.exchange()
+
+    def headers(self, stream: int, headers: Headers, flags: int = END_HEADERS) -> bytes:
+        return frame(HEADERS, flags, stream, self.encoder.encode(headers))

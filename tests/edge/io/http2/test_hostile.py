@@ -8,8 +8,14 @@ import pytest
 from h2.errors import ErrorCodes
 
 from edge.io.http2 import Counters
-from edge.proto.masque.carrier import DataReceived, RequestReceived, StreamAborted
-from tests.edge.io.http2.pair import OK, ORDINARY
+from edge.proto.masque.carrier import (
+    CarrierClosed,
+    DataReceived,
+    RequestReceived,
+    ResponseReceived,
+    StreamAborted,
+)
+from tests.edge.io.http2.pair import EXTENDED, OK, ORDINARY
 from tests.edge.io.http2.rude import (
     ACK,
     CONTINUATION,
@@ -26,6 +32,7 @@ from tests.edge.io.http2.rude import (
     SETTINGS,
     WINDOW_UPDATE,
     Rude,
+    RudeServer,
     frame,
 )
 
@@ -284,6 +291,39 @@ def test_noise_in_place_of_tls_never_raises(seed):
     rude.server.poll_transmit()
     assert len(rude.server) == 1  # the other one
     check(rude.server.counters, 1)
+
+
+SERVERS = {
+    "push": frame(5, END_HEADERS, 1, b"\0\0\0\2\x88"),
+    "stream of its own": frame(HEADERS, END_HEADERS, 2, b"\x88"),
+    "no status": frame(HEADERS, END_HEADERS, 1, b"\x87"),
+    "endless interim answers": frame(HEADERS, END_HEADERS, 1, b"\x08\x03103") * 1000,
+    "ping flood": frame(PING, payload=bytes(8)) * 1000,
+}
+
+
+@pytest.mark.parametrize("what", SERVERS.values(), ids=SERVERS.keys())
+def test_a_server_that_does_wrong(what):
+    server = RudeServer({8: 1})
+    assert server.client.carrier.request(EXTENDED) == 1
+    server.exchange()
+    server.say(what)
+    assert server.client.closed and isinstance(server.events[-1], CarrierClosed)
+    check(server.client.counters, 0)
+
+
+def test_interim_answers_are_not_shown_and_the_final_one_is():
+    server = RudeServer({8: 1})
+    server.client.carrier.request(EXTENDED)
+    server.exchange()
+    server.say(server.headers(1, [(b":status", b"103")]) + server.headers(1, OK))
+    assert [event.headers for event in server.events if isinstance(event, ResponseReceived)] == [OK]
+
+
+def test_a_quoted_secret_is_not_in_the_reason():
+    rude = Rude()
+    rude.say(rude.headers(1, [*EXTENDED, (b"authorization", b" Bearer hunter2 ")]))
+    assert rude.ended is not None and "hunter2" not in rude.ended.reason
 
 
 def check(counters: Counters, still_open: int) -> None:

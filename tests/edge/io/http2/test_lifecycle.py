@@ -14,8 +14,8 @@ from edge.proto.masque.carrier import (
     StreamAborted,
 )
 from edge.proto.types import DropReason
-from tests.edge.io.http2.pair import EXTENDED, OK, Pair, server_settings
-from tests.edge.io.http2.rude import ACK, GOAWAY, PING, PREFACE, SETTINGS, Rude, frame
+from tests.edge.io.http2.pair import EXTENDED, OK, ORDINARY, Pair, server_settings
+from tests.edge.io.http2.rude import ACK, GOAWAY, PING, PREFACE, SETTINGS, Rude, RudeServer, frame
 
 
 def last(events) -> CarrierClosed:
@@ -40,14 +40,23 @@ def test_clients_are_told_at_once_what_they_wait_for():
     ]  # WINDOW_UPDATE: no setting raises the connection's
 
 
-def test_a_server_that_does_not_offer_extended_connect_is_not_asked():
-    """The client as a server would see it, with a server that is none of ours."""
+def test_a_server_that_does_not_offer_extended_connect_is_not_asked_for_it():
+    server = RudeServer()
+    assert server.events == [CarrierReady(server.client.carrier)]
+    assert server.client.carrier.request(ORDINARY) == 1
+    assert server.client.carrier.request(EXTENDED) == 0
+    server.exchange()
+    assert "does not offer extended CONNECT" in last(server.events).reason
+    assert server.client.closed
+
+
+def test_a_client_asks_for_nothing_before_the_settings_of_the_server():
     pair = Pair()
+    assert pair.client.carrier.request(ORDINARY) == 0
     pair.up()
-    pair.down()
-    pair.up()  # TLS is complete; the server's real SETTINGS are on their way
-    rude_settings = pair.client.carrier
-    assert rude_settings.request(EXTENDED) == 0  # not before SETTINGS have come
+    assert pair.client.carrier.request(ORDINARY) == 0
+    pair.settle()
+    assert pair.client.carrier.request(ORDINARY) == 1
 
 
 # -- streams --
