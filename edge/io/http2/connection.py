@@ -19,6 +19,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from edge.io.http2.frames import FRAME_LIMIT, PREFACE, Abuse, FrameGuard, Goaway
+from edge.io.http2.liveness import Fate, Liveness
 from edge.io.http2.settings import Counters, Timing
 from edge.io.http2.stream import LARGEST_DATAGRAM, Stream
 from edge.io.http2.tls import TlsChannel, TlsFailed
@@ -71,27 +72,23 @@ class Http2Connection:
         self._channel = channel
         self._client = client
         self._peer = peer
-        self._timing = timing
         self._counters = counters
         self._events = events
         self._mark = mark
         self._rng = rng
-        self._now = self._began = self._heard = now
-        self._h2 = H2Connection(H2Configuration(client_side=client, header_encoding=None))
+        self._now = now
+        self._life = Liveness(timing, patient=client, now=now)
+        self._h2 = _begin(client)
         self._guard = FrameGuard(0 if client else PREFACE)
         self._streams: dict[int, Stream] = {}
         self._nowhere = DatagramQueue(QUEUE_LIMIT)  # where datagrams of unknown streams die
         self._goaway = bytearray()  # what h2 could not send without closing all
         self._closed = False
-        self._settled = False  # the peer's SETTINGS have come
         self._draining = False  # no new streams; when the last one is gone, so is the connection
         self._drained_by_peer = False
-        self._idle_since: float | None = now  # no stream
-        self._ping_at: float | None = None  # not answered yet
+        self._farewell: tuple[int | None, str] = (None, "")  # code and reason of the peer's GOAWAY
         self._silent = 0
         self._unwritten = 0
-        self._written = False  # since the last look
-        self._stuck_since: float | None = None
 
     # -- what it is --
 
@@ -119,25 +116,26 @@ class Http2Connection:
     @property
     def half_open(self) -> bool:
         """A stranger still: the peer has not proven that it speaks HTTP/2 over TLS."""
-        return not self._settled and not self._closed
+        return not self._life.settled and not self._closed
 
     # -- Carrier: what a session asks for --
 
     def request(self, headers: Headers) -> int:
         """Client: 0 from a connection that takes no request (any more), which no stream is."""
         h2 = self._h2
-        if self._closed or self._draining or not self._settled:
+        if self._closed or self._draining or not self._life.settled:
             return 0
         extended = any(name == b":protocol" for name, _ in headers)
         if extended and not h2.remote_settings.enable_connect_protocol:
             # RFC 8441 section 3: it must not be sent then.
+            self._counters.closed += 1
             self._die(False, None, "the server does not offer extended CONNECT")
             return 0
         number = h2.get_next_available_stream_id()
         if not self._try(lambda: h2.send_headers(number, headers)):
             return 0
         self._streams[number] = Stream(number, open_for_data=True)
-        self._idle_since = None
+        self._life.busy()
         return number
 
     def respond(self, stream: int, headers: Headers, *, end: bool = False) -> None:
@@ -192,8 +190,8 @@ class Http2Connection:
                 self._accuse(abuse)
 
     def ping(self) -> None:
-        if self._settled and self._ping_at is None and self._try(lambda: self._h2.ping(self._rng(8))):
-            self._ping_at = self._now
+        if self._life.settled and self._life.ping():
+            self._try(lambda: self._h2.ping(self._rng(8)))
 
     def close(self, code: int, reason: str = "", *, transport: bool = False) -> None:
         """With `transport`, TLS ends without a word of HTTP: after the handshake there is no alert left to send."""
@@ -222,7 +220,7 @@ class Http2Connection:
         if not data:
             self._gone("the connection ended")
             return
-        self._heard, self._ping_at = now, None
+        self._life.heard(now)
         channel = self._channel
         known = channel.established
         try:
@@ -232,7 +230,9 @@ class Http2Connection:
             self._die(False, None, str(failed))
             return
         if channel.established and not known:
-            self._open()
+            self._counters.ready += 1
+            if not self._client:
+                self._events.append(CarrierReady(self))
         self._silent = 0 if plain else self._silent + len(data)
         if self._silent > SILENT_LIMIT:
             self._counters.flooded += 1
@@ -246,38 +246,26 @@ class Http2Connection:
         self._now = now
         if self._closed:
             return
-        timing = self._timing
-        if not self._settled:
-            if now >= self._began + timing.handshake:
-                self._counters.late += 1
-                self._die(False, None, "the handshake took too long")
-        elif now >= self._heard + timing.dead or self._stuck(now):
+        fate = self._life.fate(now, self._unwritten)
+        if fate is Fate.LATE:
+            self._counters.late += 1
+            self._die(False, None, "the handshake took too long")
+        elif fate is Fate.DEAD:
             self._counters.dead += 1
             self._die(False, None, "no sign of life")
-        elif self._idle_since is not None and not self._client and now >= self._idle_since + timing.idle:
+        elif fate is Fate.IDLE:
             self._counters.idle += 1
             self._die(False, ErrorCodes.NO_ERROR, "idle", goaway=ErrorCodes.NO_ERROR)
-        elif now >= self._heard + timing.keep_alive:
+        elif fate is Fate.PING:
             self.ping()
 
     def deadline(self) -> Deadline:
-        if self._closed:
-            return Deadline(NEVER, "closed")
-        timing = self._timing
-        if not self._settled:
-            return Deadline(self._began + timing.handshake, "http2 handshake")
-        if self._ping_at is None:
-            found = Deadline(self._heard + timing.keep_alive, "http2 keep-alive")
-        else:
-            found = Deadline(self._heard + timing.dead, "http2 dead peer")
-        if self._idle_since is not None and not self._client:
-            found = min(found, Deadline(self._idle_since + timing.idle, "http2 idle"))
-        return found
+        return Deadline(NEVER, "closed") if self._closed else self._life.deadline()
 
     def written(self, octets: int) -> None:
         """The transport has taken so much of what ``transmit`` gave."""
         self._unwritten -= octets
-        self._written = True
+        self._life.took()
         self._mark(self)
 
     def transmit(self) -> bytes:
@@ -300,30 +288,10 @@ class Http2Connection:
 
     # -- from the peer --
 
-    def _open(self) -> None:
-        """TLS is up: say at once what we can (RFC 9113 3.4), for clients wait for it."""
-        h2 = self._h2
-        values = {
-            SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_LIMIT,
-            SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST_LIMIT,
-            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-        }
-        if self._client:
-            values[SettingCodes.ENABLE_PUSH] = 0
-        else:
-            values[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
-        h2.local_settings = Settings(client=self._client, initial_values=values)
-        h2.decoder.max_header_list_size = HEADER_LIST_LIMIT
-        h2.initiate_connection()
-        # This window no setting changes.
-        h2.increment_flow_control_window(CONNECTION_WINDOW - h2.inbound_flow_control_window)
-        self._counters.ready += 1
-        if not self._client:
-            self._events.append(CarrierReady(self))
-
     def _read(self, plain: bytes) -> None:
         h2 = self._h2
         try:
+            self._flush()  # so that what follows is an answer
             plain, goaways = self._guard.filter(plain, self._now)
             found = h2.receive_data(plain)
             answers = h2.data_to_send()
@@ -334,8 +302,9 @@ class Http2Connection:
             self._accuse(abuse)
             return
         except ProtocolError as error:
+            # h2 has written the GOAWAY. Its message may quote a header, which may be a secret.
             self._counters.malformed += 1
-            self._die(False, int(error.error_code), f"HTTP/2: {error}")  # h2 has written the GOAWAY
+            self._die(False, int(error.error_code), f"HTTP/2: {type(error).__name__}")
             return
         except Exception as error:  # whatever a stranger's octets make of a library costs no other connection
             self._counters.malformed += 1
@@ -346,43 +315,34 @@ class Http2Connection:
             self._take_goaway(goaway)
 
     def _dispatch(self, found: list[h2_events.Event]) -> None:
-        """Octets of one stream that came together are told together."""
-        chunks: list[bytes] = []
-        of: int | None = None
+        """Octets of one stream that came together are told together, and acknowledged at once: nobody keeps them."""
+        octets: dict[int, list[bytes]] = {}
         for event in found:
-            kind = type(event)
-            if of is not None and not (kind is h2_events.DataReceived and event.stream_id == of):  # type: ignore[attr-defined]
-                ended = kind is h2_events.StreamEnded and event.stream_id == of  # type: ignore[attr-defined]
-                self._data(of, b"".join(chunks), ended)
-                chunks, of = [], None
             if isinstance(event, h2_events.DataReceived):
                 self._h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
                 if event.data:
-                    of = event.stream_id
-                    chunks.append(event.data)
+                    octets.setdefault(event.stream_id, []).append(event.data)
             elif isinstance(event, h2_events.StreamEnded):
-                self._data(event.stream_id, b"", True)
+                self._data(event.stream_id, octets.pop(event.stream_id, []), ended=True)
             elif isinstance(event, h2_events.RequestReceived):
                 self._requested(event)
             elif isinstance(event, h2_events.ResponseReceived):
                 self._answered(event)
             elif isinstance(event, h2_events.StreamReset):
-                stream = self._streams.get(event.stream_id)
-                if stream is not None:
-                    self._events.append(StreamAborted(self, stream.number, int(event.error_code)))
-                    self._forget(stream)
-            elif isinstance(event, h2_events.RemoteSettingsChanged) and not self._settled:
-                self._settled = True
+                self._data(event.stream_id, octets.pop(event.stream_id, []))
+                self._was_reset(event)
+            elif isinstance(event, h2_events.RemoteSettingsChanged) and not self._life.settled:
+                self._life.settled = True
                 if self._client:
                     self._events.append(CarrierReady(self))
-        if of is not None:
-            self._data(of, b"".join(chunks), False)
+        for number, parts in octets.items():
+            self._data(number, parts)
 
-    def _data(self, number: int, data: bytes, ended: bool) -> None:
+    def _data(self, number: int, parts: list[bytes], *, ended: bool = False) -> None:
         stream = self._streams.get(number)
-        if stream is None or stream.ended_there:
+        if stream is None or stream.ended_there or not (parts or ended):
             return
-        self._events.append(DataReceived(self, number, data, ended))
+        self._events.append(DataReceived(self, number, b"".join(parts), ended))
         if ended:
             self._ended_there(stream)
 
@@ -392,7 +352,7 @@ class Http2Connection:
             self._try(lambda: self._h2.reset_stream(number, ErrorCodes.REFUSED_STREAM))
             return
         stream = self._streams[number] = Stream(number, open_for_data=False)
-        self._idle_since = None
+        self._life.busy()
         ended = event.stream_ended is not None
         self._events.append(RequestReceived(self, number, list(event.headers), ended))
         if ended:
@@ -407,14 +367,20 @@ class Http2Connection:
         if ended:
             self._ended_there(stream)
 
+    def _was_reset(self, event: h2_events.StreamReset) -> None:
+        stream = self._streams.get(event.stream_id)
+        if stream is not None:
+            self._events.append(StreamAborted(self, stream.number, int(event.error_code)))
+            self._forget(stream)
+
     def _take_goaway(self, goaway: Goaway) -> None:
         """RFC 9113 section 6.8: streams that are open may go on, unless it is an error."""
         if self._closed:
             return
+        text = goaway.debug[:REASON_LIMIT].decode("ascii", "replace")
+        self._farewell = goaway.code, "".join(c if c.isprintable() else "?" for c in text)
         if goaway.code != ErrorCodes.NO_ERROR:
-            self._counters.closed_by_peer += 1
-            text = goaway.debug[:REASON_LIMIT].decode("ascii", "replace")
-            self._die(True, goaway.code, "".join(c if c.isprintable() else "?" for c in text))
+            self._gone("closed by the peer")
             return
         self._draining = self._drained_by_peer = True
         if self._client:
@@ -499,30 +465,22 @@ class Http2Connection:
 
     def _note_idle(self) -> None:
         if all(stream.ended_here for stream in self._streams.values()):
-            self._idle_since = self._now
+            self._life.idle(self._now)
 
     def _finish_drained(self) -> None:
         if self._draining and not self._streams and not self._closed:
             if self._drained_by_peer:
-                self._counters.closed_by_peer += 1
+                self._gone("drained")
             else:
                 self._counters.closed += 1
-            self._die(self._drained_by_peer, ErrorCodes.NO_ERROR, "drained")
+                self._die(False, ErrorCodes.NO_ERROR, "drained")
 
     # -- the end --
 
-    def _stuck(self, now: float) -> bool:
-        """Whether for too long the transport has taken nothing of what is there for it."""
-        if self._written or not self._unwritten:
-            self._stuck_since = None
-        elif self._stuck_since is None:
-            self._stuck_since = now
-        self._written = False
-        return self._stuck_since is not None and now >= self._stuck_since + self._timing.dead
-
     def _gone(self, reason: str) -> None:
         self._counters.closed_by_peer += 1
-        self._die(True, None, reason)
+        code, said = self._farewell
+        self._die(True, code, said or reason)
 
     def _accuse(self, abuse: Abuse) -> None:
         if not self._closed:
@@ -547,3 +505,23 @@ class Http2Connection:
         self._streams.clear()
         self._channel.close()
         self._events.append(CarrierClosed(self, by_peer, code, reason))
+
+
+def _begin(client: bool) -> H2Connection:
+    """What is said before anything else (RFC 9113 3.4), since clients wait for it, is in its buffer."""
+    h2 = H2Connection(H2Configuration(client_side=client, header_encoding=None))
+    values = {
+        SettingCodes.MAX_CONCURRENT_STREAMS: STREAMS_LIMIT,
+        SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST_LIMIT,
+        SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+    }
+    if client:
+        values[SettingCodes.ENABLE_PUSH] = 0
+    else:
+        values[SettingCodes.ENABLE_CONNECT_PROTOCOL] = 1
+    h2.local_settings = Settings(client=client, initial_values=values)
+    h2.decoder.max_header_list_size = HEADER_LIST_LIMIT
+    h2.initiate_connection()
+    # No setting changes the window of the connection.
+    h2.increment_flow_control_window(CONNECTION_WINDOW - h2.inbound_flow_control_window)
+    return h2

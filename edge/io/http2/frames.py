@@ -20,6 +20,7 @@ CONTINUATIONS_LIMIT = 8  # of one header block
 
 DATA, HEADERS, RST_STREAM, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0x0, 0x1, 0x3, 0x7, 0x8, 0x9
 END_STREAM = 0x1
+TINY = 16  # octets of DATA that hold no packet
 
 
 class Abuse(Exception):
@@ -80,10 +81,12 @@ class FrameGuard:
         self._resets = Budget("resets", 32, 0.5)
         self._control = Budget("control frames", 256, 32)
         self._windows = Budget("window updates", 1024, 64)
+        # Some write the header of a capsule in a frame of its own.
+        self._tiny = Budget("tiny frames", 1024, 64)
 
     def filter(self, data: bytes, now: float) -> tuple[bytes, list[Goaway]]:
         """What the library may see of `data`, and GOAWAY frames that were in it. Raises Abuse."""
-        for budget in (self._requests, self._resets, self._control, self._windows):
+        for budget in (self._requests, self._resets, self._control, self._windows, self._tiny):
             budget.refill(now)
         goaways: list[Goaway] = []
         kept: list[bytes] = []
@@ -141,7 +144,11 @@ class FrameGuard:
         if length > FRAME_LIMIT:
             raise Abuse(ErrorCodes.FRAME_SIZE_ERROR, "a frame is longer than we allow")
         if kind == DATA:
-            if not length and not flags & END_STREAM:
+            if length >= TINY:
+                self._tiny.earn(2)
+            elif length:
+                self._tiny.spend()
+            elif not flags & END_STREAM:
                 self._control.spend()
         elif kind == HEADERS:
             self._requests.spend()

@@ -27,7 +27,7 @@ class Http2Server:
         self._settings = settings
         self._context = server_context(settings)
         self._rng = rng
-        self._now = now
+        self._draining = False
         self.counters = Counters()
         self._connections: dict[int, Http2Connection] = {}
         self._numbers: dict[Http2Connection, int] = {}
@@ -51,8 +51,7 @@ class Http2Server:
 
     def accept(self, connection_id: int, peer: Address, now: float) -> bool:
         """A new connection of TCP; False if it is one too many, and nothing more is to be said about it."""
-        self._now = now
-        if len(self._connections) >= self._settings.max_connections:
+        if self._draining or len(self._connections) >= self._settings.max_connections:
             self.counters.refused += 1
             return False
         if len(self._half_open) >= self._settings.max_half_open:
@@ -80,7 +79,6 @@ class Http2Server:
 
     def receive(self, connection_id: int, data: bytes, now: float) -> None:
         """Octets that came; empty: no more will."""
-        self._now = now
         connection = self._connections.get(connection_id)
         if connection is not None:
             connection.receive(data, now)
@@ -116,7 +114,6 @@ class Http2Server:
         return found
 
     def handle_timeout(self, now: float) -> None:
-        self._now = now
         agenda = self._agenda
         while agenda and agenda[0][0] <= now:
             at, number = heappop(agenda)
@@ -137,7 +134,8 @@ class Http2Server:
         return Deadline(at, "idle" if connection is None else connection.deadline().why)
 
     def drain(self) -> None:
-        """Let every client know that this server goes (GOAWAY); connections end with their last stream."""
+        """Let every client know that this server goes (GOAWAY). Connections end with their last stream; none is new."""
+        self._draining = True
         for connection in list(self._numbers):
             connection.drain()
             self._look(connection)

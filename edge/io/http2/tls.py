@@ -164,15 +164,22 @@ class TlsChannel:
         self.established = True
 
     def _check_server(self, settings: ClientSettings) -> None:
-        name = settings.server_name
-        if settings.pinned_key is not None:
-            if self.peer_key != settings.pinned_key:
-                raise TlsFailed("the server has another key than the pinned one")
-            return
-        try:
-            (verify_ip_address if _is_address(name) else verify_hostname)(self._tls, name)
-        except (VerificationError, CertificateError, ValueError) as error:
-            raise TlsFailed(f"the server's certificate is not for {name}") from error
+        wrong = _wrong_server(self._tls, settings, self.peer_key)
+        if wrong:
+            self.poll()  # a stranger gets neither our certificate nor the end of the handshake
+            raise TlsFailed(wrong)
+
+
+def _wrong_server(tls: SSL.Connection, settings: ClientSettings, key: bytes | None) -> str:
+    """Why it is not the right one; empty if it is. OpenSSL has checked the chain, if there is a CA."""
+    if settings.pinned_key is not None:
+        return "" if key == settings.pinned_key else "the server has another key than the pinned one"
+    name = settings.server_name
+    try:
+        (verify_ip_address if _is_address(name) else verify_hostname)(tls, name)
+    except (VerificationError, CertificateError, ValueError):
+        return f"the server's certificate is not for {name}"
+    return ""
 
 
 def _is_address(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from base64 import encodebytes
 from dataclasses import dataclass
 from functools import cache
 
@@ -80,11 +81,13 @@ def client(*, serial: int = 7) -> Identity:
 
 
 def _length(content: bytes) -> bytes:
+    """Of DER, and what it is the length of."""
     size = len(content)
-    return (bytes([size]) if size < 128 else b"\x82" + size.to_bytes(2)) + content
+    if size < 128:
+        return bytes([size]) + content
+    octets = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([0x80 | len(octets)]) + octets + content
 
 
 def _pem(der: bytes) -> bytes:
-    from base64 import encodebytes
-
     return b"-----BEGIN CERTIFICATE-----\n" + encodebytes(der) + b"-----END CERTIFICATE-----\n"

@@ -58,6 +58,7 @@ class Pair:
         self.server_events: list[CarrierEvent] = []
         self.client_events: list[CarrierEvent] = []
         self.server_closed = False  # its TCP
+        self._client_gone = False
         self.to_client = 0  # octets
         assert self.server.accept(1, ("198.51.100.7", 50000), self.now)
 
@@ -80,12 +81,17 @@ class Pair:
         for start in range(0, len(data), self.piece):
             self.server.receive(1, data[start : start + self.piece], self.now)
         self.client.written(len(data))
+        if self.client.closed and not self._client_gone:
+            self._client_gone = True
+            self.server.receive(1, b"", self.now)
         self.look()
         return bool(data)
 
     def down(self) -> bool:
         moved = False
         for number, data, close in self.server.poll_transmit():
+            if number != 1:
+                continue  # to somebody who does not listen
             moved = True
             self.to_client += len(data)
             for start in range(0, len(data), self.piece):
