@@ -73,7 +73,7 @@ RANGES_LIMIT = 64  # pieces of a stream that wait for what is missing between th
 UNPARSED_LIMIT = 16 << 10  # octets of a HEADERS or SETTINGS frame
 FIELDS_LIMIT = 16 << 10  # RFC 9114 section 4.2.2: names, values and 32 for each
 PING_AFTER = 128  # acknowledgments that nobody has acknowledged: a PING gets them off our memory
-UNACKNOWLEDGED_LIMIT = 4096  # and this many only pile up if the peer never acknowledges
+UNACKNOWLEDGED_LIMIT = 2048  # and this many only pile up if the peer never acknowledges
 SHORT_HEADER = 3 + 16  # first octet, packet number, AEAD tag
 
 _CIPHERS = [
