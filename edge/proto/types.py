@@ -66,9 +66,7 @@ class DropReason(StrEnum):
     MALFORMED = "malformed"  # type, reserved bytes or length of a tunnel message are wrong
     BAD_MAC1 = "bad_mac1"  # the sender does not know our public key
     BAD_COOKIE = "bad_cookie"  # a cookie reply that does not answer a message of ours
-    ADDRESS_UNPROVEN = (
-        "address_unproven"  # a QUIC address token that is forged, too old, or of another address
-    )
+    ADDRESS_UNPROVEN = "address_unproven"  # a QUIC token that is forged, too old, or of another address
     COOKIE_SENT = "cookie_sent"  # under load and without a valid mac2: answered with a cookie reply
     HANDSHAKE_RATE = "handshake_rate"  # a source or a peer starts handshakes faster than allowed
     HANDSHAKE_QUEUE_FULL = "handshake_queue_full"  # more handshakes wait than we keep

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.benchmarks import packets
+from tests.benchmarks import packets, quic
 from tests.benchmarks.inprocess import aead_floor
 from tests.benchmarks.report import Result, Row, rich_tables
 
@@ -50,3 +50,9 @@ def test_probe_notices_every_change_but_the_hop():
 
 def test_floor_grows_with_the_packet():
     assert aead_floor(64, rounds=200) > 0
+
+
+def test_both_sides_of_the_quic_bench_forward_packets():
+    for world in (quic.Pop(), quic.Alone()):
+        _, arrived = world.forward(4, 20)
+        assert arrived > 4  # pacing holds some back, as time is real here

@@ -1,13 +1,13 @@
 """aioquic as a backend. Every private name of it that we touch is touched here, and pinned by a test.
 
 What aioquic lacks for us: SETTINGS_H3_DATAGRAM, client certificates on a server, a window of flow control that
-slides instead of doubling for ever, and limits on what a peer makes it keep.
+slides instead of doubling for ever, and limits on what a peer makes it keep. One module because it is where to look
+when the library changes.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import ssl
 from collections.abc import Callable
 from math import ceil
@@ -41,13 +41,7 @@ from aioquic.quic.packet import (
 from aioquic.quic.packet_builder import QuicPacketBuilder
 from aioquic.quic.recovery import QuicPacketSpace
 from aioquic.quic.stream import QuicStream
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from edge.io.quic.backend import (
     CID_LENGTH,
@@ -63,6 +57,7 @@ from edge.io.quic.backend import (
     SettingsReceived,
     StreamGone,
 )
+from edge.io.quic.identity import load_identity
 from edge.io.quic.settings import MAX_DATAGRAM_SIZE, ClientSettings, ServerSettings
 from edge.io.quic.spki import public_key_untrusted
 from edge.proto.masque.carrier import Headers
@@ -78,7 +73,7 @@ RANGES_LIMIT = 64  # pieces of a stream that wait for what is missing between th
 UNPARSED_LIMIT = 16 << 10  # octets of a HEADERS or SETTINGS frame
 FIELDS_LIMIT = 16 << 10  # RFC 9114 section 4.2.2: names, values and 32 for each
 PING_AFTER = 128  # acknowledgments that nobody has acknowledged: a PING gets them off our memory
-UNACKNOWLEDGED_LIMIT = 4096  # and this many only pile up if the peer never acknowledges
+UNACKNOWLEDGED_LIMIT = 2048  # and this many only pile up if the peer never acknowledges
 SHORT_HEADER = 3 + 16  # first octet, packet number, AEAD tag
 
 _CIPHERS = [
@@ -88,16 +83,6 @@ _CIPHERS = [
 ]
 _CLIENT_GROUPS = [tls.Group.X25519, tls.Group.SECP256R1]  # each costs a key pair per handshake
 _EXCESSIVE_LOAD = 0x107  # H3_EXCESSIVE_LOAD
-
-
-class _Certificate:
-    """A certificate to be shown, as DER: all that TLS wants of it."""
-
-    def __init__(self, der: bytes) -> None:
-        self._der = der
-
-    def public_bytes(self, _encoding: Encoding) -> bytes:
-        return self._der
 
 
 class _PeerKey:
@@ -541,7 +526,7 @@ class _KeyLog:
 
 class _Listener:
     def __init__(self, settings: ServerSettings) -> None:
-        chain, key = _load(settings.certificate, settings.private_key)
+        chain, key = load_identity(settings.certificate, settings.private_key)
         self._configuration = QuicConfiguration(
             is_client=False,
             certificate=chain[0],
@@ -577,7 +562,9 @@ class AioquicBackend:
             **_common(settings.idle_timeout, settings.on_secret),
         )
         if settings.certificate is not None:
-            chain, configuration.private_key = _load(settings.certificate, settings.private_key or b"")
+            chain, configuration.private_key = load_identity(
+                settings.certificate, settings.private_key or b""
+            )
             configuration.certificate, configuration.certificate_chain = chain[0], chain[1:]
         quic = _Quic(configuration, server_key=settings.server_key, by_authority=by_authority)
         quic.connect(peer, now)
@@ -639,19 +626,3 @@ def _common(idle_timeout: float, on_secret: Callable[[str], None] | None) -> dic
         "secrets_log_file": None if on_secret is None else _KeyLog(on_secret),
         "supported_versions": list(VERSIONS),
     }
-
-
-def _load(certificate: bytes, private_key: bytes) -> tuple[list[_Certificate], Any]:
-    """Certificates, the leaf first, and the key of that. ValueError if they do not belong together."""
-    blocks = re.findall(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", certificate.decode("ascii"), re.DOTALL)
-    ders = [ssl.PEM_cert_to_DER_cert(block) for block in blocks]
-    if not ders:
-        raise ValueError("no certificate in the PEM")
-    try:
-        key: Any = load_pem_private_key(private_key, password=None)
-        own = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        if public_key_untrusted(ders[0]) != own:
-            raise ValueError("the private key is not that of the certificate")
-    except (UnsupportedAlgorithm, TypeError, BadPacket) as error:
-        raise ValueError(f"certificate or private key cannot be used: {error}") from error
-    return [_Certificate(der) for der in ders], key

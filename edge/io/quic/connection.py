@@ -87,6 +87,7 @@ class Connection:
         self.ending: Closed | None = None
         """How it ended; only the last datagrams are still to be flushed."""
         self.failed = False
+        self._silent = False  # the backend is not asked for anything any more
         self.armed_at = NEVER
         self.moves = 0
         self._backend = backend
@@ -232,8 +233,10 @@ class Connection:
     def transmit(self, now: float) -> list[tuple[bytes, Address]]:
         """Datagrams to send now. What streams have goes before what waits in queues."""
         backend, waiting = self._backend, self._waiting
+        if self._silent:
+            return []
         if not waiting:
-            return backend.flush(now) if not self.failed else []
+            return backend.flush(now)
         if self._room > (room := backend.frame_room()) and (unfit := backend.shrink()):
             self._nowhere.drops[DropReason.TOO_BIG] += unfit
         self._room = room
@@ -258,6 +261,9 @@ class Connection:
     def handle_timer(self, now: float) -> None:
         if not self.established and now >= self._handshake_by:
             self._backend.close(NO_ERROR, "", transport=True)
+            self._silent = (
+                not self._client
+            )  # which may have sent three times what it got, and must not send more
             self._end(Closed(False, None, True, "handshake timeout"))
             return
         if self.established and now >= self._heard_at + self._keepalive:
@@ -281,9 +287,8 @@ class Connection:
 
     def fail(self, reason: str) -> None:
         """The library has failed on this connection; it is not asked anything any more."""
-        self.failed = True
-        if self.ending is None:
-            self._end(Closed(False, INTERNAL_ERROR, True, reason))
+        self.failed = self._silent = True
+        self._end(Closed(False, INTERNAL_ERROR, True, reason))
 
     # -- what happened --
 
@@ -408,6 +413,8 @@ class Connection:
             self._discard(stream, state)
 
     def _end(self, closed: Closed) -> None:
+        if self.ending is not None:
+            return
         self.ending = closed
         for stream in list(self._streams):
             self._forget(stream)
