@@ -58,7 +58,8 @@ class Engine:
 
     `now` is monotonic seconds and `epoch` what to add for Unix time. `rng(n)` gives secret random bytes; `timer`
     measures the budget of hooks and the latency of a turn; `aead` as in ``Device``. `public_key` is the PoP's own.
-    An `observer` is told what becomes of every packet, and costs more than forwarding it.
+    An `observer` is told what becomes of every packet, and costs more than forwarding it. `on_secret` gets the lines of
+    the TLS key log.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Engine:
         log: FilteringBoundLogger = SILENT,
         aead: Aead = ChaCha20Poly1305,
         observer: Observer | None = None,
+        on_secret: Callable[[str], None] | None = None,
     ) -> None:
         identity = Identity.from_bytes(config.private_key)
         self.public_key = identity.public
@@ -85,7 +87,11 @@ class Engine:
         self._clock = TimestampClock(epoch, greatest=_sent_before(store))
         device = Device(identity, rng=rng, clock=self._clock, now=now, aead=aead)
         self._forwarder = Forwarder()
-        masque = None if config.masque is None else MasqueFront(config.masque, now=now, epoch=epoch, rng=rng)
+        masque = (
+            None
+            if config.masque is None
+            else MasqueFront(config.masque, now=now, epoch=epoch, rng=rng, on_secret=on_secret)
+        )
         self.pop = assembly.Pop(device, masque, config, self._forwarder, Prober(rng))
         self._watch = None if observer is None else Watch(observer)
         if self._watch is not None:

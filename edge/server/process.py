@@ -71,6 +71,7 @@ async def _run(relay: Relay, path: Path, tell: Callable[[Word], None]) -> None:
                 pop=config.name,
                 process=os.getpid(),
                 wireguard=str(HostPort(address)),
+                **({"masque": str(HostPort(masque))} if (masque := relay.masque_address) else {}),
                 public_key=base64.b64encode(relay.public_key).decode(),
                 vnets=len(config.vnets),
                 tunnels=len(config.tunnels),

@@ -24,6 +24,7 @@ from edge.proto.forwarding import Observer
 from edge.proto.types import Address
 from edge.server import assembly
 from edge.server.engine import SILENT, Engine
+from edge.server.keylog import KeyLog
 from edge.server.ports import Arrivals, Ports
 from edge.state import StateStore
 
@@ -61,6 +62,7 @@ class Relay:
         self._engine: Engine | None = None
         self._driver: Driver[Arrivals] | None = None
         self._ports: Ports | None = None
+        self._key_log: Callable[[str], None] | None = None
         self._scope: trio.CancelScope | None = None
         self._crashed = False
         self._running = False
@@ -96,7 +98,8 @@ class Relay:
 
         On the way out what has arrived is still forwarded.
         """
-        with self._open() as ports:
+        with self._open() as ports, KeyLog.of(self._config) as key_log:
+            self._key_log = key_log
             self._crashed = False
             self._running = True
             try:
@@ -134,6 +137,7 @@ class Relay:
             timer=self._timer,
             log=self._log,
             observer=self._observer,
+            on_secret=self._key_log,
         )
         driver = self._driver = Driver(ports, linger=self._linger)
         self._ports = ports

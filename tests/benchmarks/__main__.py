@@ -13,13 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
-from tests.benchmarks import worlds
+from tests.benchmarks import masque, worlds
 from tests.benchmarks.arena import KINDS, Arena, cores
 from tests.benchmarks.inprocess import aead_floor, on_core, route_lookup
 from tests.benchmarks.report import Result, Row, machine, median, rich_tables
 from tests.interop.namespaces import missing
 
-PARTS = ("bulk", "mix", "scale", "lookup", "worlds")
+PARTS = ("bulk", "mix", "scale", "lookup", "worlds", "masque")
 BULK_SIZES = (1400, 200)
 PAIRS, SCALE_PAIRS = 500, 50
 FEW, MANY = 100, 10_000
@@ -82,6 +82,10 @@ class Bench:
             self._result.worlds[name] = {key: median([run[key] for run in measured]) for key in measured[0]}
         self._result.bare_heap = median([worlds.bare_heap() for _ in range(runs)])
 
+    def masque(self, runs: int) -> None:
+        self._console.print("[dim]MASQUE[/dim]")
+        masque.main(packets=self._count // 10, runs=runs)
+
     def _arena(self, side: str, peers: int, what: str) -> Arena:
         kind = getattr(self._result, side)
         self._console.print(f"[dim]{what}: {kind}[/dim]")
@@ -119,7 +123,7 @@ def main() -> int:
     if not console.is_terminal:
         console = Console(width=140)  # a log has no edge
     parts = options.only or PARTS
-    if parts != ["worlds"] and (reason := missing("wireguard-go", "wg")):
+    if not {*parts} <= {"worlds", "masque"} and (reason := missing("wireguard-go", "wg")):
         console.print(f"the benchmark cannot run here: {reason}")
         return 3
     runs, count = (1, 20_000) if options.quick else (options.runs, options.packets)

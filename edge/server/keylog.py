@@ -1,0 +1,43 @@
+"""The TLS key log of a lab: with it tshark reads what QUIC and TLS carry. Whoever reads it reads the tunnels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edge.config import EdgeConfig
+from edge.errors import Refused
+
+
+class KeyLog:
+    """Appends lines to `path`, which only its owner may read. Call it with a line."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = os.open(
+                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+            )
+        except OSError as error:
+            raise Refused(
+                f"{path}: {error.strerror}\n    fix: `masque.keylog_file` is for a lab; leave it out"
+            ) from error
+        os.fchmod(self._file, 0o600)
+
+    @classmethod
+    @contextmanager
+    def of(cls, config: EdgeConfig) -> Iterator[KeyLog | None]:
+        """The log that the configuration asks for; None if it asks for none."""
+        if config.masque is None or config.masque.keylog is None:
+            yield None
+            return
+        log = cls(config.masque.keylog)
+        try:
+            yield log
+        finally:
+            os.close(log._file)
+
+    def __call__(self, line: str) -> None:
+        with suppress(OSError):  # a full disk costs the line, not the PoP
+            os.write(self._file, line.rstrip("\n").encode("ascii", "replace") + b"\n")
