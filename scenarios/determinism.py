@@ -18,7 +18,7 @@ from scenarios import runner
 from scenarios.fabric import Sim
 from scenarios.recording import TRACE, Recording
 from scenarios.report import RunRecord
-from scenarios.schema import Script
+from scenarios.schema import TUNNEL_WORDS, Script
 from scenarios.trace import Trace, first_difference
 
 HASH_SEED = "4242"
@@ -38,9 +38,9 @@ def check(script: Script, judged: RunRecord, folder: Path) -> str:
     One line if both are equal, else NotDeterministic.
     """
     again = folder / "again"
-    cells = [dict(other.cell) for other in runner.check(Path(script.file))]
-    cell = cells.index(dict(script.cell))
-    _elsewhere([script.file, str(cell), str(judged.seed), str(again)])
+    cells = [other.cell.items() for other in runner.check(Path(script.file))]
+    cell = next(n for n, values in enumerate(cells) if values <= script.cell.items())
+    _elsewhere([script.file, str(cell), script.scenario.tunnel, str(judged.seed), str(again)])
     return compare(folder / TRACE, again / TRACE, judged.repeat)
 
 
@@ -82,12 +82,13 @@ def _elsewhere(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    file, cell, seed, folder = arguments
+    file, cell, tunnel, seed, folder = arguments
     litter = [bytearray(i % 997) for i in range(LITTER)]
     Random(HASH_SEED).shuffle(litter)
     del litter[LITTER // 2 :]  # holes everywhere
     gc.set_threshold(200, 5, 5)
-    record(runner.check(Path(file))[int(cell)], int(seed), Path(folder))
+    script = runner.check(Path(file))[int(cell)]
+    record(script.with_tunnel(next(word for word in TUNNEL_WORDS if word == tunnel)), int(seed), Path(folder))
 
 
 if __name__ == "__main__":

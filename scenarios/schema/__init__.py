@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -48,13 +48,11 @@ class Script:
     scenario: Scenario
     cast: Cast
     cell: Cell
-    """The values of the matrix in it."""
+    """The values of the matrix in it, and what was set besides."""
     places: Assembly
     expansion: Expansion
     vague: frozenset[Path] = frozenset()
     """Parts with a mistake of form, which are left out here."""
-    settings: Cell = field(default_factory=dict)
-    """What was set instead of what the file says."""
 
     @property
     def file(self) -> str:
@@ -63,29 +61,25 @@ class Script:
     @property
     def title(self) -> str:
         """The name of the scenario, and of the cell if there are several."""
-        values = ", ".join(f"{name}={value}" for name, value in self._chosen.items())
+        values = ", ".join(f"{name}={value}" for name, value in self.cell.items())
         return f"{self.scenario.name} [{values}]" if values else self.scenario.name
 
     def command(self, fabric: str, seed: int) -> str:
         """What to type in a shell to run this, and of a matrix only this cell, again."""
         words = ["poplab", "run", self.file]
-        for axis, value in self._chosen.items():
+        for axis, value in self.cell.items():
             words += ["--set", f"{axis}={written(value)}"]
         words += ["--seed", str(seed)]
         if fabric != self.scenario.fabrics[0]:
             words += ["--fabric", fabric]
         return shlex.join(words)
 
-    @property
-    def _chosen(self) -> Cell:
-        return {**self.cell, **self.settings}
-
     def with_tunnel(self, word: TunnelWord) -> Script:
         """The same, with tunnels of that kind where the file names none."""
         if word == self.scenario.tunnel:
             return self
         scenario = structs.replace(self.scenario, tunnel=word)
-        return replace(self, scenario=scenario, settings={**self.settings, "tunnel": word})
+        return replace(self, scenario=scenario, cell={**self.cell, "tunnel": word})
 
     def problem(self, path: Path, message: str, fix: str = "") -> Problem:
         """A problem with a value of the scenario, where it was written."""
