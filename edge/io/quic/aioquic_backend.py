@@ -20,6 +20,7 @@ from aioquic.h3.connection import H3Connection, Setting
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.base import register_congestion_control
 from aioquic.quic.connection import (
     Limit,
     QuicConnection,
@@ -57,6 +58,7 @@ from edge.io.quic.backend import (
     SettingsReceived,
     StreamGone,
 )
+from edge.io.quic.congestion import NAME, TunnelCongestionControl
 from edge.io.quic.identity import load_identity
 from edge.io.quic.settings import MAX_DATAGRAM_SIZE, ClientSettings, ServerSettings
 from edge.io.quic.spki import public_key_untrusted
@@ -525,14 +527,14 @@ class _KeyLog:
 
 
 class _Listener:
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, congestion: str) -> None:
         chain, key = load_identity(settings.certificate, settings.private_key)
         self._configuration = QuicConfiguration(
             is_client=False,
             certificate=chain[0],
             certificate_chain=chain[1:],
             private_key=key,
-            **_common(settings.idle_timeout, settings.on_secret),
+            **_common(settings, congestion),
         )
 
     def accept(self, original_cid: bytes, retry_cid: bytes | None) -> _Connection:
@@ -545,12 +547,15 @@ class AioquicBackend:
 
     versions: tuple[int, ...] = VERSIONS
 
-    def __init__(self) -> None:
+    def __init__(self, congestion: str = NAME) -> None:
+        """`congestion` is the algorithm: ours, or one that the library brings (reno, cubic)."""
+        self._congestion = congestion
+        register_congestion_control(NAME, TunnelCongestionControl)
         # It warns of what a peer does wrong, once for each: a stranger's way into our logs. We have events instead.
         logging.getLogger("quic").disabled = True
 
     def listen(self, settings: ServerSettings) -> _Listener:
-        return _Listener(settings)
+        return _Listener(settings, self._congestion)
 
     def dial(self, settings: ClientSettings, peer: Address, now: float) -> _Connection:
         by_authority = settings.authority is not None or settings.server_key is None
@@ -559,7 +564,7 @@ class AioquicBackend:
             server_name=settings.server_name,
             cadata=settings.authority,
             verify_mode=ssl.CERT_REQUIRED if by_authority else ssl.CERT_NONE,
-            **_common(settings.idle_timeout, settings.on_secret),
+            **_common(settings, self._congestion),
         )
         if settings.certificate is not None:
             chain, configuration.private_key = load_identity(
@@ -613,16 +618,17 @@ class AioquicBackend:
         return datagrams[0]
 
 
-def _common(idle_timeout: float, on_secret: Callable[[str], None] | None) -> dict[str, Any]:
+def _common(settings: ServerSettings | ClientSettings, congestion: str) -> dict[str, Any]:
     return {
         "alpn_protocols": ["h3"],
         "cipher_suites": list(_CIPHERS),
+        "congestion_control_algorithm": congestion,
         "connection_id_length": CID_LENGTH,
-        "idle_timeout": idle_timeout,
+        "idle_timeout": settings.idle_timeout,
         "max_data": CONNECTION_WINDOW,
         "max_datagram_frame_size": MAX_FRAME_SIZE,
         "max_datagram_size": MAX_DATAGRAM_SIZE,
         "max_stream_data": STREAM_WINDOW,
-        "secrets_log_file": None if on_secret is None else _KeyLog(on_secret),
+        "secrets_log_file": None if settings.on_secret is None else _KeyLog(settings.on_secret),
         "supported_versions": list(VERSIONS),
     }
