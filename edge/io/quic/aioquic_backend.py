@@ -20,7 +20,7 @@ from aioquic.h3.connection import H3Connection, Setting
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.congestion.base import register_congestion_control
+from aioquic.quic.congestion.base import K_INITIAL_WINDOW, register_congestion_control
 from aioquic.quic.connection import (
     Limit,
     QuicConnection,
@@ -40,7 +40,7 @@ from aioquic.quic.packet import (
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -124,6 +124,15 @@ class _Tls(tls.Context):
         self.peer_spki = spki
 
 
+class _Pacer(QuicPacketPacer):
+    """Lets an initial window leave at once (RFC 9002 section 7.7): what comes together, like calls, goes together."""
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        super().update_rate(congestion_window, smoothed_rtt)
+        assert self.packet_time is not None
+        self.bucket_max = max(self.bucket_max, K_INITIAL_WINDOW * self.packet_time)
+
+
 class _Quic(QuicConnection):
     """A connection that keeps no more than it should, and hands DATAGRAM frames over in batches."""
 
@@ -144,6 +153,7 @@ class _Quic(QuicConnection):
             retry_source_connection_id=retry_cid,
         )
         self._server_key, self._by_authority = server_key, by_authority
+        self._loss._pacer = _Pacer(max_datagram_size=configuration.max_datagram_size)
         self.inbox: list[bytes] = []
         bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
         bidi.value = bidi.sent = 0 if configuration.is_client else REQUEST_STREAMS
