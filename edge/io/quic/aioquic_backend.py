@@ -20,6 +20,7 @@ from aioquic.h3.connection import H3Connection, Setting
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic import events as quic_events
 from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.congestion.base import K_INITIAL_WINDOW, register_congestion_control
 from aioquic.quic.connection import (
     Limit,
     QuicConnection,
@@ -39,7 +40,7 @@ from aioquic.quic.packet import (
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicPacketBuilder
-from aioquic.quic.recovery import QuicPacketSpace
+from aioquic.quic.recovery import QuicPacketPacer, QuicPacketSpace
 from aioquic.quic.stream import QuicStream
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -57,6 +58,7 @@ from edge.io.quic.backend import (
     SettingsReceived,
     StreamGone,
 )
+from edge.io.quic.congestion import NAME, TunnelCongestionControl
 from edge.io.quic.identity import load_identity
 from edge.io.quic.settings import MAX_DATAGRAM_SIZE, ClientSettings, ServerSettings
 from edge.io.quic.spki import public_key_untrusted
@@ -122,6 +124,15 @@ class _Tls(tls.Context):
         self.peer_spki = spki
 
 
+class _Pacer(QuicPacketPacer):
+    """Lets an initial window leave at once (RFC 9002 section 7.7): what comes together, like calls, goes together."""
+
+    def update_rate(self, congestion_window: int, smoothed_rtt: float) -> None:
+        super().update_rate(congestion_window, smoothed_rtt)
+        assert self.packet_time is not None
+        self.bucket_max = max(self.bucket_max, K_INITIAL_WINDOW * self.packet_time)
+
+
 class _Quic(QuicConnection):
     """A connection that keeps no more than it should, and hands DATAGRAM frames over in batches."""
 
@@ -142,6 +153,7 @@ class _Quic(QuicConnection):
             retry_source_connection_id=retry_cid,
         )
         self._server_key, self._by_authority = server_key, by_authority
+        self._loss._pacer = _Pacer(max_datagram_size=configuration.max_datagram_size)
         self.inbox: list[bytes] = []
         bidi, uni = self._local_max_streams_bidi, self._local_max_streams_uni
         bidi.value = bidi.sent = 0 if configuration.is_client else REQUEST_STREAMS
@@ -525,14 +537,14 @@ class _KeyLog:
 
 
 class _Listener:
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, congestion: str) -> None:
         chain, key = load_identity(settings.certificate, settings.private_key)
         self._configuration = QuicConfiguration(
             is_client=False,
             certificate=chain[0],
             certificate_chain=chain[1:],
             private_key=key,
-            **_common(settings.idle_timeout, settings.on_secret),
+            **_common(settings, congestion),
         )
 
     def accept(self, original_cid: bytes, retry_cid: bytes | None) -> _Connection:
@@ -545,12 +557,15 @@ class AioquicBackend:
 
     versions: tuple[int, ...] = VERSIONS
 
-    def __init__(self) -> None:
+    def __init__(self, congestion: str = NAME) -> None:
+        """`congestion` is the algorithm: ours, or one that the library brings (reno, cubic)."""
+        self._congestion = congestion
+        register_congestion_control(NAME, TunnelCongestionControl)
         # It warns of what a peer does wrong, once for each: a stranger's way into our logs. We have events instead.
         logging.getLogger("quic").disabled = True
 
     def listen(self, settings: ServerSettings) -> _Listener:
-        return _Listener(settings)
+        return _Listener(settings, self._congestion)
 
     def dial(self, settings: ClientSettings, peer: Address, now: float) -> _Connection:
         by_authority = settings.authority is not None or settings.server_key is None
@@ -559,7 +574,7 @@ class AioquicBackend:
             server_name=settings.server_name,
             cadata=settings.authority,
             verify_mode=ssl.CERT_REQUIRED if by_authority else ssl.CERT_NONE,
-            **_common(settings.idle_timeout, settings.on_secret),
+            **_common(settings, self._congestion),
         )
         if settings.certificate is not None:
             chain, configuration.private_key = load_identity(
@@ -613,16 +628,17 @@ class AioquicBackend:
         return datagrams[0]
 
 
-def _common(idle_timeout: float, on_secret: Callable[[str], None] | None) -> dict[str, Any]:
+def _common(settings: ServerSettings | ClientSettings, congestion: str) -> dict[str, Any]:
     return {
         "alpn_protocols": ["h3"],
         "cipher_suites": list(_CIPHERS),
+        "congestion_control_algorithm": congestion,
         "connection_id_length": CID_LENGTH,
-        "idle_timeout": idle_timeout,
+        "idle_timeout": settings.idle_timeout,
         "max_data": CONNECTION_WINDOW,
         "max_datagram_frame_size": MAX_FRAME_SIZE,
         "max_datagram_size": MAX_DATAGRAM_SIZE,
         "max_stream_data": STREAM_WINDOW,
-        "secrets_log_file": None if on_secret is None else _KeyLog(on_secret),
+        "secrets_log_file": None if settings.on_secret is None else _KeyLog(settings.on_secret),
         "supported_versions": list(VERSIONS),
     }

@@ -45,11 +45,12 @@ class Rogue:
                 alpn_protocols=["h3"],
                 server_name=NAME,
                 verify_mode=ssl.CERT_NONE,
-                max_datagram_frame_size=65535,
-                **configuration,
+                **{"max_datagram_frame_size": 65535, **configuration},
             ),
             session_ticket_handler=self.events.append,
         )
+        invented = b"invented"  # at least eight octets (RFC 9000 section 7.2), however short its own are
+        self.quic._peer_cid.cid = self.quic._original_destination_connection_id = invented
         self.quic.connect(SERVER, now)
         self.now = now
         self.h3 = None
@@ -59,6 +60,8 @@ class Rogue:
     def connect(self):
         self.exchange(4)
         self.h3 = H3Connection(self.quic)
+        for event in self.events:
+            self.h3.handle_event(event)
         self.exchange(3)
 
     def exchange(self, times=1):

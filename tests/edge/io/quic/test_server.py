@@ -393,15 +393,15 @@ def test_a_batch_is_merged_and_flushed_once():
     pair = Pair()
     _, far, stream = pair.tunnel()
     pair.run(1)
-    far.send_datagrams(stream, [bytes(1000)] * 3)  # more would be paced
+    far.send_datagrams(stream, [bytes(1000)] * 8)
     batches = pair.server.endpoint.poll_transmit(pair.now)
     [(address, datagrams)] = batches
     assert address == CLIENT
-    assert len(datagrams) == 3
+    assert len(datagrams) == 8
     assert len({len(datagram) for datagram in datagrams}) == 1
     pair.client.endpoint.receive([(memoryview(b"".join(datagrams)), len(datagrams[0]), SERVER)], pair.now)
     [event] = pair.client.endpoint.poll_events()
-    assert event.payloads == [bytes(1000)] * 3
+    assert event.payloads == [bytes(1000)] * 8
 
 
 def test_secrets_can_be_logged_for_a_packet_analyser():
