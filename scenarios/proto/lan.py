@@ -92,8 +92,9 @@ class Lan:
             else:
                 batches.setdefault(host, []).append(packet)
         for host, batch in batches.items():
-            self._touched[host] = None
             host.handle_packets(batch, now)
+            if not host.settled:
+                self._touched[host] = None
 
     def __repr__(self) -> str:
         members = ", ".join(f"{host.name} {ip_address(host.packed)}" for host in self.hosts)

@@ -155,6 +155,29 @@ class MediaSession:
 
     # --- network
 
+    def take(self, source: Address, packet: bytes | bytearray, at: int, now: float) -> bool:
+        """The short way for what most datagrams are: the next plain packet of the stream that is playing.
+
+        RTP begins at `at` of `packet`. True if that is all there is to it: nothing to send, no other deadline, nothing
+        to tell. False, with nothing done, for every other: ``handle_rtp`` says what it is.
+        """
+        if self.stopped_at is not None or len(packet) < at + rtp.HEADER_LENGTH or source != self.remote:
+            return False
+        first, second, sequence, timestamp, ssrc = rtp.unpack_header(packet, at)
+        receiver = self.receiver
+        if (
+            first != rtp.PLAIN
+            or second != self.payload_type
+            or ssrc != receiver.ssrc
+            or ssrc == self._ssrc
+            or not self.receiving
+            or self._peer_left is not None
+        ):
+            return False
+        if receiver.receive(ssrc, sequence, timestamp, now) and self._player.listens:
+            self._player.heard(bytes(packet[at + rtp.HEADER_LENGTH :]))
+        return True
+
     def handle_rtp(self, source: Address, data: bytes, now: float) -> None:
         counters = self.counters
         if source != self.remote:
@@ -181,7 +204,7 @@ class MediaSession:
             self.receiver.expect(self.receiving, now)
         if not self.receiving:
             counters.unexpected += 1
-        elif timed:
+        elif timed and self._player.listens:
             self._player.heard(packet.payload)
 
     def handle_rtcp(self, source: Address, data: bytes, now: float) -> None:
