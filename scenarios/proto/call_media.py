@@ -92,18 +92,14 @@ class CallMedia:
         return self.timers.due
 
     def handle_timeout(self, now: float) -> None:
-        if self.timers.due > now:
-            return
-        due: list[Call] = []
-        while (call := self.timers.pop_due(now)) is not None:
-            due.append(call)
-        for call in due:  # each once: a session that is late is due again, in the next round
+        for call in self.timers.pop_all(now):  # a session that is late is due again, in the next round
             if call.media is not None:
                 call.media.handle_timeout(now)
                 self._collect(call)
 
     def poll_transmit(self) -> list[tuple[int, Address, bytes]]:
         out = self._out
-        if out:
-            self._out = []
+        if not out:
+            return []
+        self._out = []
         return out

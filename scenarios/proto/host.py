@@ -278,9 +278,7 @@ class Host:
         if streams is not None and not streams.idle:
             for packet in streams.poll_transmit(self._now):
                 self._send(packet)
-        out = self._out
-        if out:
-            self._out = []
+        out, self._out = self._out, []
         if self.tap is not None:
             self.tap.sent(self, [bytes(packet) for packet in out], self._now)
         return out

@@ -53,6 +53,25 @@ class TimerQueue(Generic[K]):
         self.due = NEVER
         return NEVER
 
+    def pop_all(self, now: float) -> list[K]:
+        """Take every key whose time has come, each once, in order."""
+        if self.due > now:
+            return []
+        heap, entries, due = self._heap, self._entries, NEVER
+        found = []
+        while heap:
+            entry = heap[0]
+            at, _, key = entry
+            if entries.get(key) is entry:
+                if at > now:
+                    due = at
+                    break
+                del entries[key]
+                found.append(key)
+            heappop(heap)
+        self.due = due
+        return found
+
     def pop_due(self, now: float) -> K | None:
         """Take one key whose time has come."""
         if self.due > now or self.next() > now:

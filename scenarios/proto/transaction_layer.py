@@ -128,8 +128,9 @@ class TransactionLayer:
 
     def poll_transmit(self) -> list[tuple[Address, bytes]]:
         out = self._out
-        if out:
-            self._out = []
+        if not out:
+            return []
+        self._out = []
         return out
 
     def poll_event(self) -> TransactionEvent | None:

@@ -66,8 +66,7 @@ class Node(ABC):
             self.lost += len(datagrams)
             self._unheard(datagrams)
             return
-        for datagram in datagrams:
-            self._inbox.append((memoryview(datagram), len(datagram), source))
+        self._inbox += [(memoryview(datagram), len(datagram), source) for datagram in datagrams]
         if not self._scheduled and self._heap.next() > self._heap.now:
             self._turn()  # nothing else can come at this moment
         else:
