@@ -108,7 +108,10 @@ class SiteRouter:
 
     def poll_packets(self) -> list[bytearray]:
         self._collect(self._now)
-        out, self._to_tunnel = self._to_tunnel, []
+        out = self._to_tunnel
+        if not out:
+            return []
+        self._to_tunnel = []
         return out
 
     def _collect(self, now: float) -> None:
@@ -180,7 +183,11 @@ def _hop_known(packet: bytearray, shapes: set[tuple[int, int]]) -> bool:
         return False
     if total < len(packet):
         del packet[total:]
-    decrement_ttl(packet)
+    if check < 0xFE00:  # as decrement_ttl, where nothing carries
+        packet[8] -= 1
+        packet[10] += 1
+    else:
+        decrement_ttl(packet)
     return True
 
 

@@ -19,6 +19,9 @@ _ECHO_FRAMES = 10
 class Player(Protocol):
     """One running source: a frame of octets for every tick."""
 
+    listens: bool
+    """Whether ``heard`` does anything."""
+
     def next_frame(self) -> bytes: ...
 
     def heard(self, payload: bytes) -> None:
@@ -88,6 +91,8 @@ class Echo:
 
 
 class _Loop:
+    listens = False
+
     def __init__(self, octets: bytes, samples: int) -> None:
         self._length = len(octets) or 1
         # Long enough that a frame may start anywhere in the first turn.
@@ -105,6 +110,8 @@ class _Loop:
 
 
 class _Once:
+    listens = False
+
     def __init__(self, octets: bytes, samples: int, silence: int) -> None:
         self._octets = octets + bytes((silence,)) * (-len(octets) % samples)
         self._silence = bytes((silence,)) * samples
@@ -123,6 +130,8 @@ class _Once:
 
 
 class _Echo:
+    listens = True
+
     def __init__(self, silence: bytes) -> None:
         self._silence = silence
         self._frames: deque[bytes] = deque(

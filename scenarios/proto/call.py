@@ -40,11 +40,19 @@ class Role(StrEnum):
         return Role.CALLEE if self is Role.CALLER else Role.CALLER
 
 
+Taker: TypeAlias = Callable[[Address, bytes | bytearray, int, float], bool]
+"""The short way of a datagram into a session: source, packet, where in it the payload begins, now.
+
+False, with nothing done, if the datagram has to go the long way.
+"""
+
+
 class Media(Protocol):
     """What a call needs of a media session (`media.MediaSession`)."""
 
     def set_remote(self, remote: Address) -> None: ...
     def set_direction(self, *, send: bool, receive: bool, now: float) -> None: ...
+    def take(self, source: Address, packet: bytes | bytearray, at: int, now: float) -> bool: ...
     def handle_rtp(self, source: Address, data: bytes, now: float) -> None: ...
     def handle_rtcp(self, source: Address, data: bytes, now: float) -> None: ...
     def poll_transmit(self) -> list[tuple[int, Address, bytes]]: ...
@@ -248,5 +256,6 @@ __all__ = [
     "OptionsAnswered",
     "Role",
     "Signalling",
+    "Taker",
     "media_free",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edge.proto.types import Address
-from scenarios.proto.call import Call, MediaFactory
+from scenarios.proto.call import Call, MediaFactory, Taker
 from scenarios.proto.sdp import Agreement
 from scenarios.proto.timer_queue import TimerQueue
 
@@ -15,7 +15,7 @@ class CallMedia:
         self._address = address
         self._ports: dict[int, Call | None] = {first_port + 2 * n: None for n in range(pairs)}
         self._factory = factory
-        self._timers: TimerQueue[Call] = TimerQueue()
+        self.timers: TimerQueue[Call] = TimerQueue()
         self._out: list[tuple[int, Address, bytes]] = []
 
     @property
@@ -65,7 +65,12 @@ class CallMedia:
         if call.media is not None:
             call.media.stop(now)
             self._collect(call)
-            self._timers.cancel(call)
+            self.timers.cancel(call)
+
+    def taker(self, port: int) -> Taker | None:
+        """The short way into the session at an RTP port; it closes by itself when the session ends."""
+        call = self._ports.get(port)
+        return None if call is None or call.media is None else call.media.take
 
     def receive(self, port: int, source: Address, data: bytes, now: float) -> None:
         """A datagram on one of our ports."""
@@ -81,20 +86,20 @@ class CallMedia:
     def _collect(self, call: Call) -> None:
         if call.media is not None:
             self._out += call.media.poll_transmit()
-            self._timers.set(call, call.media.poll_timeout())
+            self.timers.set(call, call.media.poll_timeout())
 
     def poll_timeout(self) -> float:
-        return self._timers.due
+        return self.timers.due
 
     def handle_timeout(self, now: float) -> None:
-        due: list[Call] = []
-        while (call := self._timers.pop_due(now)) is not None:
-            due.append(call)
-        for call in due:  # each once: a session that is late is due again, in the next round
+        for call in self.timers.pop_all(now):  # a session that is late is due again, in the next round
             if call.media is not None:
                 call.media.handle_timeout(now)
                 self._collect(call)
 
     def poll_transmit(self) -> list[tuple[int, Address, bytes]]:
-        out, self._out = self._out, []
+        out = self._out
+        if not out:
+            return []
+        self._out = []
         return out

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from struct import Struct, error
-from typing import NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, TypeAlias, cast
 
 from edge.proto.ip import (
     ICMP,
@@ -21,13 +21,13 @@ from edge.proto.ip import (
     Header,
     Unreachable,
     build_icmp_echo,
-    build_udp,
     checksum,
     echo,
     is_error,
     parse_untrusted,
     quoted_untrusted,
     transport_checksum,
+    udp_builder,
     udp_payload,
     unreachable,
 )
@@ -40,8 +40,9 @@ _KEPT_ERRORS = 100
 MAX_REMEMBERED = 4096
 """Sources, ports and flows that a host remembers: whoever may send to it chooses them."""
 
-# version+IHL+TOS, total length, identification, fragment bits + TTL + protocol, checksum, both addresses, both ports
-_unpack4 = Struct(">HHHIHQI").unpack_from
+# version+IHL+TOS, total length, identification, fragment bits + TTL + protocol, checksum, both addresses, both ports,
+# UDP length, UDP checksum
+_unpack4 = Struct(">HHHIHQIHH").unpack_from
 
 Endpoint = tuple[str, int]
 """Textual IP and port, as seen on the wire."""
@@ -83,6 +84,22 @@ class EchoRequest(NamedTuple):
     ident: int
     sequence: int
     payload: bytes
+
+
+Taker: TypeAlias = Callable[[Endpoint, bytes | bytearray, int, float], bool]
+"""The short way of a datagram into an application: source, packet, where in it the payload begins, now.
+
+True if that was all: nothing to send, no other deadline, nothing to tell. False, with nothing done, for what has to go
+the long way.
+"""
+
+
+class MediaApp(App, Protocol):
+    """An application that takes most datagrams without a word."""
+
+    def taker(self, port: int) -> Taker | None:
+        """The short way to an open port, if there is one now. It closes by itself."""
+        ...
 
 
 class EchoApp(App, Protocol):
@@ -145,14 +162,32 @@ class Tap(Protocol):
     def received(self, host: Host, packets: Sequence[bytes], now: float) -> None: ...
 
 
-class _Known(NamedTuple):
+class _Known:
     """A conversation: where its datagrams go, and what counts them."""
 
-    app: App
-    port: int
-    source: Endpoint
-    seen: Seen
-    key: tuple[str, int]
+    __slots__ = ("app", "key", "port", "seen", "source", "take")
+
+    def __init__(self, app: App, port: int, source: Endpoint, seen: Seen) -> None:
+        self.app = app
+        self.port = port
+        self.source = source
+        self.seen = seen
+        self.key = (source[0], port)
+        self.take: Taker | None = None
+
+
+class _Way:
+    """From a port of ours to a destination: what all datagrams there have in common."""
+
+    __slots__ = ("build", "flow")
+
+    def __init__(
+        self,
+        flow: tuple[int, bytes, int, int],
+        build: Callable[[bytes | bytearray | memoryview, int], bytearray],
+    ) -> None:
+        self.flow = flow
+        self.build = build
 
 
 class Host:
@@ -186,13 +221,18 @@ class Host:
         self.icmp_errors: deque[IcmpError] = deque(maxlen=_KEPT_ERRORS)
         self.on_event: Callable[[HostEvent], None] | None = None
         self.tap: Tap | None = None
+        self.settled = False
+        """After ``handle_packets``: it has nothing to send and no other deadline than before."""
         self._ledger = ledger
         self._out: list[bytearray] = []
         # Sent: protocol, destination, ports; the latest last.
         self._flows: dict[tuple[int, bytes, int, int], None] = {}
         self._pingers: list[EchoApp] = []
+        self._takers: dict[App, MediaApp] = {}
+        self._streams: TcpStack | None = None  # once there is a reason to look at it
         # Addresses and ports of IPv4 datagrams that came before -> whose they are; see _receive_known.
         self._known: dict[tuple[int, int], _Known] = {}
+        self._ways: dict[tuple[int, Endpoint], _Way] = {}
         self._packed: dict[str, bytes] = {self.address: self.packed}
         self._latest: tuple[int, bytes, int, int] | None = None
         self._ident = 0
@@ -202,24 +242,30 @@ class Host:
         self.apps.append(app)
         if hasattr(app, "poll_echo_requests"):
             self._pingers.append(cast("EchoApp", app))
+        if hasattr(app, "taker"):
+            self._takers[app] = cast("MediaApp", app)
 
     def add_stream(self, app: StreamApp) -> None:
         """Run an application over TCP; ValueError if this host has none."""
         if self.tcp is None:
             raise ValueError(f"{self.name} knows no TCP: it was made without rng")
         app.attach(self.tcp)
+        self._streams = self.tcp
         self.stream_apps.append(app)
 
     # -- the packet side of a tunnel
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
+        self.settled = True
         if self.tap is not None:
             self.tap.received(self, [bytes(packet) for packet in packets], now)
         for packet in packets:
             if not self._receive_known(packet):
+                self.settled = False
                 self._receive(packet)
-        self._events()
+        if not self.settled:
+            self._events()
 
     def poll_packets(self) -> list[bytearray]:
         for app in self.apps:
@@ -228,8 +274,9 @@ class Host:
         for pinger in self._pingers:
             for request in pinger.poll_echo_requests():
                 self._send_echo(request)
-        if self.tcp is not None and not self.tcp.idle:
-            for packet in self.tcp.poll_transmit(self._now):
+        streams = self._streams
+        if streams is not None and not streams.idle:
+            for packet in streams.poll_transmit(self._now):
                 self._send(packet)
         out, self._out = self._out, []
         if self.tap is not None:
@@ -241,8 +288,9 @@ class Host:
         for app in self.apps:
             if app.poll_timeout() <= now:
                 app.handle_timeout(now)
-        if self.tcp is not None and not self.tcp.idle:
-            self.tcp.handle_timeout(now)
+        streams = self._streams
+        if streams is not None and not streams.idle:
+            streams.handle_timeout(now)
         for stream_app in self.stream_apps:
             if stream_app.poll_timeout() <= now:
                 stream_app.handle_timeout(now)
@@ -254,8 +302,9 @@ class Host:
             at = app.poll_timeout()
             if at < wake:
                 wake = at
-        if self.tcp is not None and not self.tcp.idle:
-            wake = min(wake, self.tcp.poll_timeout())
+        streams = self._streams
+        if streams is not None and not streams.idle:
+            wake = min(wake, streams.poll_timeout())
         for stream_app in self.stream_apps:
             wake = min(wake, stream_app.poll_timeout())
         return wake
@@ -268,7 +317,7 @@ class Host:
         False, with nothing done, if it is not: then the long way says what it is.
         """
         try:
-            word0, total, ident, bits, check, addresses, ports = _unpack4(packet)
+            word0, total, ident, bits, check, addresses, ports, length, data_check = _unpack4(packet)
         except error:
             return False
         known = self._known.get((addresses, ports))
@@ -277,23 +326,33 @@ class Host:
             or word0 >> 8 != 0x45
             or bits & 0x3FFF00FF != UDP  # no fragment
             or total != len(packet)
+            or length != total - 20
+            or not data_check
             or (word0 + total + ident + bits + check + addresses) % 0xFFFF
         ):
             return False
-        segment = packet[20:]
-        length = segment[4] << 8 | segment[5]
-        number = int.from_bytes(segment, "big") << (8 if total & 1 else 0)
-        if length != total - 20 or not (segment[6] or segment[7]):
+        # A right header is a multiple of 0xffff, so the sum over all of the packet is that over the datagram.
+        number = int.from_bytes(packet, "big")
+        if total & 1:
+            number <<= 8
+        if (addresses + UDP + length + number) % 0xFFFF:
             return False
-        if (addresses + UDP + length + number) % 0xFFFF or not known.app.wants(known.port):
+        now, take = self._now, known.take
+        taken = take is not None and take(known.source, packet, 28, now)
+        if not taken and not known.app.wants(known.port):
             return False
         self.counters["received"] += 1
-        if self._ledger.received(self.vnet, self.name, packet, self._now) is not None:
+        if self._ledger.received(self.vnet, self.name, packet, now) is not None:
             self.counters["not_as_sent"] += 1
-        known.seen.packets += 1
-        known.seen.bytes += total
+        seen = known.seen
+        seen.packets += 1
+        seen.bytes += total
         self.port_bytes[known.key] += length - 8
-        known.app.handle_datagram(known.port, known.source, bytes(segment[8:]), self._now)
+        if not taken:
+            self.settled = False
+            known.app.handle_datagram(known.port, known.source, bytes(packet[28:]), now)
+            if known.app in self._takers:
+                known.take = self._takers[known.app].taker(known.port)
         return True
 
     def _receive(self, packet: bytearray) -> None:
@@ -329,6 +388,7 @@ class Host:
         elif header.protocol in (ICMP, ICMPV6):
             self._receive_icmp(packet, header, source)
         elif header.protocol == TCP and self.tcp is not None:
+            self._streams = self.tcp
             self.tcp.receive(packet, header, self._now)
         else:
             self.counters["no_such_protocol"] += 1
@@ -342,7 +402,7 @@ class Host:
             if app.wants(header.destination_port):
                 endpoint = (source, header.source_port)
                 if header.version == 4 and header.header_length == 20 and key in self.port_bytes:
-                    self._know(packet, _Known(app, header.destination_port, endpoint, self.seen[source], key))
+                    self._know(packet, _Known(app, header.destination_port, endpoint, self.seen[source]))
                 app.handle_datagram(header.destination_port, endpoint, data, self._now)
                 return
         self.counters["port_unreachable"] += 1
@@ -353,7 +413,7 @@ class Host:
     def _know(self, packet: bytearray, known: _Known) -> None:
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()
-        *_, addresses, ports = _unpack4(packet)
+        *_, addresses, ports, _, _ = _unpack4(packet)
         self._known[addresses, ports] = known
 
     def _receive_icmp(self, packet: bytearray, header: Header, source: str) -> None:
@@ -417,15 +477,25 @@ class Host:
         self._out.append(bytearray(packet))
 
     def _send_udp(self, local_port: int, destination: Endpoint, payload: bytes) -> None:
-        target = self._packed.get(destination[0])
-        if target is None:
-            target = self._pack(destination[0])
-        if len(target) != len(self.packed):
+        way = self._ways.get((local_port, destination)) or self._open(local_port, destination)
+        if way is None:
             self.counters["no_address_of_family"] += 1
             return
-        self._remember((UDP, target, local_port, destination[1]))
-        self._ident = self._ident + 1 & 0xFFFF
-        self._send(build_udp(self.packed, target, local_port, destination[1], payload, ident=self._ident))
+        if way.flow is not self._latest:
+            self._remember(way.flow)
+        self._ident = ident = self._ident + 1 & 0xFFFF
+        self._send(way.build(payload, ident))
+
+    def _open(self, local_port: int, destination: Endpoint) -> _Way | None:
+        """The way there; None if it is in the other address family."""
+        target = self._pack(destination[0])
+        if len(target) != len(self.packed):
+            return None
+        if len(self._ways) >= MAX_REMEMBERED:
+            self._ways.clear()
+        build = udp_builder(self.packed, target, local_port, destination[1])
+        way = self._ways[local_port, destination] = _Way((UDP, target, local_port, destination[1]), build)
+        return way
 
     def _send_echo(self, request: EchoRequest) -> None:
         target = ip_address(request.destination).packed
@@ -440,9 +510,11 @@ class Host:
         )
 
     def _pack(self, address: str) -> bytes:
-        if len(self._packed) >= MAX_REMEMBERED:
-            self._packed.clear()
-        packed = self._packed[address] = ip_address(address).packed
+        packed = self._packed.get(address)
+        if packed is None:
+            if len(self._packed) >= MAX_REMEMBERED:
+                self._packed.clear()
+            packed = self._packed[address] = ip_address(address).packed
         return packed
 
     def _remember(self, flow: tuple[int, bytes, int, int]) -> None:
@@ -460,9 +532,10 @@ class Host:
         self._out.append(packet)
 
     def _events(self) -> None:
-        if self.tcp is not None and not self.tcp.idle:
-            while streams := self.tcp.poll_events():
-                for connection, happened in streams:
+        streams = self._streams
+        if streams is not None and not streams.idle:
+            while happenings := streams.poll_events():
+                for connection, happened in happenings:
                     connection.owner.handle_stream(connection, happened, self._now)
         for stream_app in self.stream_apps:
             while (event := stream_app.poll_event()) is not None:

@@ -59,6 +59,8 @@ class Lan:
         if self._told:
             self.handle_timeout(self._now)
         for _ in range(MAX_ROUNDS):
+            if not self._touched:
+                break
             staying: list[bytearray] = []
             touched, self._touched = self._touched, {}
             for host in touched:
@@ -69,7 +71,10 @@ class Lan:
                 break
             self.counters["local"] += len(staying)
             self._deliver(staying, self._now)
-        out, self._out = self._out, []
+        out = self._out
+        if not out:
+            return []
+        self._out = []
         return out
 
     def poll_timeout(self) -> float:
@@ -85,15 +90,17 @@ class Lan:
 
     def _deliver(self, packets: Iterable[bytearray], now: float) -> None:
         batches: dict[Host, list[bytearray]] = {}
+        hosts = self._by_address
         for packet in packets:
-            host = self._by_address.get(_destination(packet))
+            host = hosts.get(_destination(packet))
             if host is None:
                 self.counters["no_host"] += 1
             else:
                 batches.setdefault(host, []).append(packet)
         for host, batch in batches.items():
-            self._touched[host] = None
             host.handle_packets(batch, now)
+            if not host.settled:
+                self._touched[host] = None
 
     def __repr__(self) -> str:
         members = ", ".join(f"{host.name} {ip_address(host.packed)}" for host in self.hosts)

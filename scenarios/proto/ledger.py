@@ -7,9 +7,12 @@ those, unchanged but for the fields that a router may touch (time to live and th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
+from itertools import chain
+from typing import TypeAlias
 
 from edge.proto.ip import TCP, Header, build_icmp_echo, echo, parse_untrusted
 from edge.proto.ip.tcp import RST
@@ -47,27 +50,65 @@ class Finding:
     text: str
 
 
-class _Sent:
-    """One packet on its way, or several that are equal; `at` is when the last was sent, or all had arrived."""
+_Sent: TypeAlias = tuple[float, str, int]
+"""A packet on its way: when the last one like it was sent, by whom, and how many there are."""
 
-    __slots__ = ("at", "copies", "host")
 
-    def __init__(self, at: float, host: str) -> None:
-        self.at = at
-        self.host = host
-        self.copies = 1
+class _Book:
+    """What one virtual network has on its way, and what has arrived there, both by essence.
+
+    Arrived are two generations: the present one and the one before, which is forgotten as a whole.
+    """
+
+    __slots__ = ("arrived", "before", "underway")
+
+    def __init__(self) -> None:
+        self.underway: dict[bytes, _Sent] = {}  # the last sent last
+        self.arrived: dict[bytes, _Sent] = {}
+        self.before: dict[bytes, _Sent] = {}
+
+    def find(self, key: bytes) -> _Sent | None:
+        return self.underway.get(key) or self.arrived.get(key) or self.before.get(key)
+
+    def items(self) -> Iterable[tuple[bytes, _Sent]]:
+        return chain(self.underway.items(), self.arrived.items(), self.before.items())
+
+    def arrive(self, key: bytes) -> bool:
+        """A packet has come to its end; False if it, or as many as were equal, had before."""
+        sent = self.underway.pop(key, None)
+        if sent is None:
+            return False
+        self.arrived[key] = sent
+        at, host, copies = sent
+        if copies > 1:
+            self.underway[key] = (at, host, copies - 1)
+        return True
+
+    def sweep(self, lost: float) -> None:
+        """Forget what was sent before `lost`, and what arrived before the last sweep."""
+        self.before, self.arrived = self.arrived, {}
+        gone = []
+        for key, (at, _, _) in self.underway.items():
+            if at >= lost:
+                break
+            gone.append(key)
+        for key in gone:
+            del self.underway[key]
 
 
 def _essence(packet: bytes | bytearray) -> bytes:
-    """The packet without what a router changes (IPv4: TTL and checksum; IPv6: hop limit)."""
-    if packet[0] >> 4 == 4:
-        return bytes(packet[:8] + packet[9:10] + packet[12:])
-    return bytes(packet[:7] + packet[8:])
+    """The packet with zeros for what a router changes (IPv4: TTL and checksum; IPv6: hop limit)."""
+    copy = bytearray(packet)
+    if copy[0] >> 4 == 4:
+        copy[8] = copy[10] = copy[11] = 0
+    else:
+        copy[7] = 0
+    return bytes(copy)
 
 
 def _same_flow(one: bytes, other: bytes) -> bool:
     """Whether two essences without options have equal addresses and ports: then one repeats the other."""
-    at, ports = (9, 21) if one[0] >> 4 == 4 else (7, 43)
+    at, ports = (12, 24) if one[0] >> 4 == 4 else (8, 44)
     return one[0] >> 4 == other[0] >> 4 and one[at:ports] == other[at:ports]
 
 
@@ -80,10 +121,9 @@ class Ledger:
         self.duplicates = 0
         self.offences: dict[Offence, int] = dict.fromkeys(Offence, 0)
         self.findings: list[Finding] = []
-        self.received_by_vnet: dict[str, int] = {}
         self.routers: dict[str, bytes] = {}
         """By virtual network, an address that is no host's and answers pings."""
-        self._sent: dict[str, dict[bytes, _Sent]] = {}  # what has not arrived yet
+        self._books: dict[str, _Book] = {}  # by virtual network
         self._swept_at = 0.0
 
     def sent(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> None:
@@ -91,42 +131,30 @@ class Ledger:
         self.sent_packets += 1
         if now >= self._swept_at + DUPLICATE_LIFE:
             self._sweep(now)
-        way = self._sent.get(vnet)
-        if way is None:
-            way = self._sent[vnet] = {}
+        book = self._books.get(vnet)
+        if book is None:
+            book = self._books[vnet] = _Book()
         key = _essence(packet)
-        equal = way.get(key)
-        if equal is None:
-            way[key] = _Sent(now, host)
-        else:
-            equal.at, equal.host = now, host  # the latest
-            equal.copies += 1
+        equal = book.underway.pop(key, None)
+        book.underway[key] = (now, host, 1 if equal is None else equal[2] + 1)
 
     def received(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> Finding | None:
         """`host` of `vnet` got `packet`, a whole valid one; None if somebody in that network sent exactly this."""
         self.received_packets += 1
-        self.received_by_vnet[vnet] = self.received_by_vnet.get(vnet, 0) + 1
         key = _essence(packet)
-        way = self._sent.get(vnet)
-        entry = None if way is None else way.get(key)
-        if way is None or entry is None:
+        book = self._books.get(vnet)
+        if book is None:
             return self._investigate(vnet, host, key, packet, parse_untrusted(packet), now)
-        if entry.copies:
-            entry.copies -= 1
-            if not entry.copies:
-                entry.at = now
-        else:
+        if not book.arrive(key):
+            if key not in book.arrived and key not in book.before:
+                return self._investigate(vnet, host, key, packet, parse_untrusted(packet), now)
             self.duplicates += 1
         return None
 
     def _sweep(self, now: float) -> None:
-        """Forget what can arrive no more, and what has arrived."""
         self._swept_at = now
-        lost, arrived = now - MAX_PACKET_LIFE, now - DUPLICATE_LIFE
-        for vnet, way in self._sent.items():
-            self._sent[vnet] = {
-                key: entry for key, entry in way.items() if entry.at >= (lost if entry.copies else arrived)
-            }
+        for book in self._books.values():
+            book.sweep(now - MAX_PACKET_LIFE)
 
     def misdelivered(self, vnet: str, host: str, header: Header, now: float) -> Finding:
         """`host` got a packet for an address that it does not have."""
@@ -139,20 +167,20 @@ class Ledger:
         flow = _flow(header)
         if header.source == self.routers.get(vnet) and self._pinged(vnet, host, packet, header, now):
             return None
-        for other, entries in self._sent.items():
-            if other != vnet and (entry := entries.get(key)) is not None:
-                text = f"{flow}, sent by {entry.host} in vnet {other}, reached {host} in vnet {vnet}"
+        for other, book in self._books.items():
+            if other != vnet and (entry := book.find(key)) is not None:
+                text = f"{flow}, sent by {entry[1]} in vnet {other}, reached {host} in vnet {vnet}"
                 return self._report(Finding(Offence.CROSSED, vnet, host, now, text))
         ports = 4 if header.protocol in (6, 17) else 0
         payload = bytes(packet[header.header_length + ports :])
         # The checksum covers the addresses: skip it too (UDP: length and checksum, the rest must be equal).
         tail = payload[4:] if header.protocol == 17 else payload
         if len(tail) >= 8:
-            for other, entries in self._sent.items():
-                for sent, entry in entries.items():
+            for other, book in self._books.items():
+                for sent, entry in book.items():
                     if sent.endswith(tail) and not (other == vnet and _same_flow(sent, key)):
                         text = (
-                            f"{flow} reached {host}, but {entry.host} sent that with other addresses or ports"
+                            f"{flow} reached {host}, but {entry[1]} sent that with other addresses or ports"
                         )
                         offence = Offence.REWRITTEN if other == vnet else Offence.CROSSED
                         return self._report(Finding(offence, vnet, host, now, text))
@@ -180,13 +208,11 @@ class Ledger:
             sequence=answer.sequence,
             payload=answer.payload,
         )
-        entry = self._sent.get(vnet, {}).get(_essence(request))
-        if entry is None or entry.host != host:
+        book, key = self._books.get(vnet), _essence(request)
+        entry = None if book is None else book.find(key)
+        if book is None or entry is None or entry[1] != host:
             return False
-        if entry.copies:
-            entry.copies -= 1
-            entry.at = now
-        else:
+        if not book.arrive(key):
             self.duplicates += 1
         return True
 
@@ -198,10 +224,11 @@ class Ledger:
             + header.destination_port.to_bytes(2, "big")
             + header.source_port.to_bytes(2, "big")
         )
-        at, protocol = (9, 8) if header.version == 4 else (7, 6)  # in the essence of a packet without options
-        return any(
-            entry.host == host and key[protocol] == TCP and key[at : at + len(asked)] == asked
-            for key, entry in self._sent.get(vnet, {}).items()
+        at, protocol = (12, 9) if header.version == 4 else (8, 6)  # in a packet without options
+        book = self._books.get(vnet)
+        return book is not None and any(
+            entry[1] == host and key[protocol] == TCP and key[at : at + len(asked)] == asked
+            for key, entry in book.items()
         )
 
     def _report(self, finding: Finding) -> Finding:

@@ -136,7 +136,8 @@ class MediaSession:
     def poll_timeout(self) -> float:
         if self.stopped_at is not None:
             return NEVER
-        return min(self._next_tick, self._next_rtcp) if self.sending else self._next_rtcp
+        at, rtcp_at = self._next_tick, self._next_rtcp
+        return at if self.sending and at < rtcp_at else rtcp_at
 
     def handle_timeout(self, now: float) -> None:
         if self.stopped_at is not None:
@@ -149,11 +150,35 @@ class MediaSession:
     def poll_transmit(self) -> list[tuple[int, Address, bytes]]:
         """Datagrams to send: local port, destination, payload."""
         queue = self._queue
-        if queue:
-            self._queue = []
+        if not queue:
+            return []
+        self._queue = []
         return queue
 
     # --- network
+
+    def take(self, source: Address, packet: bytes | bytearray, at: int, now: float) -> bool:
+        """The short way for what most datagrams are: the next plain packet of the stream that is playing.
+
+        RTP begins at `at` of `packet`. True if that is all there is to it: nothing to send, no other deadline, nothing
+        to tell. False, with nothing done, for every other: ``handle_rtp`` says what it is.
+        """
+        if self.stopped_at is not None or len(packet) < at + rtp.HEADER_LENGTH or source != self.remote:
+            return False
+        first, second, sequence, timestamp, ssrc = rtp.unpack_header(packet, at)
+        receiver = self.receiver
+        if (
+            first != rtp.PLAIN
+            or second != self.payload_type
+            or ssrc != receiver.ssrc
+            or ssrc == self._ssrc
+            or not self.receiving
+            or self._peer_left is not None
+        ):
+            return False
+        if receiver.receive(ssrc, sequence, timestamp, now) and self._player.listens:
+            self._player.heard(bytes(packet[at + rtp.HEADER_LENGTH :]))
+        return True
 
     def handle_rtp(self, source: Address, data: bytes, now: float) -> None:
         counters = self.counters
@@ -181,7 +206,7 @@ class MediaSession:
             self.receiver.expect(self.receiving, now)
         if not self.receiving:
             counters.unexpected += 1
-        elif timed:
+        elif timed and self._player.listens:
             self._player.heard(packet.payload)
 
     def handle_rtcp(self, source: Address, data: bytes, now: float) -> None:
@@ -240,14 +265,16 @@ class MediaSession:
 
     def _send_frames(self, now: float) -> None:
         started, ptime, counters = self.started_at, self.ptime, self.counters
-        behind = int((now - self._next_tick) / ptime + 1e-6) - MAX_CATCH_UP + 1
-        if behind > 0:
-            counters.skipped += behind
-            self._tick += behind
-            self._marker = True
+        if now - self._next_tick > ptime:
+            behind = int((now - self._next_tick) / ptime + 1e-6) - MAX_CATCH_UP + 1
+            if behind > 0:
+                counters.skipped += behind
+                self._tick += behind
+                self._marker = True
         for _ in range(MAX_CATCH_UP):
             payload = self._player.next_frame()
-            timestamp = (self._timestamp + self._tick * self._samples) & 0xFFFFFFFF
+            tick = self._tick
+            timestamp = (self._timestamp + tick * self._samples) & 0xFFFFFFFF
             data = rtp.pack_simple(
                 self.payload_type, self._marker, self._sequence, timestamp, self._ssrc, payload
             )
@@ -256,10 +283,10 @@ class MediaSession:
             self._sequence = (self._sequence + 1) & 0xFFFF
             counters.sent += 1
             counters.sent_octets += len(payload)
-            self._tick += 1
+            self._tick = tick + 1
             # From the start, not from the tick before: rounding and late wake-ups never add up to a drift.
-            self._next_tick = started + self._tick * ptime
-            if now < self._next_tick:
+            self._next_tick = at = started + (tick + 1) * ptime
+            if now < at:
                 break
         self._sent_since_report = True
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from edge.proto.types import Address
 from scenarios.proto.audio import Echo, MediaSource, Tone
-from scenarios.proto.call import Call, CallEvent, MediaFactory
+from scenarios.proto.call import Call, CallEvent, MediaFactory, Taker
 from scenarios.proto.digest import Authenticator, Outcome, Rng
 from scenarios.proto.proxy import MAX_CALLS, Forwarding, ProxiedCall, Proxy, ProxyEvent
 from scenarios.proto.registrar import Binding, Registrar, RegistrarEvent
@@ -125,6 +125,9 @@ class Pbx:
         self._layer.receive(source, data, now)
         self._settle(now)
 
+    def taker(self, port: int) -> Taker | None:
+        return self._agent.media.taker(port)
+
     def handle_timeout(self, now: float) -> None:
         self._layer.handle_timeout(now)
         self._settle(now)
@@ -135,9 +138,9 @@ class Pbx:
 
     def poll_timeout(self) -> float:
         return min(
-            self._layer.poll_timeout(),
-            self._registrar.poll_timeout(),
-            self._proxy.poll_timeout(),
+            self._layer.timers.due,
+            self._registrar.timers.due,
+            self._proxy.timers.due,
             self._agent.poll_timeout(),
         )
 

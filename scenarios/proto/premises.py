@@ -51,7 +51,10 @@ class Port:
 
     def poll_packets(self) -> list[bytearray]:
         self._premises.collect(self._now, self)
-        out, self._outgoing = self._outgoing, []
+        out = self._outgoing
+        if not out:
+            return []
+        self._outgoing = []
         if self.zombie:
             self._premises.lose("zombie", out)
             return []

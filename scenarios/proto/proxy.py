@@ -97,7 +97,7 @@ class Proxy:
         self._layer = layer
         self._locate = locate
         self._max_calls = max_calls
-        self._timers: TimerQueue[Forwarding] = TimerQueue()
+        self.timers: TimerQueue[Forwarding] = TimerQueue()
 
     # Requests
 
@@ -202,7 +202,7 @@ class Proxy:
         outgoing = self._outgoing(request, target)
         if request.method == "INVITE":
             outgoing.record_routes = [NameAddr(self.route), *request.record_routes]
-            self._timers.set(forwarding, now + TIMER_C)
+            self.timers.set(forwarding, now + TIMER_C)
         forwarding.server.owner = forwarding
         forwarding.client = self._layer.request(
             outgoing, peer, now, owner=forwarding, mark=self._mark(request)
@@ -221,7 +221,7 @@ class Proxy:
         if client is not None and client.state is State.PROCEEDING and not forwarding.cancel_sent:
             forwarding.cancel_sent = True
             self._layer.cancel(client, now)
-            self._timers.cancel(forwarding)  # from here the transaction has a limit of its own
+            self.timers.cancel(forwarding)  # from here the transaction has a limit of its own
 
     # Responses
 
@@ -236,11 +236,11 @@ class Proxy:
             return
         response.vias.pop(0)
         if response.status < 200:
-            self._timers.set(forwarding, now + TIMER_C)
+            self.timers.set(forwarding, now + TIMER_C)
             if forwarding.cancelled:
                 self._cancel(forwarding, now)
         else:
-            self._timers.cancel(forwarding)
+            self.timers.cancel(forwarding)
         self._note(forwarding, response, now)
         if response.status == 503:  # our next hop is overloaded, we are not (section 16.7 step 6)
             response.status, response.reason = 500, "Server Internal Error"
@@ -281,7 +281,7 @@ class Proxy:
             self._fail(forwarding, 408, now)
 
     def _fail(self, forwarding: Forwarding, status: int, now: float) -> None:
-        self._timers.cancel(forwarding)
+        self.timers.cancel(forwarding)
         request = forwarding.server.request
         reply = request.reply(status, tag=self._layer.token())
         if self._layer.respond(forwarding.server, reply, now):
@@ -289,11 +289,8 @@ class Proxy:
 
     # Time
 
-    def poll_timeout(self) -> float:
-        return self._timers.next()
-
     def handle_timeout(self, now: float) -> None:
-        while (forwarding := self._timers.pop_due(now)) is not None:
+        while (forwarding := self.timers.pop_due(now)) is not None:
             client = forwarding.client
             if client is not None and client.state is State.PROCEEDING and not forwarding.cancel_sent:
                 self._cancel(forwarding, now)  # timer C; the 487 (or its absence) answers the caller

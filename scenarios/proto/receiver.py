@@ -118,7 +118,23 @@ class Receiver:
         if step >= MAX_DROPOUT and not old and not self._same_clock(step, timestamp, now):
             return self._probe(ssrc, sequence, timestamp, now)
         self._arrived += 1
-        late = timed and self._clock(timestamp, now, tally)
+        late = False
+        if timed:
+            # Appendix A.8 in floating point: the change of transit time, smoothed by 1/16.
+            ticks = (timestamp - self._last_timestamp) & 0xFFFFFFFF
+            if ticks & 0x80000000:
+                ticks -= 0x100000000
+            change = (now - self._last_at) * self.clock_rate - ticks
+            self._last_timestamp = timestamp
+            self._last_at = now
+            self.jitter = jitter = self.jitter + (abs(change) - self.jitter) * 0.0625
+            if jitter > tally.jitter_max:
+                tally.jitter_max = jitter
+            self._transit = transit = self._transit + change
+            if transit <= self._least_transit:
+                self._least_transit = transit
+            else:
+                late = transit - self._least_transit > self._playout_ticks
         if self._expecting:
             gap = now - self._since
             if gap > tally.gap_max:
@@ -213,24 +229,6 @@ class Receiver:
             and abs(ticks / self.clock_rate - elapsed) < 0.5
             and step * self.ptime < elapsed + 0.5
         )
-
-    def _clock(self, timestamp: int, now: float, tally: Tally) -> bool:
-        """Jitter, and whether the packet came after its playout time."""
-        # Appendix A.8 in floating point: the change of transit time, smoothed by 1/16.
-        ticks = (timestamp - self._last_timestamp) & 0xFFFFFFFF
-        if ticks & 0x80000000:
-            ticks -= 0x100000000
-        change = (now - self._last_at) * self.clock_rate - ticks
-        self._last_timestamp = timestamp
-        self._last_at = now
-        self.jitter = jitter = self.jitter + (abs(change) - self.jitter) * 0.0625
-        if jitter > tally.jitter_max:
-            tally.jitter_max = jitter
-        self._transit = transit = self._transit + change
-        if transit <= self._least_transit:
-            self._least_transit = transit
-            return False
-        return transit - self._least_transit > self._playout_ticks
 
     def _fill(self, sequence: int, late: bool) -> None:
         """A packet at or behind the highest: out of order, or a duplicate."""

@@ -55,7 +55,7 @@ class Registrar:
     def __init__(self) -> None:
         self.bindings: dict[str, Binding] = {}
         self.events: deque[RegistrarEvent] = deque(maxlen=10_000)
-        self._timers: TimerQueue[str] = TimerQueue()
+        self.timers: TimerQueue[str] = TimerQueue()
 
     def register(self, request: Request, user: str, source: Address, now: float, tag: str) -> Response:
         """Carry out an authenticated REGISTER; what to answer."""
@@ -95,12 +95,12 @@ class Registrar:
         old = self.bindings.get(user)
         refresh = old is not None and old.contact.same(contact) and old.source == source
         self.bindings[user] = Binding(contact, source, now, now + expires, request.call_id, request.cseq)
-        self._timers.set(user, now + expires)
+        self.timers.set(user, now + expires)
         self.events.append(Registered(user, source, str(contact), now, refresh))
 
     def _remove(self, user: str, now: float, *, expired: bool) -> None:
         if self.bindings.pop(user, None) is not None:
-            self._timers.cancel(user)
+            self.timers.cancel(user)
             self.events.append(Unregistered(user, now, expired))
 
     def find(self, user: str, now: float) -> Binding | None:
@@ -112,9 +112,6 @@ class Registrar:
         user = self.bindings.get(contact.username)
         return user.source if user is not None and user.contact.same(contact) else None
 
-    def poll_timeout(self) -> float:
-        return self._timers.next()
-
     def handle_timeout(self, now: float) -> None:
-        while (user := self._timers.pop_due(now)) is not None:
+        while (user := self.timers.pop_due(now)) is not None:
             self._remove(user, now, expired=True)

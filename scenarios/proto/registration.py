@@ -67,8 +67,9 @@ class Registration:
         self._attempts = 0
         self._failures = 0
         self._transaction: Transaction | None = None
-        self._wake = NEVER
-        self._events: deque[RegistrationChanged] = deque(maxlen=100)
+        self.wake = NEVER
+        """When ``handle_timeout`` is wanted."""
+        self.events: deque[RegistrationChanged] = deque(maxlen=100)
 
     def start(self, now: float, expires: int = 3600) -> None:
         """Register, or with `expires` 0 take the registration back."""
@@ -95,7 +96,7 @@ class Registration:
             expires=self._expires,
         )
         self._credentials.sign(request)
-        self._wake = NEVER
+        self.wake = NEVER
         self._transaction = self._layer.request(request, self._registrar, now, owner=self)
 
     def handle_response(self, transaction: Transaction, response: Response, now: float) -> None:
@@ -137,7 +138,7 @@ class Registration:
         if self.registered_at is None:
             self.registered_at = now
         self.expires_at = now + granted
-        self._wake = now + granted / 2
+        self.wake = now + granted / 2
         self._change(RegistrationState.REGISTERED, response.status, response.reason, now)
 
     def _granted(self, response: Response) -> float:
@@ -155,7 +156,7 @@ class Registration:
     def _try_later(self, status: int, reason: str, now: float) -> None:
         self._failures += 1
         wait = min(2.0**self._failures, MAX_BACK_OFF)
-        self._wake = now + wait * (0.5 + 0.5 * self._rng.random()) if self._expires else NEVER
+        self.wake = now + wait * (0.5 + 0.5 * self._rng.random()) if self._expires else NEVER
         if self.expires_at is None or self.expires_at <= now:
             self.registered_at = self.expires_at = None
             state = RegistrationState.REGISTERING if self._expires else RegistrationState.UNREGISTERED
@@ -168,15 +169,12 @@ class Registration:
             self.registered_at = self.expires_at = None
         if changed:
             user = self.address_of_record.username
-            self._events.append(RegistrationChanged(user, state, status, printable(reason), now))
-
-    def poll_event(self) -> RegistrationChanged | None:
-        return self._events.popleft() if self._events else None
+            self.events.append(RegistrationChanged(user, state, status, printable(reason), now))
 
     def poll_timeout(self) -> float:
-        return self._wake
+        return self.wake
 
     def handle_timeout(self, now: float) -> None:
-        if self._wake <= now:
+        if self.wake <= now:
             self._attempts = 0
             self._send(now)

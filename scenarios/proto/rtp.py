@@ -14,6 +14,11 @@ MAX_CSRC = 15
 _HEADER = struct.Struct("!BBHII")
 _EXTENSION = struct.Struct("!HH")
 
+unpack_header = _HEADER.unpack_from
+"""First octet, marker and payload type, sequence number, timestamp, SSRC: of a buffer, from an offset on."""
+PLAIN = 0x80
+"""The first octet of a packet without CSRC, extension and padding."""
+
 # RFC 5761 section 4: RTCP packet types 192-223 look like these payload types with the marker bit set.
 _RTCP_TYPES = range(192, 224)
 
@@ -58,7 +63,7 @@ def pack_simple(
 ) -> bytes:
     """A packet without CSRC, extension and padding: what a phone sends fifty times a second."""
     second = payload_type | 0x80 if marker else payload_type
-    return _HEADER.pack(0x80, second, sequence, timestamp, ssrc) + payload
+    return _HEADER.pack(PLAIN, second, sequence, timestamp, ssrc) + payload
 
 
 def parse_untrusted(data: bytes) -> RtpPacket:
@@ -71,7 +76,7 @@ def parse_untrusted(data: bytes) -> RtpPacket:
     if second in _RTCP_TYPES:
         raise BadPacket(DropReason.BAD_HEADER, "an RTCP packet type where a payload type belongs")
     payload_type, marker = second & 0x7F, second > 0x7F
-    if first == 0x80:
+    if first == PLAIN:
         return RtpPacket(payload_type, sequence, timestamp, ssrc, bytes(data[HEADER_LENGTH:]), marker)
     start, end = HEADER_LENGTH, len(data)
     csrc: tuple[int, ...] = ()

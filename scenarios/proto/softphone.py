@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edge.proto.types import Address, BadPacket
 from scenarios.proto.audio import MediaSource, Tone
-from scenarios.proto.call import Call, CallEvent, Media, MediaFactory
+from scenarios.proto.call import Call, CallEvent, Media, MediaFactory, Taker
 from scenarios.proto.digest import Credentials, Rng
 from scenarios.proto.media import MediaSession
 from scenarios.proto.quality import CODECS as CODEC_PROFILES
@@ -80,6 +80,7 @@ class Softphone:
             media_factory=media_factory or media_with(rng),
             credentials=calling,
         )
+        self._media = self._agent.media
 
     # What its user does
 
@@ -139,12 +140,18 @@ class Softphone:
 
     def handle_datagram(self, local_port: int, source: Address, data: bytes, now: float) -> None:
         if local_port != self._sip_port:
-            self._agent.media.receive(local_port, source, data, now)
+            self._media.receive(local_port, source, data, now)
             return
         self._layer.receive(source, data, now)
         self._settle(now)
 
+    def taker(self, port: int) -> Taker | None:
+        return self._media.taker(port)
+
     def handle_timeout(self, now: float) -> None:
+        if self._signalling_due() > now:
+            self._media.handle_timeout(now)  # fifty times a second
+            return
         self._layer.handle_timeout(now)
         self._settle(now)
         self.registration.handle_timeout(now)
@@ -152,14 +159,25 @@ class Softphone:
         self._settle(now)
 
     def poll_timeout(self) -> float:
-        return min(self._layer.poll_timeout(), self.registration.poll_timeout(), self._agent.poll_timeout())
+        at, media = self._signalling_due(), self._media.timers.due
+        return media if media < at else at
+
+    def _signalling_due(self) -> float:
+        at, registration, calls = self._layer.timers.due, self.registration.wake, self._agent.timers.due
+        if registration < at:
+            at = registration
+        return calls if calls < at else at
 
     def poll_transmit(self) -> list[tuple[int, Address, bytes]]:
-        out = [(self._sip_port, peer, data) for peer, data in self._layer.poll_transmit()]
-        return out + self._agent.media.poll_transmit()
+        signalling, media = self._layer.poll_transmit(), self._media.poll_transmit()
+        if not signalling:
+            return media
+        return [(self._sip_port, peer, data) for peer, data in signalling] + media
 
     def poll_event(self) -> CallEvent | RegistrationChanged | None:
-        return self.registration.poll_event() or self._agent.poll_event()
+        if self.registration.events:
+            return self.registration.events.popleft()
+        return self._agent.events.popleft() if self._agent.events else None
 
     def _settle(self, now: float) -> None:
         while (event := self._layer.poll_event()) is not None:

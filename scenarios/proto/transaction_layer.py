@@ -77,7 +77,7 @@ class TransactionLayer:
         self._capacity = capacity
         self._clients: dict[tuple[str, ...], Transaction] = {}
         self._servers: dict[tuple[str, ...], Transaction] = {}
-        self._timers: TimerQueue[tuple[Transaction, str]] = TimerQueue()
+        self.timers: TimerQueue[tuple[Transaction, str]] = TimerQueue()
         self._out: list[tuple[Address, bytes]] = []
         self._events: deque[TransactionEvent] = deque()
 
@@ -127,7 +127,10 @@ class TransactionLayer:
         self._perform(transaction, do or (), response, now)
 
     def poll_transmit(self) -> list[tuple[Address, bytes]]:
-        out, self._out = self._out, []
+        out = self._out
+        if not out:
+            return []
+        self._out = []
         return out
 
     def poll_event(self) -> TransactionEvent | None:
@@ -221,10 +224,10 @@ class TransactionLayer:
     # Time
 
     def poll_timeout(self) -> float:
-        return self._timers.next()
+        return self.timers.next()
 
     def handle_timeout(self, now: float) -> None:
-        while (due := self._timers.pop_due(now)) is not None:
+        while (due := self.timers.pop_due(now)) is not None:
             transaction, letter = due
             self._perform(transaction, transaction.expire(letter, now), None, now)
 
@@ -241,13 +244,13 @@ class TransactionLayer:
             elif action is Do.TIMED_OUT:
                 self._events.append(TimedOut(transaction))
         for letter in transaction.stopped():
-            self._timers.cancel((transaction, letter))
+            self.timers.cancel((transaction, letter))
         if transaction.state is State.TERMINATED:
             table = self._clients if transaction.is_client else self._servers
             table.pop(transaction.key, None)
             return
         for letter, at in transaction.deadlines.items():
-            self._timers.set((transaction, letter), at)
+            self.timers.set((transaction, letter), at)
 
 
 def _hop_request(request: Request, method: str) -> Request:

@@ -48,9 +48,11 @@ class UserAgent:
         # Twice the lines: the ports of a call that has just ended stay open for a while.
         media = CallMedia(layer.address[0], rtp_port_base, 2 * max_calls, media_factory)
         self.media = media
-        self._table = CallTable(layer, media, contact, rng, codecs, max_calls, credentials)
-        self._client = InviteClient(self._table, self)
-        self._server = InviteServer(self._table, self)
+        self._table = table = CallTable(layer, media, contact, rng, codecs, max_calls, credentials)
+        self.timers = table.timers  # of signalling; media has its own
+        self.events = table.events
+        self._client = InviteClient(table, self)
+        self._server = InviteServer(table, self)
 
     @property
     def calls(self) -> list[Call]:
@@ -58,7 +60,7 @@ class UserAgent:
         return [*self._table.over, *self._table.live]
 
     def poll_event(self) -> CallEvent | None:
-        return self._table.events.popleft() if self._table.events else None
+        return self.events.popleft() if self.events else None
 
     # What the user does
 
@@ -246,11 +248,11 @@ class UserAgent:
     # Time
 
     def poll_timeout(self) -> float:
-        return min(self._table.timers.due, self.media.poll_timeout())
+        return min(self.timers.due, self.media.timers.due)
 
     def handle_timeout(self, now: float) -> None:
         self.media.handle_timeout(now)
-        while (due := self._table.timers.pop_due(now)) is not None:
+        while (due := self.timers.pop_due(now)) is not None:
             self._fire(*due, now)
 
     def _fire(self, call: Call, timer: str, now: float) -> None:

@@ -67,6 +67,8 @@ class Prober:
 
     def poll_changes(self) -> list[ReplicaChanged]:
         """The states that changed since the last call, in order."""
+        if not self._changes:
+            return []
         changes = self._changes.copy()
         self._changes.clear()
         return changes

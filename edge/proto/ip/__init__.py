@@ -28,7 +28,7 @@ from edge.proto.ip.icmp import (
 from edge.proto.ip.ratelimit import RateLimit
 from edge.proto.ip.tcp import Segment, build_tcp, tcp_reset, tcp_segment
 from edge.proto.ip.transport import ICMP, ICMPV6, TCP, UDP
-from edge.proto.ip.udp import build_udp, udp_payload
+from edge.proto.ip.udp import build_udp, udp_builder, udp_payload
 
 __all__ = [
     "ICMP",
@@ -71,6 +71,7 @@ __all__ = [
     "time_exceeded",
     "too_big",
     "transport_checksum",
+    "udp_builder",
     "udp_payload",
     "unreachable",
     "update_checksum",

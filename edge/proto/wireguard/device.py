@@ -52,6 +52,7 @@ from edge.proto.wireguard.timers import (
 )
 from edge.proto.wireguard.tunnel import Aead, Session, Tunnel
 
+OVERHEAD = TRANSPORT_HEADER_SIZE + TAG_SIZE
 PADDING = [bytes(n) for n in range(16)]  # plaintext is padded to 16 bytes, so that lengths say less
 HANDSHAKES_PER_TURN = 8  # then the data path gets the processor back
 TIMERS_PER_TURN = 64  # tunnels looked at; the rest stays due
@@ -176,6 +177,10 @@ class Device:
         self._admission.new_turn()
         for data, segment, source in reads:
             length = len(data)
+            if 0 < length <= segment:  # nothing merged: a phone's packets come like this
+                datagrams += 1
+                self._open_lone(data, source, now, runs)
+                continue
             session: Session | None = None
             own_index = -1
             packets: list[bytearray] = []
@@ -236,6 +241,40 @@ class Device:
             self._answer_backlog(now)
         return runs
 
+    def _open_lone(
+        self, data: memoryview, source: Address, now: float, runs: list[tuple[Tunnel, list[bytearray]]]
+    ) -> None:
+        """As the loop of ``open``, for a read of one datagram."""
+        size = len(data) - OVERHEAD
+        if size < 0:
+            self.drops[DropReason.MALFORMED] += 1
+            return
+        kind, index, counter = _unpack_header(data)
+        if kind != TYPE_TRANSPORT:
+            self._handle_control(kind, bytes(data), source, now)
+            return
+        session = self._sessions.get(index)
+        if session is None or now >= session.expires_at or counter >= REJECT_AFTER_MESSAGES:
+            self.drops[DropReason.UNKNOWN_SESSION if session is None else DropReason.SESSION_EXPIRED] += 1
+            return
+        packet = bytearray(size)
+        try:
+            session.decrypt_into(_pack_nonce(counter), data[TRANSPORT_HEADER_SIZE:], None, packet)
+        except InvalidTag:
+            self.drops[DropReason.DECRYPT_FAILED] += 1
+            return
+        window = session.window
+        if counter == window.next:
+            window.next = counter + 1
+        elif not window.accept(counter):
+            self.drops[DropReason.REPLAYED] += 1
+            return
+        if size:
+            self._received(session, source, 1, size, now)
+            runs.append((session.tunnel, [packet]))
+        else:
+            self._received(session, source, 0, 0, now)
+
     def seal(self, tunnel: Tunnel, packets: list[bytearray], now: float) -> None:
         """Encrypt packets to the peer (they are padded in place), or stage them and start a handshake."""
         session = tunnel.current
@@ -268,13 +307,19 @@ class Device:
 
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         """Datagrams to send, grouped by destination, in order."""
-        out, self._outbox = self._outbox, []
+        out = self._outbox
+        if not out:
+            return []
+        self._outbox = []
         for _, datagrams in out:
             self.datagrams_out += len(datagrams)
         return out
 
     def poll_events(self) -> list[Event]:
-        events, self._events = self._events, []
+        events = self._events
+        if not events:
+            return []
+        self._events = []
         return events
 
     # -- time --

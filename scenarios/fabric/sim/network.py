@@ -37,7 +37,7 @@ T = TypeVar("T")
 EPOCH = 1_750_000_000.0
 """Unix time at the virtual time 0: a run must not depend on when it is run."""
 
-COLLECT = (50_000, 20, 50)
+COLLECT = (100_000, 100, 50)
 """When Python looks for cycles: what a world makes per packet dies without, and looking costs a seventh of the time."""
 
 EVENTS_PER_TURN = 2000  # then signals and watchers get a look

@@ -81,8 +81,7 @@ class Node(ABC):
             self.lost += len(datagrams)
             self._unheard(datagrams)
             return
-        for datagram in datagrams:
-            inbox.append((memoryview(datagram), len(datagram), source))
+        inbox += [(memoryview(datagram), len(datagram), source) for datagram in datagrams]
         self._stir()
 
     def deliver_segments(self, packets: list[bytes]) -> None:
