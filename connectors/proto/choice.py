@@ -122,6 +122,7 @@ class Choice:
         at = way.again
         for better in range(number):
             other = self._ways[better]
-            if other.running and health[better] is Health.TRYING:
+            # One that was begun in this very call has the health of before.
+            if other.running and health[better] is not Health.QUIET:
                 at = max(at, other.begun + STAGGER)
         return at

@@ -104,7 +104,8 @@ class Engine:
         self._moved: dict[bytes, Tunnel] = {}  # whose endpoint is not saved yet
         self._up_until: dict[bytes, float] = {}  # by key: the end of the session that the last handshake made
         self._ups = 0  # tunnels that came up since the last look
-        self._refused = 0  # requests for a MASQUE session since the last line about them
+        # Requests for a MASQUE session since the last line about them, by status and HTTP version.
+        self._refused: Counter[tuple[int, str]] = Counter()
         self._strangers = 0  # handshakes with unknown keys that have been told
         self._strangers_at = self._refusals_at = now
         self._housekeeping_at = now + HOUSEKEEPING
@@ -224,7 +225,7 @@ class Engine:
     def _handle_sessions(self, events: list[SessionEvent], now: float) -> None:
         for event in events:
             if isinstance(event, SessionRefused):
-                self._refused += 1
+                self._refused[event.status, str(event.version)] += 1
                 continue
             session, tunnel = event.session, event.session.tunnel
             version, dialect = str(session.carrier.version), str(session.dialect)
@@ -277,10 +278,12 @@ class Engine:
         if self._refused and now >= self._refusals_at:
             self._log.warning(
                 "masque-refused",
-                requests=self._refused,
+                requests=self._refused.total(),
+                answers=", ".join(f"{status} over {http}" for status, http in sorted(self._refused)),
                 fix="a client that was meant: is its token right, and was the PoP reloaded since?",
             )
-            self._refused, self._refusals_at = 0, now + STRANGERS_PACE
+            self._refused.clear()
+            self._refusals_at = now + STRANGERS_PACE
         strangers = self.pop.device.drops[DropReason.UNKNOWN_PEER]
         if strangers > self._strangers and now >= self._strangers_at:
             self._log.warning(

@@ -233,6 +233,10 @@ class MasqueServer:
 
     def _ready(self, carrier: Carrier) -> None:
         carrier.owner = _Peer()
+        if carrier.version is HttpVersion.H2:
+            # TLS over TCP can only be ended without a word by then, and some clients wait on for ever: they are told in
+            # answer to their request.
+            return
         # A client of the dialect has nothing but its key: without a known one there is no need to wait for its request.
         # The reason stays empty, for only then clients take it for a refused login.
         if carrier.server_name.lower() in self._warp_names and carrier.peer_key not in self._by_key:
