@@ -6,10 +6,11 @@ It has no task and no timer of its own: whoever waits for it is woken when somet
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from heapq import heappop, heappush
 from itertools import groupby
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Self
 
 import trio
@@ -29,12 +30,21 @@ class LinkedPort:
 
     The object outlives the runs of its endpoint, counters included. A link that is clear passes batches on as they are
     (GSO, GRO); else each datagram is looked at. With a NAT the socket's port stands for the public one: another mapping
-    is another socket. That is right for one remote at a time, which is what an endpoint has.
+    is another socket. That is right for one remote at a time, which is what an endpoint has. `ports` are those that
+    firewalls on the way know, by the real ones.
     """
 
-    def __init__(self, links: LinkPair, *, nat: Nat | None = None, in_flight: int = IN_FLIGHT) -> None:
+    def __init__(
+        self,
+        links: LinkPair,
+        *,
+        nat: Nat | None = None,
+        ports: Mapping[int, int] = MappingProxyType({}),
+        in_flight: int = IN_FLIGHT,
+    ) -> None:
         self.links = links
         self.nat = nat
+        self.ports = ports
         self._limit = in_flight
         self._drops: Counter[DropReason] = Counter()
         self._socket: UdpPort | None = None
@@ -96,13 +106,15 @@ class LinkedPort:
     def send(self, batches: Sequence[tuple[Address, Sequence[bytes]]]) -> None:
         now = trio.current_time()
         up = self.links.up
-        if not self._going and self.nat is None and self.links.swallow is None and up.clear(now):
+        if not self._going and self._plain and up.clear(now):
             for _, datagrams in batches:
                 up.pass_through(len(datagrams), sum(map(len, datagrams)) + len(datagrams) * self._headers)
             self._port.send(batches)
             return
         for address, datagrams in batches:
-            for datagram in self.links.passing(datagrams):
+            if not self.links.admits("udp", self._known(address), datagrams):
+                continue
+            for datagram in self.links.passing(datagrams, self._headers):
                 if self.nat is None or self._leaves(self.nat, address, now):
                     self._carry(up, self._going, address, datagram, now)
         self._release(now)
@@ -112,14 +124,16 @@ class LinkedPort:
         self._release(now)
         down = self.links.down
         reads = self._port.receive()
-        if not self._coming and self.nat is None and self.links.swallow is None and down.clear(now):
+        if not self._coming and self._plain and down.clear(now):
             for data, segment, _ in reads:
                 count = -(-len(data) // segment)
                 down.pass_through(count, len(data) + count * self._headers)
             return reads
         for data, segment, source in reads:
             datagrams = [bytes(data[start : start + segment]) for start in range(0, len(data), segment)]
-            for datagram in self.links.passing(datagrams):
+            if not self.links.admits("udp", self._known(source), datagrams):
+                continue
+            for datagram in self.links.passing(datagrams, self._headers):
                 self._carry(down, self._coming, source, datagram, now)
         return [
             (memoryview(datagram), len(datagram), source)
@@ -140,6 +154,14 @@ class LinkedPort:
         return self._port.poll(min(seconds, max(left, 0.0))) or left <= seconds
 
     # -- the way --
+
+    @property
+    def _plain(self) -> bool:
+        """Whether nobody looks at single datagrams but the link."""
+        return self.nat is None and self.links.swallow is None and not self.links.blocked
+
+    def _known(self, pop: Address) -> int:
+        return self.ports.get(pop[1], pop[1])
 
     @property
     def _port(self) -> UdpPort:

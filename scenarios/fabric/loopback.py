@@ -31,6 +31,9 @@ from scenarios.world import End, World, masque_target
 
 T = TypeVar("T")
 
+WIREGUARD_PORT, MASQUE_PORT = 51820, 443
+"""What firewalls on the way take the PoP's ports to be; the real ones are whatever is free."""
+
 PUBLIC = "198.51.100.1"
 """What a NAT takes its address to be; its ports are real."""
 
@@ -75,8 +78,11 @@ class LoopbackNetwork:
     async def start(self) -> None:
         """Bring up every far end."""
         public = public_key(self._world.config.private_key)
+        ports = {self._pop[1]: WIREGUARD_PORT}
+        if self._masque_pop is not None:
+            ports[self._masque_pop[1]] = MASQUE_PORT
         for end in self._world.ends:
-            self._paths[end.name] = port = LinkedPort(end.path(), nat=end.nat(PUBLIC))
+            self._paths[end.name] = port = LinkedPort(end.path(), nat=end.nat(PUBLIC), ports=ports)
             self._ends[end.name] = _endpoint(
                 end, public, self._pop, port, self._world.certificate, self._masque_pop
             )

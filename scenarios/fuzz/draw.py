@@ -80,6 +80,7 @@ _VERBS: Mapping[str, Callable[[Fault], Verbs]] = {
     "kill": _killed,
     "restart": _killed,
     "partition": _healed("fault.partition"),
+    "block": _healed("fault.block"),
     **dict.fromkeys(("degrade", "loss-burst", "reorder", "duplicate", "corrupt"), _healed("fault.degrade")),
     "blackhole": _healed("fault.blackhole"),
     "roam": lambda fault: (("fault.roam", {"tunnel": fault.target}),),
@@ -104,6 +105,7 @@ _DETAILS: Mapping[str, Callable[[Random], dict[str, Any]]] = {
     "kill": lambda rng: {"graceful": True} if rng.random() < 0.25 else {},
     "restart": lambda rng: {"graceful": True},
     "partition": lambda rng: {"direction": rng.choice(FULL_CIRCLE)},
+    "block": lambda rng: {"what": rng.choice(("udp", "tcp", "udp/443"))},
     "degrade": lambda rng: {
         "to": {"delay": f"{rng.randint(1, 40) * 10}ms", "jitter": f"{rng.randint(0, 8) * 5}ms"}
     },

@@ -34,6 +34,10 @@ class Faults:
         """Nothing passes between these and the PoP; `direction` is both, up or down."""
         await self._step({"fault.partition": {"tunnels": tunnels, "direction": direction}})
 
+    async def block(self, tunnels: Tunnels, what: str | list[str]) -> None:
+        """A firewall stops udp, tcp, or what is of one port of the PoP, such as udp/443."""
+        await self._step({"fault.block": {"tunnels": tunnels, "what": what}})
+
     async def heal(self, tunnels: Tunnels = "all") -> None:
         await self._step({"fault.heal": {"tunnels": tunnels}})
 

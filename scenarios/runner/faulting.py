@@ -12,7 +12,7 @@ import trio
 from scenarios import links
 from scenarios.checks import ExpressionError, Plain, Seconds, parse
 from scenarios.fabric import EDGE, blackhole
-from scenarios.proto.link_pair import Direction
+from scenarios.proto.link_pair import Direction, Traffic
 from scenarios.report import FaultRecord
 from scenarios.runner.names import names
 from scenarios.runner.stage import Quiet, Stage
@@ -93,9 +93,14 @@ class Faulting(Quiet):
                 network.path(target).partition(Direction(verb.direction))
                 way = {"both": "", "up": " to the PoP", "down": " from the PoP"}[verb.direction]
                 return f"nothing passes{way}"
+            case verbs.Block():
+                stopped = many(verb.what)
+                network.path(target).block([_traffic(word) for word in stopped])
+                return f"a firewall stops {' and '.join(stopped)}"
             case verbs.Heal():
                 path = network.path(target)
                 path.heal()
+                path.unblock()
                 path.restore()
                 path.swallow = None
                 return "healed"
@@ -138,6 +143,11 @@ def computed(verb: verbs.Verb) -> Iterator[tuple[str, str]]:
             for word in many(getattr(verb, key, None)):
                 for match in _EXPRESSION.finditer(word):
                     yield key, match[1]
+
+
+def _traffic(word: str) -> Traffic:
+    protocol, _, port = word.partition("/")
+    return Traffic(protocol, int(port or 0))
 
 
 def _machine(verb: verbs.Fault) -> str:

@@ -98,7 +98,7 @@ class Outputs(Section, frozen=True, kw_only=True):
 
 
 FaultKind = Literal[
-    "kill", "restart", "partition", "degrade", "loss-burst", "reorder", "duplicate", "corrupt",
+    "kill", "restart", "partition", "block", "degrade", "loss-burst", "reorder", "duplicate", "corrupt",
     "roam", "rebind", "rekey-now", "pause", "blackhole", "zombie",
 ]  # fmt: skip
 EVERY_FAULT: tuple[FaultKind, ...] = (

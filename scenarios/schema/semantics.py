@@ -17,6 +17,7 @@ from scenarios.schema.verbs import (
     FAULT_WORDS,
     VERBS,
     BlackHole,
+    Block,
     Degrade,
     DirectoryBind,
     DirectoryPush,
@@ -163,7 +164,7 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
             yield from _tunnels(cast, verb.tunnel, (*path, "tunnel"))
         case Rebind():
             yield from _rebind(verb, (*path, "client"), scenario, cast)
-        case Partition() | Heal() | RekeyNow() | BlackHole():
+        case Partition() | Block() | Heal() | RekeyNow() | BlackHole():
             yield from _tunnels(cast, verb.tunnels, (*path, "tunnels"))
         case Degrade():
             yield from _tunnels(cast, verb.tunnels, (*path, "tunnels"))

@@ -173,9 +173,26 @@ class Partition(Section, frozen=True, kw_only=True):
 
 
 class Heal(Section, frozen=True, kw_only=True):
-    """Partitions, black holes and degradations of these tunnels end."""
+    """Partitions, firewalls, black holes and degradations of these tunnels end."""
 
     tunnels: Tunnels = "all"
+
+
+Filtered = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^(udp|tcp)(/[1-9][0-9]{0,4})?$",
+        description="a transport, or one port of the PoP; 443 is MASQUE, 51820 WireGuard",
+        extra={"write": "write udp, tcp, udp/443, tcp/443 or udp/51820"},
+    ),
+]
+
+
+class Block(Section, frozen=True, kw_only=True):
+    """A firewall on the way of these tunnels stops this from now on, both ways, without a word."""
+
+    tunnels: Tunnels
+    what: Annotated[tuple[Filtered, ...], msgspec.Meta(min_length=1)] | Filtered
 
 
 class Degrade(Section, frozen=True, kw_only=True):
@@ -225,7 +242,7 @@ class Zombie(Section, frozen=True, kw_only=True):
     on: bool = True
 
 
-Fault = Kill | Restart | Partition | Heal | Degrade | Roam | Rebind | RekeyNow | Pause | BlackHole | Zombie
+Fault = Kill | Restart | Partition | Block | Heal | Degrade | Roam | Rebind | RekeyNow | Pause | BlackHole | Zombie
 FAULTS: tuple[type[Fault], ...] = get_args(Fault)
 Verb = (
     Wait
@@ -262,6 +279,7 @@ class Verbs(Section, frozen=True, kw_only=True):
     fault_kill: Kill | None = msgspec.field(name="fault.kill", default=None)
     fault_restart: Restart | None = msgspec.field(name="fault.restart", default=None)
     fault_partition: Partition | None = msgspec.field(name="fault.partition", default=None)
+    fault_block: Block | None = msgspec.field(name="fault.block", default=None)
     fault_heal: Heal | None = msgspec.field(name="fault.heal", default=None)
     fault_degrade: Degrade | None = msgspec.field(name="fault.degrade", default=None)
     fault_roam: Roam | None = msgspec.field(name="fault.roam", default=None)

@@ -135,6 +135,7 @@ class Recorder:
         listen(path.up, Direction.UP)
         listen(path.down, Direction.DOWN)
         path.on_swallowed = lambda size: self.lost(tunnel, vnet, "black_hole", "", size)
+        path.on_filtered = lambda size: self.lost(tunnel, vnet, "firewall", "", size)
         return path
 
     def lost(self, tunnel: str, vnet: str, reason: str, way: str, size: int) -> None:

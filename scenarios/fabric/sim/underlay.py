@@ -15,6 +15,7 @@ from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.nodes import MASQUE_ADDRESS, POP_ADDRESS, EndNode, PopNode
 from scenarios.fabric.sim.streams import Streams
 from scenarios.proto.link import IPV4_UDP, Link, flip
+from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Premises
 from scenarios.trace.recorder import Recorder
 
@@ -90,8 +91,10 @@ class Underlay:
         if destination not in (POP_ADDRESS, MASQUE_ADDRESS):
             self.lose("no_such_address", node, "up", datagrams)
             return
+        if not node.path.admits("udp", destination[1], datagrams):
+            return
         if node.path.swallow is not None:
-            datagrams = list(node.path.passing(datagrams))
+            datagrams = list(node.path.passing(datagrams, IPV4_UDP))
         self._carry(node.path.up, datagrams, self._reach_pop, (source, destination == MASQUE_ADDRESS))
 
     def from_pop(self, destination: Address, datagrams: list[bytes], source: Address) -> None:
@@ -99,8 +102,10 @@ class Underlay:
         if node is None:
             self.lose("no_such_address", None, "down", datagrams)
             return
+        if not node.path.admits("udp", source[1], datagrams):
+            return
         if node.path.swallow is not None:
-            datagrams = list(node.path.passing(datagrams))
+            datagrams = list(node.path.passing(datagrams, IPV4_UDP))
         self._carry(node.path.down, datagrams, self._reach_end, (node, destination, source))
 
     def _carry(self, link: Link, datagrams: list[bytes], arrive: Callable[..., None], place: object) -> None:
@@ -145,16 +150,20 @@ class Underlay:
         if host != MASQUE_ADDRESS[0]:
             self.lose("no_such_address", node, "up", [packet])
             return
-        self._carry_segment(node.path.up, packet, self._segment_reaches_pop, None)
+        self._carry_segment(node.path, node.path.up, packet, self._segment_reaches_pop, None)
 
     def segment_from_pop(self, host: str, packet: bytes) -> None:
         node = self._by_public.get(host)
         if node is None:
             self.lose("no_such_address", None, "down", [packet])
             return
-        self._carry_segment(node.path.down, packet, self._segment_reaches_end, (node, host))
+        self._carry_segment(node.path, node.path.down, packet, self._segment_reaches_end, (node, host))
 
-    def _carry_segment(self, link: Link, packet: bytes, arrive: Callable[..., None], place: object) -> None:
+    def _carry_segment(
+        self, path: LinkPair, link: Link, packet: bytes, arrive: Callable[..., None], place: object
+    ) -> None:
+        if not path.admits("tcp", MASQUE_ADDRESS[1], [packet]) or not path.passes(packet):
+            return
         for at, corrupt in link.carry(len(packet), self.heap.now):
             self.heap.at(at, arrive, (place, packet if corrupt is None else flip(packet, corrupt)))
 

@@ -102,6 +102,20 @@ CASES = {
   - fault.heal: {tunnels: alice}
   - udp.send: {from: alice, to: depot/printer, count: 1, size: 900, patience: 400ms}
 """,
+    "a firewall stops what it shall, and no more": """
+  - fault.block: {tunnels: alice, what: [tcp, udp/443]}
+  - udp.send: {from: alice, to: depot/printer, count: 1, patience: 400ms}
+  - fault.block: {tunnels: [alice], what: udp/51820}
+  - udp.send: {from: alice, to: depot/printer, count: 1, patience: 400ms}
+    expect: [received == 0]
+  - udp.send: {from: bob, to: depot/printer, count: 1, patience: 400ms}
+  - fault.heal: {tunnels: alice}
+  - fault.block: {tunnels: alice, what: udp}
+  - udp.send: {from: alice, to: depot/printer, count: 1, patience: 400ms}
+    expect: [received == 0]
+  - fault.heal: {}
+  - udp.send: {from: alice, to: depot/printer, count: 1, patience: 400ms}
+""",
     "a worse path is felt, a healed one is as before": """
   - fault.degrade: {tunnels: [alice], to: {delay: 150ms}}
   - ping: {from: alice, to: depot/printer, count: 1}
