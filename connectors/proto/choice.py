@@ -63,6 +63,7 @@ class Choice:
         Call it when something changed, or at ``next``.
         """
         ways = self._ways
+        health = list(health)  # as it is once what was decided is done
         begin: list[int] = []
         end: list[int] = []
         for number, (way, how) in enumerate(zip(ways, health, strict=True)):
@@ -75,7 +76,7 @@ class Choice:
                 else:
                     way.again = now + way.pause * (0.5 + self._jitter())
                     way.pause = min(way.pause * 2, LONGEST_PAUSE)
-                self._stop(number, end)
+                self._stop(number, health, end)
             elif how is Health.UP and way.up_since == NEVER:
                 way.up_since = now
         best = next((n for n, w in enumerate(ways) if w.running and health[n] is Health.UP), None)
@@ -89,16 +90,18 @@ class Choice:
             if way.running:
                 if best is not None and number > best and health[best] is Health.UP:
                     way.again, way.pause = now, FIRST_PAUSE
-                    self._stop(number, end)
+                    self._stop(number, health, end)
                 continue
             if now >= self._due(number, health):
                 way.running, way.begun = True, now
+                health[number] = Health.TRYING
                 begin.append(number)
         return begin, end
 
-    def _stop(self, number: int, end: list[int]) -> None:
+    def _stop(self, number: int, health: list[Health], end: list[int]) -> None:
         self._ways[number].running = False
         self._ways[number].up_since = NEVER
+        health[number] = Health.IDLE
         end.append(number)
 
     def next(self, health: Sequence[Health]) -> float:
@@ -109,6 +112,8 @@ class Choice:
                 at = min(at, self._due(number, health))
             elif health[number] is Health.TRYING:
                 at = min(at, way.begun + ATTEMPT)
+            elif health[number] in (Health.FAILED, Health.IDLE):
+                at = min(at, way.begun)  # at once: it failed as it was begun
         return at
 
     def _due(self, number: int, health: Sequence[Health]) -> float:

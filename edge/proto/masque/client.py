@@ -6,7 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import StrEnum
 
-from edge.proto.masque.address import AssignedAddress, decode_address_assign
+from edge.proto.masque.address import (
+    AssignedAddress,
+    RequestIds,
+    decode_address_assign,
+    decode_address_request,
+    encode_address_assign,
+)
 from edge.proto.masque.capsule import BadCapsule, CapsuleParser, CapsuleType
 from edge.proto.masque.carrier import (
     Carrier,
@@ -30,6 +36,10 @@ from edge.proto.types import DropReason
 
 EARLY_DATAGRAMS = 32
 """They may overtake the response (RFC 9297 2.1); so many are kept until it comes."""
+
+
+MINIMUM_ROOM = 1 + 1280
+"""Of a datagram, context id included: a path that does not carry this carries no IPv6 (RFC 9484 section 10.1)."""
 
 
 class SessionState(StrEnum):
@@ -71,6 +81,7 @@ class ClientSession:
         self._stream = -1
         self._bare = False
         self._parser = CapsuleParser()
+        self._request_ids = RequestIds()
         self._early: list[bytes] = []
 
     def handle(self, events: Iterable[CarrierEvent]) -> list[bytearray]:
@@ -129,6 +140,11 @@ class ClientSession:
             self.state = SessionState.REFUSED
             return
         self.status = 200
+        carrier = event.carrier
+        if not event.ended and carrier.datagram_room(self._stream) < MINIMUM_ROOM:
+            carrier.reset(self._stream, 0x10C if carrier.version is HttpVersion.H3 else 0x8)
+            self._over("the path is too narrow for IPv6")
+            return
         self.state = SessionState.UP
         early, self._early = self._early, []
         self._datagrams(early, packets)
@@ -142,10 +158,9 @@ class ClientSession:
         try:
             datagrams, others = self._parser.feed(event.data)
             for kind, value in others:
-                if kind == CapsuleType.ADDRESS_ASSIGN:
-                    self.assigned = decode_address_assign(value)
-                elif kind == CapsuleType.ROUTE_ADVERTISEMENT:
-                    self.routes = decode_route_advertisement(value)
+                self._capsule(kind, value)
+            if event.ended:
+                self._parser.finish()
         except BadCapsule as bad:
             self.drops[DropReason.MALFORMED] += 1
             self._carrier.reset(self._stream, 0x10E if self._carrier.version is HttpVersion.H3 else 0x1)
@@ -154,6 +169,19 @@ class ClientSession:
         self._datagrams(datagrams, packets)
         if event.ended:
             self._over("ended by the PoP")
+
+    def _capsule(self, kind: int, value: bytes) -> None:
+        if kind == CapsuleType.ADDRESS_ASSIGN:
+            self.assigned = decode_address_assign(value)
+        elif kind == CapsuleType.ROUTE_ADVERTISEMENT:
+            self.routes = decode_route_advertisement(value)
+        elif kind == CapsuleType.ADDRESS_REQUEST:
+            # Whatever it wants, there is nothing here that it could have (RFC 9484 4.7.2).
+            requests = decode_address_request(value)
+            self._request_ids.use(requests)
+            assert self._carrier is not None
+            refusals = encode_address_assign(map(AssignedAddress.refusal, requests))
+            self._carrier.send_data(self._stream, refusals)
 
     def _datagrams(self, payloads: list[bytes], packets: list[bytearray]) -> None:
         if self.state is SessionState.CONNECTING:

@@ -45,7 +45,7 @@ from edge.proto.types import Address, BadPacket, DropReason
 MINIMUM_MTU = 1280
 """RFC 9484 section 10.1: a path that does not carry this carries no IPv6; then there is no session."""
 
-EARLY_DATAGRAMS = 32
+EARLY_DATAGRAMS, EARLY_OCTETS = 32, 1 << 16
 EARLY_SECONDS = 1.0
 """Datagrams may overtake the request that opens their stream (RFC 9297 2.1): so many wait, so long, per carrier."""
 
@@ -98,12 +98,14 @@ SessionEvent = SessionUp | SessionDown | SessionRefused | SessionMoved
 class _Peer:
     """What we know about one carrier: its sessions, and what came too early."""
 
-    __slots__ = ("early", "refusals", "sessions")
+    __slots__ = ("closed", "early", "early_octets", "refusals", "sessions")
 
     def __init__(self) -> None:
         self.sessions: dict[int, Session] = {}
-        self.early: deque[tuple[float, int, list[bytes]]] = deque()
+        self.early: deque[tuple[float, int, bytes]] = deque()  # when, stream, datagram
+        self.early_octets = 0
         self.refusals = 0
+        self.closed = False  # by us; what it has said before that is not heard any more
 
 
 class MasqueServer:
@@ -196,10 +198,8 @@ class MasqueServer:
                 for session in _peer(carrier).sessions.values():
                     self._events.append(SessionMoved(session, event.before))
             elif isinstance(event, CarrierClosed):
-                for session in list(_peer(carrier).sessions.values()):
-                    self._remove(
-                        session, event.reason or ("closed by the peer" if event.by_peer else "closed")
-                    )
+                reason = event.reason or ("closed by the peer" if event.by_peer else "closed")
+                self._forget(_peer(carrier), reason)
         return runs
 
     def seal(self, tunnel: MasqueTunnel, packets: list[bytearray]) -> None:
@@ -242,12 +242,15 @@ class MasqueServer:
         if carrier.server_name.lower() in self._warp_names and carrier.peer_key not in self._by_key:
             self.refusals[403] += 1
             self._events.append(SessionRefused(carrier.peer, carrier.version, 403, "unknown key"))
-            carrier.close(ACCESS_DENIED, transport=True)
+            self._close(carrier, ACCESS_DENIED, transport=True)
 
     def _request(
         self, event: RequestReceived, now: float, runs: list[tuple[MasqueTunnel, list[bytearray]]]
     ) -> None:
         carrier, stream = event.carrier, event.stream
+        peer = _peer(carrier)
+        if peer.closed:
+            return
         judged = judge(
             event.headers,
             carrier.version,
@@ -269,7 +272,6 @@ class MasqueServer:
             self._refuse(carrier, stream, refuse(400, "the path is too narrow for IPv6"))
             return
         session = Session(carrier, stream, tunnel, judged.dialect, judged.scope, now)
-        peer = _peer(carrier)
         peer.sessions[stream] = session
         self.sessions[carrier.version] += 1
         if tunnel.version not in (None, carrier.version):
@@ -285,14 +287,8 @@ class MasqueServer:
         elif tunnel.current is None:
             tunnel.prefer(session)
         self._events.append(SessionUp(session))
-        early, peer.early = peer.early, deque()
-        for at, number, payloads in early:
-            if number != stream:
-                peer.early.append((at, number, payloads))
-            elif now <= at + EARLY_SECONDS:
-                self._unwrap(session, payloads, runs)
-            else:
-                self.drops[DropReason.UNKNOWN_SESSION] += len(payloads)
+        if peer.early:
+            self._unwrap(session, self._take_early(peer, stream, now), runs)
         if event.ended:
             self._finish(session, "ended by the peer")
 
@@ -311,7 +307,8 @@ class MasqueServer:
         peer = _peer(carrier)
         peer.refusals += 1
         if peer.refusals >= REFUSALS_LIMIT:
-            carrier.close(0x107 if carrier.version is HttpVersion.H3 else 0xB, "too many refused requests")
+            code = 0x107 if carrier.version is HttpVersion.H3 else 0xB
+            self._close(carrier, code, "too many refused requests")
 
     # -- the stream: capsules --
 
@@ -381,11 +378,29 @@ class MasqueServer:
     # -- datagrams --
 
     def _early(self, peer: _Peer, event: DatagramsReceived, now: float) -> None:
-        peer.early.append((now, event.stream, event.payloads))
-        while sum(len(payloads) for _, _, payloads in peer.early) > EARLY_DATAGRAMS or (
-            peer.early and now > peer.early[0][0] + EARLY_SECONDS
+        early = peer.early
+        for payload in event.payloads:
+            early.append((now, event.stream, payload))
+            peer.early_octets += len(payload)
+        dead = 0
+        while early and (
+            len(early) > EARLY_DATAGRAMS
+            or peer.early_octets > EARLY_OCTETS
+            or now > early[0][0] + EARLY_SECONDS
         ):
-            self.drops[DropReason.UNKNOWN_SESSION] += len(peer.early.popleft()[2])
+            peer.early_octets -= len(early.popleft()[2])
+            dead += 1
+        if dead:
+            self.drops[DropReason.UNKNOWN_SESSION] += dead
+
+    def _take_early(self, peer: _Peer, stream: int, now: float) -> list[bytes]:
+        """What waits for `stream`; what is too old dies, whatever it waits for."""
+        young = [each for each in peer.early if now <= each[0] + EARLY_SECONDS]
+        if len(young) < len(peer.early):
+            self.drops[DropReason.UNKNOWN_SESSION] += len(peer.early) - len(young)
+        peer.early = deque(each for each in young if each[1] != stream)
+        peer.early_octets = sum(len(payload) for _, _, payload in peer.early)
+        return [payload for _, number, payload in young if number == stream]
 
     def _unwrap(
         self, session: Session, payloads: list[bytes], runs: list[tuple[MasqueTunnel, list[bytearray]]]
@@ -403,6 +418,22 @@ class MasqueServer:
             runs.append((session.tunnel, packets))
 
     # -- the end --
+
+    def _close(self, carrier: Carrier, code: int, reason: str = "", *, transport: bool = False) -> None:
+        """Its sessions are over at once: what is sealed from now on must not be handed to it."""
+        peer = _peer(carrier)
+        peer.closed = True
+        carrier.close(code, reason, transport=transport)
+        self._forget(peer, reason or "refused")
+
+    def _forget(self, peer: _Peer, reason: str) -> None:
+        """Its carrier is gone."""
+        for session in list(peer.sessions.values()):
+            self._remove(session, reason)
+        if peer.early:
+            self.drops[DropReason.UNKNOWN_SESSION] += len(peer.early)
+            peer.early.clear()
+            peer.early_octets = 0
 
     def _finish(self, session: Session, reason: str) -> None:
         """End it cleanly from our side."""

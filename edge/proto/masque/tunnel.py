@@ -23,7 +23,6 @@ class Session:
         "capsules",
         "carrier",
         "dialect",
-        "heard",
         "parser",
         "queue",
         "request_ids",
@@ -42,7 +41,6 @@ class Session:
         self.dialect = dialect
         self.scope = scope
         self.since = now
-        self.heard = False  # a packet has come
         self.parser = CapsuleParser()
         self.capsules = 0  # but datagrams
         self.request_ids = RequestIds()
@@ -140,11 +138,13 @@ class MasqueTunnel:
         return lost
 
     def add(self, session: Session, now: float) -> Session | None:
-        """Take a session in; returns one that has to go for it."""
+        """Take a session in; returns one that has to go for it: the oldest, but not the one that is in use."""
         self.sessions.append(session)
         self.handshakes += 1
         self.last_handshake = now
-        return self.sessions[0] if len(self.sessions) > SESSIONS_LIMIT else None
+        if len(self.sessions) <= SESSIONS_LIMIT:
+            return None
+        return next(each for each in self.sessions if each is not self.current)
 
     def remove(self, session: Session) -> None:
         """The session is over; the latest of the others takes its place."""
