@@ -148,6 +148,7 @@ def test_more_addresses_than_we_take(decode):
     assert len(decode(value)) == MAX_ADDRESSES
     with pytest.raises(BadCapsule, match="more than"):
         decode(value + EXAMPLE_V6)
+    assert encode_address_assign([AssignedAddress((V4, 32))] * MAX_ADDRESSES)
     with pytest.raises(ValueError, match="more than"):
         encode_address_assign([AssignedAddress((V4, 32))] * (MAX_ADDRESSES + 1))
 

@@ -88,6 +88,13 @@ def test_there_is_exactly_one(fields):
     assert caught.value.status == 401
 
 
+def test_none_and_malformed_are_told_apart():
+    with pytest.raises(BadRequest, match="no credentials"):
+        parse_authorization([])
+    with pytest.raises(BadRequest, match="malformed"):
+        parse_authorization([b""])
+
+
 def test_the_token_is_not_shown():
     credential = parse_authorization([basic("alice:hunter2")])
     assert "alice" in repr(credential)

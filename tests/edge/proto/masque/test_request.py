@@ -316,6 +316,7 @@ def test_content_cannot_start_capsules(name):
         [(b":status", b"")],
         [(b":status", b"20")],
         [(b":status", b"2000")],
+        [(b":status", b"0200")],
         [(b":status", b"+20")],
         [(b":status", b"2 0")],
         [(b":status", b"\xb2\xb2\xb2")],

@@ -142,11 +142,20 @@ def single_addresses(count):
     return [AddressRange(n.to_bytes(4), n.to_bytes(4), 0) for n in range(0, 2 * count, 2)]
 
 
+def parse_length(capsule):
+    _, (parsed,) = CapsuleParser().feed(capsule)
+    return len(parsed.value)
+
+
 def test_a_million_routes_are_refused_by_their_length():
     with pytest.raises(BadCapsule, match="limit"):
         CapsuleParser().feed(b"\x03" + encode_varint(10 * 10**6) + wire(*single_addresses(5)))
     fit = MAX_CONFIGURATION // 10
     assert len(decode_route_advertisement(wire(*single_addresses(fit)))) == fit
+    filled = single_addresses(fit - 13) + [
+        AddressRange(bytes(15) + bytes([n]), bytes(15) + bytes([n])) for n in range(4)
+    ]
+    assert parse_length(encode_route_advertisement(filled)) == MAX_CONFIGURATION
     with pytest.raises(ValueError, match="do not fit"):
         encode_route_advertisement(single_addresses(fit + 1))
 

@@ -96,7 +96,7 @@ def test_targets(target, prefixes):
         "pbx.example/32",
         "*.example",
         "a" * 64,
-        "a." * 127 + "example",
+        "a." * 125 + "abcd",  # 254
         "bücher.example",
         "user@pbx.example",
         "pbx.example:443",
@@ -108,7 +108,9 @@ def test_what_is_no_target(target):
     assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("target", ["unknown.example", "empty.example", "localhost", "a_b.example"])
+@pytest.mark.parametrize(
+    "target", ["unknown.example", "empty.example", "localhost", "a_b.example", "a." * 125 + "abc"]
+)
 def test_a_name_that_is_not_known(target):
     with pytest.raises(BadRequest) as caught:
         scope(target)
@@ -241,6 +243,13 @@ def test_the_protocol_is_behind_all_extension_headers():
     assert not scope(ipproto="6").allows(header, to_client=False)
 
 
+def test_a_message_in_an_extension_header_is_a_protocol():
+    """Mobility (RFC 6275), with nothing behind."""
+    header = parse_untrusted(build_packet(CLIENT6, HOST6, 135, bytes([59, 0, 0, 0, 0, 0, 0, 0])))
+    assert scope(ipproto="135").allows(header, to_client=False)
+    assert not scope(ipproto="17").allows(header, to_client=False)
+
+
 def test_later_fragments():
     whole = build_udp(CLIENT, HOST, 1, 2, bytes(2000), dont_fragment=False)
     for piece in fragment_ipv4(whole, 1000):
@@ -275,6 +284,7 @@ def prefixes(*texts):
         ("10.1.0.0/16", ["10.0.0.0/8", "fd00::/8", "11.0.0.0/8"], ["10.1.0.0/16"]),
         ("10.0.0.0/8", ["10.1.0.0/16", "10.2.0.0/16"], ["10.1.0.0/16", "10.2.0.0/16"]),
         ("10.0.0.0/8", ["10.0.0.0/8"], ["10.0.0.0/8"]),
+        ("10.0.0.0/16", ["10.0.0.0/8"], ["10.0.0.0/16"]),
         ("10.1.2.3", ["0.0.0.0/0", "::/0"], ["10.1.2.3/32"]),
         ("pbx.example", ["::/0", "10.1.2.3/32"], ["2001:db8::1/128", "10.1.2.3/32"]),
         ("12.0.0.0/8", ["10.0.0.0/8"], []),
