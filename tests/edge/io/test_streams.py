@@ -195,18 +195,20 @@ async def test_a_reset_ends_only_its_own_connection():
 
 async def test_the_last_words_reach_a_peer_that_is_still_writing():
     """Closing a socket with octets unread in it is a reset, which takes with it what has not been sent yet."""
+    size = 100_000  # more than the peer's buffer, less than ours
     async with serving(StreamPort.bind(("127.0.0.1", 0))) as server:
-        with socket.create_connection(server.port.address) as sock:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(server.port.address)
             sock.setblocking(False)
-            await server.until(lambda core: core.opened)
-            while len(server.port.receive()) < 2:
-                await trio.sleep(0.01)
-                sock.send(bytes(1 << 20))
+            sock.send(bytes(1 << 20))
+            await server.until(lambda core: core.octets)
+            await trio.sleep(0.05)  # now there is more of it than the port reads
+            server.port.send([(1, bytes(size), True)])
             await trio.sleep(0.05)
-            server.port.send([(1, bytes(4 << 20), True)])
             got = 0
             with trio.fail_after(5):
-                while got < 4 << 20:
+                while got < size:
                     await trio.lowlevel.wait_readable(sock)
                     got += len(sock.recv(1 << 16))
 
