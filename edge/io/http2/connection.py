@@ -268,7 +268,11 @@ class Http2Connection:
         """What is to be written now."""
         if not self._closed and self._channel.established:
             self._drain_streams()
-            self._flush()
+            try:
+                self._flush()
+            except TlsFailed as failed:
+                self._counters.tls_failed += 1
+                self._die(False, None, str(failed))
         data = self._channel.poll()
         self._unwritten += len(data)
         if self._unwritten > UNWRITTEN_MOST and not self._closed:

@@ -7,6 +7,7 @@ import random
 import pytest
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from OpenSSL import SSL
 
 from edge.io.http2 import Counters
 from edge.proto.masque.carrier import (
@@ -316,6 +317,17 @@ def test_a_server_that_does_wrong(what):
     server.say(what)
     assert server.client.closed and isinstance(server.events[-1], CarrierClosed)
     check(server.client.counters, 0)
+
+
+def test_tls_that_can_encrypt_no_more_ends_only_its_connection(monkeypatch):
+    def fail(*_):
+        raise SSL.Error
+
+    rude = Rude()
+    rude.events[0].carrier.ping()
+    monkeypatch.setattr(SSL.Connection, "sendall", fail)
+    rude.exchange()
+    assert rude.cut and rude.server.counters.tls_failed == 1 and rude.ended is not None
 
 
 def test_interim_answers_are_not_shown_and_the_final_one_is():
