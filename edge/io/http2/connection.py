@@ -184,10 +184,6 @@ class Http2Connection:
         if found is not None:
             self._try(lambda: self._h2.reset_stream(stream, code))
             self._forget(found)
-            try:
-                self._guard.reset()
-            except Abuse as abuse:
-                self._accuse(abuse)
 
     def ping(self) -> None:
         if self._life.settled and self._life.ping():
@@ -272,7 +268,11 @@ class Http2Connection:
         """What is to be written now."""
         if not self._closed and self._channel.established:
             self._drain_streams()
-            self._flush()
+            try:
+                self._flush()
+            except TlsFailed as failed:
+                self._counters.tls_failed += 1
+                self._die(False, None, str(failed))
         data = self._channel.poll()
         self._unwritten += len(data)
         if self._unwritten > UNWRITTEN_MOST and not self._closed:
@@ -291,7 +291,6 @@ class Http2Connection:
     def _read(self, plain: bytes) -> None:
         h2 = self._h2
         try:
-            self._flush()  # so that what follows is an answer
             plain, goaways = self._guard.filter(plain, self._now)
             found = h2.receive_data(plain)
             answers = h2.data_to_send()

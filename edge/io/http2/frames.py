@@ -51,16 +51,13 @@ class Budget:
         self._rate = rate
         self._at = 0.0
 
-    def refill(self, now: float) -> None:
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-
     def earn(self, amount: float) -> None:
         self._left = min(self._burst, self._left + amount)
 
-    def spend(self) -> None:
+    def spend(self, now: float) -> None:
         """Abuse if there is nothing left."""
-        self._left -= 1
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate) - 1
+        self._at = now
         if self._left < 0:
             raise Abuse(ErrorCodes.ENHANCE_YOUR_CALM, f"too many {self._what}")
 
@@ -74,6 +71,7 @@ class FrameGuard:
         self._goaway: bytearray | None = None  # its payload so far, while one is coming in
         self._block = 0  # octets of the latest header block so far
         self._continuations = 0  # of it
+        self._now = 0.0
         # An honest client opens a few streams, resets as many, and sends control frames now and then. Only window
         # updates come with the traffic: some peers answer every DATA frame with one for the stream and one for the
         # connection.
@@ -86,8 +84,7 @@ class FrameGuard:
 
     def filter(self, data: bytes, now: float) -> tuple[bytes, list[Goaway]]:
         """What the library may see of `data`, and GOAWAY frames that were in it. Raises Abuse."""
-        for budget in (self._requests, self._resets, self._control, self._windows, self._tiny):
-            budget.refill(now)
+        self._now = now
         goaways: list[Goaway] = []
         kept: list[bytes] = []
         position, size = 0, len(data)
@@ -129,12 +126,8 @@ class FrameGuard:
         position = 0
         while position < len(data):
             if data[position + 3] == RST_STREAM:
-                self._resets.spend()
+                self._resets.spend(self._now)
             position += HEADER + int.from_bytes(data[position : position + 3])
-
-    def reset(self) -> None:
-        """We had reason to reset a stream. Raises Abuse."""
-        self._resets.spend()
 
     def sent(self, frames: int) -> None:
         """So many DATA frames went out, which the peer will acknowledge."""
@@ -147,11 +140,11 @@ class FrameGuard:
             if length >= TINY:
                 self._tiny.earn(2)
             elif length:
-                self._tiny.spend()
+                self._tiny.spend(self._now)
             elif not flags & END_STREAM:
-                self._control.spend()
+                self._control.spend(self._now)
         elif kind == HEADERS:
-            self._requests.spend()
+            self._requests.spend(self._now)
             self._block, self._continuations = length, 0
         elif kind == CONTINUATION:
             self._block += length
@@ -159,11 +152,11 @@ class FrameGuard:
             if self._continuations > CONTINUATIONS_LIMIT or self._block > BLOCK_LIMIT:
                 raise Abuse(ErrorCodes.ENHANCE_YOUR_CALM, "a header block without end")
         elif kind == WINDOW_UPDATE:
-            self._windows.spend()
+            self._windows.spend(self._now)
         elif kind == RST_STREAM:
-            self._resets.spend()
+            self._resets.spend(self._now)
         else:  # SETTINGS, PING, PRIORITY, GOAWAY, and what nobody knows
-            self._control.spend()
+            self._control.spend(self._now)
             if kind == GOAWAY and length < 8:
                 raise Abuse(ErrorCodes.FRAME_SIZE_ERROR, "GOAWAY is too short")
 

@@ -110,13 +110,15 @@ class Http2Server:
                     found.append((number, data, closed))
                 if closed:
                     del self._connections[number], self._numbers[connection]
-                self._look(connection)
+                    self._half_open.pop(connection, None)
         return found
 
     def handle_timeout(self, now: float) -> None:
         agenda = self._agenda
+        due: list[tuple[float, int]] = []
         while agenda and agenda[0][0] <= now:
-            at, number = heappop(agenda)
+            due.append(heappop(agenda))
+        for at, number in due:
             connection = self._connections.get(number)
             if connection is not None and connection.armed_at == at:
                 connection.armed_at = NEVER

@@ -12,7 +12,15 @@ import pytest
 import trio
 
 from edge.errors import Refused
-from edge.io.streams import INBOX_LIMIT, READ_SIZE, SEND_BUFFER, StreamDial, StreamPort
+from edge.io.streams import (
+    INBOX_LIMIT,
+    NOT_SENT,
+    READ_SIZE,
+    SEND_BUFFER,
+    TCP_NOTSENT_LOWAT,
+    StreamDial,
+    StreamPort,
+)
 from edge.proto.types import Octets, Opened, Written
 
 
@@ -185,14 +193,23 @@ async def test_a_reset_ends_only_its_own_connection():
 
 
 async def test_the_last_words_reach_a_peer_that_is_still_writing():
-    """Closing a socket with octets unread in it is a reset, which takes with it what the peer has not read yet."""
-    async with connected() as (server, client):
-        client.port.send([(1, bytes(10 << 20), False)])
-        await server.until(lambda core: core.octets)
-        server.port.send([(1, b"GOAWAY", True)])
-        await client.until(lambda core: core.octets)
-        assert client.octets == {1: b"GOAWAY"}
-        client.port.drop(1)
+    """Closing a socket with octets unread in it is a reset, which takes with it what has not been sent yet."""
+    size = 100_000  # more than the peer's buffer, less than ours
+    async with serving(StreamPort.bind(("127.0.0.1", 0))) as server:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.connect(server.port.address)
+            sock.setblocking(False)
+            sock.send(bytes(1 << 20))
+            await server.until(lambda core: core.octets)
+            await trio.sleep(0.05)  # now there is more of it than the port reads
+            server.port.send([(1, bytes(size), True)])
+            await trio.sleep(0.05)
+            got = 0
+            with trio.fail_after(5):
+                while got < size:
+                    await trio.lowlevel.wait_readable(sock)
+                    got += len(sock.recv(1 << 16))
 
 
 async def test_who_takes_nothing_does_not_hold_its_connection_for_ever(autojump_clock):
@@ -254,16 +271,45 @@ async def test_a_port_that_is_taken_is_refused_with_the_remedy():
             StreamPort.bind(server.port.address)
         text = str(refused.value)
         assert "fix:" in text and "ss -tlpn" in text
-    StreamPort.bind(server.port.address).close()  # at once, though connections of it may linger
+
+
+async def test_a_port_is_free_again_at_once():
+    async with connected() as (server, client):
+        server.port.send([(1, b"", True)])  # who closes first waits in TIME_WAIT
+        await client.until(lambda core: core.ended)
+        client.port.send([(1, b"", True)])
+        with trio.fail_after(5):
+            while len(server.port):
+                await trio.sleep(0.01)
+    StreamPort.bind(server.port.address).close()
+
+
+def options(here: tuple[str, int]) -> list[tuple[int, int]]:
+    """TCP_NODELAY and TCP_NOTSENT_LOWAT of the connections of this process from `here`."""
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        file = f"/proc/self/fd/{name}"
+        if not os.path.lexists(file) or not os.readlink(file).startswith("socket:"):
+            continue
+        with socket.socket(fileno=os.dup(int(name))) as sock:
+            if sock.family == socket.AF_INET and sock.getsockname() == here and not is_listening(sock):
+                delay = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                found.append((delay, sock.getsockopt(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT)))
+    return found
+
+
+def is_listening(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 async def test_packets_leave_as_they_are_written_and_little_waits_in_the_kernel():
-    async with serving(StreamPort.bind(("127.0.0.1", 0))) as server:
-        with socket.create_connection(server.port.address) as reader:
-            await server.until(lambda core: core.opened)
-            server.port.send([(1, bytes(64 << 20), False)])
-            server.look()
-            # The peer's receive buffer, and no more than a little of our own.
-            assert server.taken[1] < 8 * SEND_BUFFER
-            reader.close()
-            await server.until(lambda core: core.ended)
+    async with connected() as (server, client):
+        assert options(server.port.address) == [(1, NOT_SENT)]
+        client.port.send([(1, bytes(64 << 20), False)])
+        await trio.sleep(0.1)
+        client.look()
+        size = client.taken[1]
+        await trio.sleep(0.1)
+        client.look()
+        assert client.taken[1] < size + SEND_BUFFER  # it has stopped
+        client.port.drop(1)

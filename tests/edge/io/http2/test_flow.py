@@ -144,7 +144,7 @@ def test_a_slow_reader_gets_the_newest_and_everything_in_order():
 
 def test_a_peer_that_takes_nothing_but_makes_us_answer_is_cut_off():
     rude = Rude()
-    for _ in range(200_000):
+    for _ in range(2000):
         rude.now += 1
         rude.tls.send(frame(PING, payload=bytes(8)) * 30)
         rude.server.receive(1, rude.tls.poll(), rude.now)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
+from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from OpenSSL import SSL
 
 from edge.io.http2 import Counters
 from edge.proto.masque.carrier import (
@@ -130,17 +132,6 @@ def test_made_you_reset():
     assert rude.server.counters.flooded == 1
 
 
-def test_a_session_that_is_made_to_reset():
-    rude = Rude()
-    for stream in range(1, 401, 2):
-        rude.say(rude.headers(stream))
-        if not isinstance(rude.events[-1], RequestReceived):
-            break
-        rude.events[-1].carrier.reset(stream, ErrorCodes.PROTOCOL_ERROR)  # a malformed capsule, say
-        rude.exchange()
-    assert rude.cut and rude.server.counters.flooded == 1
-
-
 def test_a_header_block_without_end():
     rude = Rude()
     rude.say(frame(HEADERS, 0, 1, b"\0" * 10) + frame(CONTINUATION, 0, 1) * 200)
@@ -160,6 +151,12 @@ def test_headers_that_decompress_to_much():
     rude.say(frame(HEADERS, END_HEADERS, 1, block + b"\xbe" * 8000))
     assert rude.cut and rude.server.counters.malformed == 1
     assert not any(isinstance(event, RequestReceived) for event in rude.events)
+
+
+def test_headers_that_are_simply_large():
+    rude = Rude()
+    rude.say(rude.headers(1, [*ORDINARY, (b"x-large", b"a" * 16300)]))
+    assert rude.cut and rude.server.counters.malformed == 1
 
 
 def test_too_many_streams_at_once():
@@ -247,16 +244,26 @@ def test_data_after_the_end_of_its_stream_is_not_told():
     assert [e.data for e in rude.events if isinstance(e, DataReceived)] == [b"last"]
 
 
-def test_nothing_but_tls():
-    """Key updates and empty records cost work and bring nothing."""
+def test_a_handshake_message_that_is_long_and_never_whole():
+    """A ClientHello of 128 KiB is what OpenSSL would wait for."""
     rude = Rude(silent=True)
-    half = rude.tls.poll() or b"\x17\x03\x03\x40\x00"  # the header of a record that never ends
-    rude.server.receive(1, half, rude.now)
-    for _ in range(20):
-        rude.server.receive(1, bytes(8192), rude.now)
-    counters = rude.server.counters
+    assert rude.server.accept(2, ("203.0.113.66", 667), 0.0)
+    content = b"\x01\x01\xff\x00" + b"\3\3" + bytes(1 << 17)
+    for start in range(0, 120_000, 16384):
+        rude.server.receive(2, b"\x16\3\1\x40\0" + content[start : start + 16384], 0.0)
     rude.server.poll_transmit()
-    assert counters.flooded + counters.tls_failed == 1 and len(rude.server) == 0
+    assert rude.server.counters.flooded == 1 and len(rude.server) == 1
+
+
+def test_an_error_that_nobody_foresaw_ends_only_its_connection(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a mistake in a library")
+
+    rude = Rude()
+    monkeypatch.setattr(H2Connection, "receive_data", fail)
+    rude.say(frame(PING, payload=bytes(8)))
+    assert rude.ended is not None and rude.ended.reason == "HTTP/2: RuntimeError"
+    assert rude.cut and rude.server.counters.malformed == 1
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -310,6 +317,17 @@ def test_a_server_that_does_wrong(what):
     server.say(what)
     assert server.client.closed and isinstance(server.events[-1], CarrierClosed)
     check(server.client.counters, 0)
+
+
+def test_tls_that_can_encrypt_no_more_ends_only_its_connection(monkeypatch):
+    def fail(*_):
+        raise SSL.Error
+
+    rude = Rude()
+    rude.events[0].carrier.ping()
+    monkeypatch.setattr(SSL.Connection, "sendall", fail)
+    rude.exchange()
+    assert rude.cut and rude.server.counters.tls_failed == 1 and rude.ended is not None
 
 
 def test_interim_answers_are_not_shown_and_the_final_one_is():
