@@ -29,6 +29,10 @@ class Agenda(Generic[T]):
         self._sequence = 0
         self._stale = 0
 
+    def __len__(self) -> int:
+        """Entries that are kept, those that no longer count included."""
+        return len(self._heap)
+
     def arm(self, item: T, at: float) -> None:
         """Wake `item` at `at` or before."""
         if at < item.armed_at:

@@ -569,6 +569,8 @@ class AioquicBackend:
 
     def dial(self, settings: ClientSettings, peer: Address, now: float) -> _Connection:
         by_authority = settings.authority is not None or settings.server_key is None
+        if settings.authority is not None and not tls.load_pem_x509_certificates(settings.authority):
+            raise ValueError("no certificate of an authority in the PEM")
         configuration = QuicConfiguration(
             is_client=True,
             server_name=settings.server_name,

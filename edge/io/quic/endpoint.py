@@ -71,6 +71,8 @@ class Endpoint:
     def handle_timeout(self, now: float) -> None:
         self._now = now
         while (connection := self._agenda.due(now)) is not None:
+            if connection.failed:
+                continue  # it is about to be forgotten
             at = self._guarded(connection, connection.deadline, -NEVER)
             if at is not None and at > now:  # traffic has moved it
                 self._agenda.arm(connection, at)
@@ -147,7 +149,7 @@ class Endpoint:
 
 def segments(data: memoryview, segment: int) -> Iterator[bytes]:
     """The datagrams of a read that the kernel may have merged."""
-    if segment >= len(data):
+    if not 0 < segment < len(data):
         yield bytes(data)
         return
     for start in range(0, len(data), segment):

@@ -157,6 +157,8 @@ def test_certificate_and_key_have_to_belong_together():
         QuicServer(ServerSettings(b"", key), now=0.0, rng=bytes)
     with pytest.raises(ValueError):
         QuicClient(client_settings(certificate=certificate, private_key=b"junk"), SERVER, now=0.0)
+    with pytest.raises(ValueError):
+        QuicClient(client_settings(authority=b"junk"), SERVER, now=0.0)
 
 
 def test_no_answer_ends_the_attempt():

@@ -162,12 +162,13 @@ def test_capsules_pass_a_full_queue():
     pair = Pair()
     carrier, _, stream = pair.tunnel()
     pair.run(1)
-    carrier.send_datagrams(stream, [bytes(1200)] * QUEUE_LIMIT)
+    full = bytes(carrier.datagram_room(stream))  # so that beside it nothing else fits into a packet
+    carrier.send_datagrams(stream, [full] * QUEUE_LIMIT)
     pair.run(0.001)
     carrier.send_data(stream, b"important" * 400)
     asked = pair.now
     while sum(len(event.data) for event in pair.server.seen(DataReceived)) != 3600:
-        carrier.send_datagrams(stream, [bytes(1200)] * 20)
+        carrier.send_datagrams(stream, [full] * 20)
         pair.run(0.01)
         assert pair.now < asked + 0.2
     assert carrier.queued(stream) > 100

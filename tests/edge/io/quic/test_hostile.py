@@ -170,17 +170,23 @@ def test_a_handshake_that_leaves_gaps_is_not_kept(server):
 
 
 def test_windows_slide_and_do_not_double(rogue):
-    rogue.h3.send_headers(0, CONNECT)
-    rogue.exchange()
+    streams = (0, 4)
+    for stream in streams:
+        rogue.h3.send_headers(stream, CONNECT)
+    rogue.exchange(2)
     read = rogue.quic._streams[0].sender.highest_offset
-    for _ in range(50):
-        # The last octet that may be sent, and nothing before it: much to keep for little.
-        limit = rogue.quic._streams[0].max_stream_data_remote
-        rogue.inject(stream_frame(0, b"x", limit - 1))
+    assert read == rogue.quic._streams[4].sender.highest_offset
+    granted = rogue.quic._remote_max_data
+    for _ in range(20):
+        for stream in streams:
+            # The last octets that may be sent, and nothing before them: much to keep for little.
+            limit = rogue.quic._streams[stream].max_stream_data_remote
+            rogue.inject(stream_frame(stream, b"x", limit - 1000))
         rogue.exchange(2)
     assert rogue.closed is None
-    assert rogue.quic._streams[0].max_stream_data_remote <= read + (64 << 10)
-    assert rogue.quic._remote_max_data <= 256 << 10
+    for stream in streams:
+        assert rogue.quic._streams[stream].max_stream_data_remote <= read + (64 << 10)
+    assert rogue.quic._remote_max_data < granted + (8 << 10)
 
 
 def test_a_long_stream_is_read_to_its_end():

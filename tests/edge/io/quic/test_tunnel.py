@@ -1,4 +1,4 @@
-"""What carries a tunnel: requests, capsules and datagrams, with either QUIC library."""
+"""What carries a tunnel: requests, capsules and datagrams, both ways."""
 
 from quic_pair import CONNECT, OK, Pair
 
