@@ -72,6 +72,7 @@ class _MasqueWay:
         self.handshakes = 0
         self.last_handshake_seconds: float | None = None
         self.session: ClientSession | None = None
+        self.previous: ClientSession | None = None  # it knows why it is over, or was refused
         self._make_session = make_session
         self._client: HttpClient | None = None
         self._begun = 0.0
@@ -112,6 +113,7 @@ class _MasqueWay:
     def _drop(self) -> None:
         if self.session is not None:
             self._dropped += self.session.drops.total()
+            self.previous = self.session
         self.session = self._client = None
 
     def _came(self, now: float) -> None:

@@ -31,18 +31,17 @@ LISTEN = ("192.0.2.1", 51820)
 HUBS = {"poplab": PoplabHub, "wireguard-go": WireguardGoHub}
 
 
-class World:
-    """A hub in a namespace, and as many peers as a test asks for, each behind its own cable."""
+class Star:
+    """A namespace in the middle, and as many around it as a test asks for, each behind its own cable."""
 
-    def __init__(self, lab: Lab, directory: Path, hub: str) -> None:
+    def __init__(self, lab: Lab, directory: Path) -> None:
         self.lab, self.directory = lab, directory
         self.middle = lab.namespace("hub")
         self.middle.ip("address", "add", f"{LISTEN[0]}/32", "dev", "lo")
-        self.hub: Hub = HUBS[hub](self.middle, directory, LISTEN)
         self._addresses: dict[str, str] = {}
 
     def outside(self, name: str) -> Namespace:
-        """A namespace from which the hub's address can be reached."""
+        """A namespace from which the middle's address can be reached."""
         space = self.lab.namespace(name)
         base = 4 * len(self._addresses)
         near, far = f"198.51.100.{base + 1}", f"198.51.100.{base + 2}"
@@ -52,8 +51,16 @@ class World:
         return space
 
     def address_of(self, name: str) -> str:
-        """The address that a namespace made by `outside` has towards the hub."""
+        """The address that a namespace made by `outside` has towards the middle."""
         return self._addresses[name]
+
+
+class World(Star):
+    """A hub in the middle, and peers around it."""
+
+    def __init__(self, lab: Lab, directory: Path, hub: str) -> None:
+        super().__init__(lab, directory)
+        self.hub: Hub = HUBS[hub](self.middle, directory, LISTEN)
 
     def peer(self, name: str, *, psk: bool = False) -> WireguardGoPeer:
         """A wireguard-go peer that is configured at the hub; `up` starts it."""
@@ -92,6 +99,12 @@ def namespaces_available() -> None:
 def world(namespaces_available: None, hub_kind: str, tmp_path: Path) -> Iterator[World]:
     with Lab() as lab:
         yield World(lab, tmp_path, hub_kind)
+
+
+@pytest.fixture
+def star(namespaces_available: None, tmp_path: Path) -> Iterator[Star]:
+    with Lab() as lab:
+        yield Star(lab, tmp_path)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 #: Seconds a command in a namespace may take before the test fails instead of hanging.
 COMMAND_TIMEOUT = 20.0
@@ -83,20 +83,17 @@ class Process:
         return self.result(timeout)
 
 
-class Namespace:
-    """One network namespace of a lab: run programs in it, give it links and addresses."""
+class Place:
+    """Where programs are started: here, or behind the words of `enter`. They die with this process."""
 
-    def __init__(self, name: str, holder: int, *, user: bool, stack: contextlib.ExitStack) -> None:
+    def __init__(self, name: str, stack: contextlib.ExitStack, enter: Sequence[str] = ()) -> None:
         self.name = name
-        self.holder = holder
-        self._enter = ["nsenter", "--target", str(holder), "--net", "--mount"]
-        if user:
-            self._enter += ["--user", "--preserve-credentials"]
+        self._enter = tuple(enter)
         self._stack = stack
 
     def command(self, *argv: str) -> list[str]:
-        # nsenter and setpriv replace themselves: the process id is the program's own. It dies with this one
-        return [*self._enter, "--wd=" + os.getcwd(), "setpriv", "--pdeathsig", "KILL", *argv]
+        # nsenter and setpriv replace themselves: the process id is the program's own
+        return [*self._enter, "setpriv", "--pdeathsig", "KILL", *argv]
 
     def run(self, *argv: str, text: str | None = None, check: bool = True) -> str:
         done = subprocess.run(
@@ -112,15 +109,6 @@ class Namespace:
                 f"{' '.join(argv)} in {self.name}: {done.stderr.strip() or done.stdout.strip()}"
             )
         return done.stdout
-
-    def ip(self, *argv: str) -> str:
-        return self.run("ip", *argv)
-
-    def sysctl(self, **values: int) -> None:
-        """Write /proc/sys/net values, the dots of the key written as double underscores."""
-        for key, value in values.items():
-            path = "/proc/sys/net/" + key.replace("__", "/")
-            self.run(sys.executable, "-c", f"open({path!r}, 'w').write('{value}')")
 
     def start(
         self,
@@ -145,6 +133,26 @@ class Namespace:
         process = Process(popen, Path(log))
         self._stack.callback(process.stop, signal.SIGKILL)
         return process
+
+
+class Namespace(Place):
+    """One network namespace of a lab: run programs in it, give it links and addresses."""
+
+    def __init__(self, name: str, holder: int, *, user: bool, stack: contextlib.ExitStack) -> None:
+        enter = ["nsenter", "--target", str(holder), "--net", "--mount"]
+        if user:
+            enter += ["--user", "--preserve-credentials"]
+        super().__init__(name, stack, [*enter, "--wd=" + os.getcwd()])
+        self.holder = holder
+
+    def ip(self, *argv: str) -> str:
+        return self.run("ip", *argv)
+
+    def sysctl(self, **values: int) -> None:
+        """Write /proc/sys/net values, the dots of the key written as double underscores."""
+        for key, value in values.items():
+            path = "/proc/sys/net/" + key.replace("__", "/")
+            self.run(sys.executable, "-c", f"open({path!r}, 'w').write('{value}')")
 
 
 class Lab:

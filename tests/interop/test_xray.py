@@ -50,7 +50,9 @@ def test_udp_and_http_from_xray_to_a_wireguard_go_peer(world):
 
     mine = parse(quick).v4
     arguments = ("flow", "127.0.0.1", str(UDP_DOOR), "50", "1", "1000")
-    flow = json.loads(space.run(sys.executable, TRAFFIC, *arguments))
+    log = world.directory / "flow.log"
+    flow = json.loads(space.start(sys.executable, TRAFFIC, *arguments, log=log, interactive=True).result(15))
+    assert flow["sent"] > 25
     assert (flow["lost"], flow["seen_as"]) == ([], [mine])
     assert set(json.loads(echo.finish(10))["sources"]) == {mine}
     assert space.run(sys.executable, "-c", GET).strip() == "200"

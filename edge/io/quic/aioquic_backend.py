@@ -389,7 +389,8 @@ class _Connection:
             return []
         if self._h3 is not None:
             self._h3.handle_event(event)
-        return [StreamGone(stream, event.error_code)] if stream % 4 == 0 else []
+        unwanted = isinstance(event, quic_events.StopSendingReceived)
+        return [StreamGone(stream, event.error_code, unwanted)] if stream % 4 == 0 else []
 
     def _trim(self) -> None:
         """The handshake is confirmed: forget what only it needed, about half of a connection's memory."""

@@ -58,10 +58,11 @@ class BodyReceived:
 
 @dataclass(frozen=True, slots=True)
 class StreamGone:
-    """RESET_STREAM or STOP_SENDING of a request stream."""
+    """RESET_STREAM of a request stream, or STOP_SENDING (`unwanted`): the peer will read no more of it."""
 
     stream: int
     code: int
+    unwanted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

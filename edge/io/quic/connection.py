@@ -298,8 +298,13 @@ class Connection:
                 self._fields(stream, headers, ended, now)
             case BodyReceived(stream, data, ended):
                 self._body(stream, data, ended)
-            case StreamGone(stream, code):
-                self._aborted(stream, code, now)
+            case StreamGone(stream, code, unwanted):
+                state = self._streams.get(stream)
+                if unwanted and code == H3_NO_ERROR and self._client and state and not state.heard:
+                    # RFC 9114 section 4.1: it answers without the rest of the request, and the answer must be heard.
+                    self._sent_all(stream, state)
+                else:
+                    self._aborted(stream, code, now)
             case CidIssued(cid):
                 self.add_cid(cid)
             case CidRetired(cid):

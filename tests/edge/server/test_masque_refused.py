@@ -9,8 +9,11 @@ from typing import Any
 
 import structlog
 
+from connectors.proto import ChoosingEnd
+from connectors.proto.masque_way import QuicWay
 from connectors.ways import MasqueTarget, make_end
 from edge.config import MasqueConfig
+from edge.proto.masque.client import SessionState
 from edge.server.engine import HOUSEKEEPING, STRANGERS_PACE, Engine
 from edge.state import MemoryStore
 from tests.edge.io.http2.identities import SERVER_NAME, authority, server
@@ -62,6 +65,10 @@ class World:
             self.engine.turn([], self.now, [*_reads(end.poll_transmit(), CLIENT)])
             end.turn([*_reads(self.engine.poll_quic(), POP)], self.now)
         assert self.refused == refused + 1
+        assert isinstance(end, ChoosingEnd)
+        (way,) = end.ways
+        assert isinstance(way, QuicWay) and way.previous is not None
+        assert (way.previous.state, way.previous.status) == (SessionState.REFUSED, 401)
 
     @property
     def refused(self) -> int:
