@@ -87,7 +87,10 @@ class Choice:
             self.active = best
         for number, way in enumerate(ways):
             if way.running:
-                if best is not None and number > best and health[best] is Health.UP:
+                # One that went quiet is not waited for once another works: a connection that has lost everything for
+                # seconds has timers and windows that take long to recover. A fresh one is tried when it is time.
+                left = number > (best or 0) or health[number] is Health.QUIET
+                if best is not None and left and health[best] is Health.UP:
                     way.again, way.pause = now, FIRST_PAUSE
                     self._stop(number, end)
                 continue
@@ -122,6 +125,7 @@ class Choice:
         at = way.again
         for better in range(number):
             other = self._ways[better]
-            if other.running and health[better] is Health.TRYING:
+            # One that has only just been begun is idle as far as `health` goes.
+            if other.running and health[better] in (Health.TRYING, Health.IDLE):
                 at = max(at, other.begun + STAGGER)
         return at

@@ -23,6 +23,7 @@ from edge.state import MemoryStore, StateStore
 from scenarios.certificate import Certificate
 from scenarios.fabric.base import EDGE
 from scenarios.fabric.linked_port import LinkedPort
+from scenarios.fabric.linked_streams import LinkedStreams
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
@@ -71,6 +72,7 @@ class LoopbackNetwork:
         self._masque_pop = relay.masque_address
         self._dead = Snapshot()  # of all processes of the PoP that a new one has replaced
         self._paths: dict[str, LinkedPort] = {}
+        self._streams: dict[str, LinkedStreams] = {}
         self._ends: dict[str, Client | Connector] = {}
         self._premises = {end.name: end.premises for end in world.ends}
         self.address = str(HostPort(self._pop))
@@ -83,8 +85,11 @@ class LoopbackNetwork:
             ports[self._masque_pop[1]] = MASQUE_PORT
         for end in self._world.ends:
             self._paths[end.name] = port = LinkedPort(end.path(), nat=end.nat(PUBLIC), ports=ports)
+            self._streams[end.name] = streams = LinkedStreams(
+                port.links, self._world.stream(f"{end.name}/streams"), ports=ports
+            )
             self._ends[end.name] = _endpoint(
-                end, public, self._pop, port, self._world.certificate, self._masque_pop
+                end, public, self._pop, port, streams, self._world.certificate, self._masque_pop
             )
             end.premises.on_waiting = lambda port: self._ends[port.name].wake()
         for name in self._ends:
@@ -156,8 +161,9 @@ class LoopbackNetwork:
 
     async def drain(self) -> None:
         await trio.sleep(DRAIN)
+        paths: list[LinkedPort | LinkedStreams] = [*self._paths.values(), *self._streams.values()]
         with trio.move_on_after(LONGEST_PATH):
-            while any(path.in_flight for path in self._paths.values()):  # noqa: ASYNC110 - what is on its way tells nobody
+            while any(path.in_flight for path in paths):  # noqa: ASYNC110 - what is on its way tells nobody
                 await trio.sleep(DRAIN)
 
     async def leftovers(self) -> list[str]:
@@ -201,10 +207,13 @@ class LoopbackNetwork:
 
     def roam(self, tunnel: str) -> None:
         self._paths[tunnel].rebind()
+        self._streams[tunnel].move()
         self._ends[tunnel].moved()
 
     def rebind(self, tunnel: str) -> None:
         self._paths[tunnel].rebind()
+        self._streams[tunnel].forget()
+        self._ends[tunnel].wake()
 
     def rekey(self, tunnel: str) -> None:
         end = self._ends[tunnel]
@@ -253,6 +262,7 @@ def _endpoint(
     pop_public: bytes,
     pop: Address,
     path: LinkedPort,
+    streams: LinkedStreams,
     certificate: Certificate | None,
     masque_pop: Address | None,
 ) -> Client | Connector:
@@ -272,6 +282,7 @@ def _endpoint(
             tunnel=end.tunnel,
             masque=masque,
             open_port=path.bind,
+            open_streams=streams.open,
         )
     return Connector(
         end.name,
@@ -286,4 +297,5 @@ def _endpoint(
         tunnel=end.tunnel,
         masque=masque,
         open_port=path.bind,
+        open_streams=streams.open,
     )

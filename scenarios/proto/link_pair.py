@@ -68,6 +68,11 @@ class LinkPair:
     def __repr__(self) -> str:
         return f"LinkPair(up={self.up}, down={self.down})"
 
+    @property
+    def mtu(self) -> int | None:
+        """The largest IP packet that passes both ways; None if there is no limit."""
+        return min(filter(None, (self.up.profile.mtu, self.down.profile.mtu)), default=None)
+
     def links(self, direction: Direction = Direction.BOTH) -> list[Link]:
         if direction is Direction.BOTH:
             return [self.up, self.down]

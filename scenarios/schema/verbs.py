@@ -242,7 +242,20 @@ class Zombie(Section, frozen=True, kw_only=True):
     on: bool = True
 
 
-Fault = Kill | Restart | Partition | Block | Heal | Degrade | Roam | Rebind | RekeyNow | Pause | BlackHole | Zombie
+Fault = (
+    Kill
+    | Restart
+    | Partition
+    | Block
+    | Heal
+    | Degrade
+    | Roam
+    | Rebind
+    | RekeyNow
+    | Pause
+    | BlackHole
+    | Zombie
+)
 FAULTS: tuple[type[Fault], ...] = get_args(Fault)
 Verb = (
     Wait

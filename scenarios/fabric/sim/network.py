@@ -223,9 +223,10 @@ class SimNetwork:
         self.underlay.roam(self.underlay.ends[tunnel])
 
     def rebind(self, tunnel: str) -> None:
-        nat = self.underlay.ends[tunnel].nat
-        if nat is not None:
-            nat.rebind()
+        node = self.underlay.ends[tunnel]
+        if node.nat is not None:
+            node.nat.rebind()
+            node.forgotten()
 
     def rekey(self, tunnel: str) -> None:
         node = self.underlay.ends[tunnel]

@@ -11,7 +11,7 @@ from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.sim.streams import Streams
+from scenarios.proto.streams import MTU, Streams
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.link_pair import LinkPair
 from scenarios.world import End
@@ -251,7 +251,7 @@ class EndNode(Node):
         self.starts += 1
         self._core = self._make(self)
         if isinstance(self._core, ChoosingEnd):
-            self.streams = self._underlay.streams(f"{self.name}/{self.starts}", self.host)
+            self.streams = self._fresh_streams()
         self.port.running = True
         self.end.premises.elect(self._heap.now)
         self.wake()
@@ -271,9 +271,19 @@ class EndNode(Node):
         """The address has changed: TCP connections of the old one are lost, and the core is told."""
         if isinstance(self._core, ChoosingEnd):
             self.starts += 1
-            self.streams = self._underlay.streams(f"{self.name}/{self.starts}", self.host)
+            self.streams = self._fresh_streams()
             self._core.moved(self._heap.now)
             self.wake()
+
+    def forgotten(self) -> None:
+        """The NAT has lost its mappings, those of TCP as well."""
+        if self.streams is not None:
+            self.streams.reset()
+            self.wake()
+
+    def _fresh_streams(self) -> Streams:
+        name = f"{self.name}/{self.starts}"
+        return self._underlay.streams(name, self.host, self.path.mtu or MTU)
 
     def _goodbye(self) -> None:
         if isinstance(self._core, ChoosingEnd):
