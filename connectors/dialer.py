@@ -1,4 +1,4 @@
-"""TCP connections that a far end asks for, one task each, as one source of events; or what a lab puts in their place."""
+"""TCP connections that a far end asks for, one task each, as one source of events."""
 
 from __future__ import annotations
 

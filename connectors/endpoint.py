@@ -67,6 +67,9 @@ class Endpoint:
         self._scope: trio.CancelScope | None = None
         self._crashed = False
         self._up = trio.Event()
+        self._way = ""
+        self.on_way: Callable[[str], None] | None = None
+        """Told the word of the way that packets take from now on; empty: none."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} up={self.up}>"
@@ -81,6 +84,11 @@ class Endpoint:
         """The outer address that this end sends from; only while it runs."""
         assert self._port is not None, "not running"
         return self._port.address
+
+    @property
+    def way(self) -> str:
+        """How packets go to the PoP now: h3, h2 or wireguard; empty if they do not."""
+        return self._way
 
     async def wait_up(self) -> None:
         await self._up.wait()
@@ -162,6 +170,8 @@ class Endpoint:
         finally:
             self._driver = self._port = None
             port.close()
+            if self._way:
+                self._took("")
 
     def _drain(self, end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None) -> None:
         for _ in range(DRAIN_TURNS):
@@ -185,6 +195,13 @@ class Endpoint:
         self._send(end, port, streams)
         if end.has_been_up and not self._up.is_set():
             self._up.set()
+        if end.way != self._way:
+            self._took(end.way)
+
+    def _took(self, way: str) -> None:
+        self._way = way
+        if self.on_way is not None:
+            self.on_way(way)
 
     @staticmethod
     def _send(end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -21,7 +23,7 @@ from edge.proto.types import Address
 from edge.server.relay import Relay
 from edge.state import MemoryStore, StateStore
 from scenarios.certificate import Certificate
-from scenarios.fabric.base import EDGE
+from scenarios.fabric.base import EDGE, KEPT_CHANGES, WayChange
 from scenarios.fabric.linked_port import LinkedPort
 from scenarios.fabric.linked_streams import LinkedStreams
 from scenarios.fabric.totals import of_the_dead, total
@@ -74,6 +76,7 @@ class LoopbackNetwork:
         self._paths: dict[str, LinkedPort] = {}
         self._streams: dict[str, LinkedStreams] = {}
         self._ends: dict[str, Client | Connector] = {}
+        self.way_changes: deque[WayChange] = deque(maxlen=KEPT_CHANGES)
         self._premises = {end.name: end.premises for end in world.ends}
         self.address = str(HostPort(self._pop))
 
@@ -91,9 +94,16 @@ class LoopbackNetwork:
             self._ends[end.name] = _endpoint(
                 end, public, self._pop, port, streams, self._world.certificate, self._masque_pop
             )
+            self._ends[end.name].on_way = partial(self._took_way, end)
             end.premises.on_waiting = lambda port: self._ends[port.name].wake()
         for name in self._ends:
             await self._nursery.start(self._run_end, name)
+
+    def _took_way(self, end: End, way: str) -> None:
+        self.way_changes.append(WayChange(trio.current_time(), end.name, way))
+        recorder = self._world.recorder
+        if recorder is not None and end.has_choice:
+            recorder.way_changed(end.name, end.vnet, way)
 
     async def _run_end(
         self, name: str, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
@@ -151,6 +161,9 @@ class LoopbackNetwork:
     def handshake_seconds(self) -> dict[str, float]:
         seconds = {name: end.statistics().last_handshake_seconds for name, end in self._ends.items()}
         return {name: value for name, value in seconds.items() if value is not None}
+
+    def ways(self) -> dict[str, str]:
+        return {name: end.way for name, end in self._ends.items()}
 
     def active(self, site: str) -> str | None:
         return self._relay.active(site)

@@ -11,9 +11,9 @@ from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.proto.streams import MTU, Streams
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.streams import MTU, Streams
 from scenarios.world import End
 
 if TYPE_CHECKING:
@@ -239,6 +239,8 @@ class EndNode(Node):
         self.starts = 0
         self.has_been_up = False
         self.on_up: Callable[[], None] | None = None
+        self.way = ""
+        self.on_way: Callable[[EndNode], None] | None = None
         self._make = make
         self._core: TunnelEnd | ChoosingEnd | None = None
 
@@ -258,6 +260,7 @@ class EndNode(Node):
 
     def stop(self, *, graceful: bool) -> None:
         super().stop(graceful=graceful)
+        self._took("")
         self.port.running = False
         self.end.premises.elect(self._heap.now)
         self._underlay.orphaned(self.end.premises)
@@ -306,7 +309,15 @@ class EndNode(Node):
 
     def _turn(self) -> None:
         super()._turn()
+        if self._core is not None and self._core.way != self.way:
+            self._took(self._core.way)
         if not self.has_been_up and self._core is not None and self._core.has_been_up:
             self.has_been_up = True
             if self.on_up is not None:
                 self.on_up()
+
+    def _took(self, way: str) -> None:
+        changed = way != self.way
+        self.way = way
+        if changed and self.on_way is not None:
+            self.on_way(self)

@@ -13,10 +13,10 @@ from random import Random
 from edge.proto.types import Address
 from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.nodes import MASQUE_ADDRESS, POP_ADDRESS, EndNode, PopNode
-from scenarios.proto.streams import MTU, Streams
 from scenarios.proto.link import IPV4_UDP, Link, flip
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Premises
+from scenarios.proto.streams import MTU, Streams
 from scenarios.trace.recorder import Recorder
 
 FIRST_ADDRESS = int(IPv4Address("198.18.0.2"))
