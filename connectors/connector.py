@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
-from connectors.endpoint import Endpoint
+from connectors.dialer import Dialer
+from connectors.endpoint import Endpoint, OpenStreams
 from connectors.proto import PacketSide, SiteRouter
 from connectors.ways import MasqueTarget, TunnelWord
 from edge.io.driver import Port
@@ -37,6 +38,7 @@ class Connector(Endpoint):
         masque: MasqueTarget | None = None,
         bind: Address | None = None,
         open_port: Callable[[Address], Port] = UdpPort.bind,
+        open_streams: OpenStreams = Dialer,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.router = SiteRouter(lan, routes, address=address, addresses=addresses)
@@ -52,5 +54,6 @@ class Connector(Endpoint):
             masque=masque,
             bind=bind,
             open_port=open_port,
+            open_streams=open_streams,
             rng=rng,
         )

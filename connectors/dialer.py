@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import trio
 
 from edge.io.streams import StreamDial
-from edge.proto.types import Address, StreamEvent, StreamOutput
+from edge.proto.types import NEVER, Address, StreamEvent, StreamOutput
+
+
+class Streams(Protocol):
+    """TCP for a far end."""
+
+    def dial(self, number: int, address: Address) -> None:
+        """Open connection `number`; an event tells how it went."""
+
+    def receive(self) -> list[StreamEvent]:
+        """What has happened since the last call."""
+
+    def send(self, outputs: Iterable[StreamOutput]) -> None: ...
+
+    def poll_timeout(self) -> float:
+        """When ``receive`` is worth a call though nothing wakes."""
 
 
 class Dialer:
@@ -42,3 +58,6 @@ class Dialer:
             dial = self._dials.get(number)
             if dial is not None:
                 dial.send([(1, data, close)])
+
+    def poll_timeout(self) -> float:
+        return NEVER

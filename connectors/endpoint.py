@@ -11,12 +11,14 @@ from collections.abc import Callable
 
 import trio
 
-from connectors.dialer import Dialer
+from connectors.dialer import Dialer, Streams
 from connectors.proto import ChoosingEnd, EndpointStatistics, PacketSide, TunnelEnd
 from connectors.ways import MasqueTarget, TunnelWord, WireGuardTarget, make_end
 from edge.io.driver import Driver, Port
 from edge.io.udp import Read, UdpPort
 from edge.proto.types import Address
+
+OpenStreams = Callable[[trio.Nursery, Callable[[], None]], Streams]
 
 DRAIN_TURNS = 1024  # when stopping: what the socket holds, but no endless flood
 
@@ -28,8 +30,8 @@ class Endpoint:
 
     `private_key` and `psk` are 32 bytes and never shown. `keepalive` in seconds keeps NAT mappings and the PoP's
     idea of our address fresh; it also makes the tunnel come up without waiting for traffic. `tunnel` other than
-    wireguard needs `masque`. `open_port` is called once per run with the address to bind; a lab puts a simulated path
-    there.
+    wireguard needs `masque`. `open_port` is called once per run with the address to bind, and `open_streams`, if there
+    may be TCP, with a nursery and what wakes this end; a lab puts a simulated path there.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Endpoint:
         masque: MasqueTarget | None = None,
         bind: Address | None = None,
         open_port: Callable[[Address], Port] = UdpPort.bind,
+        open_streams: OpenStreams = Dialer,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.name = name
@@ -56,6 +59,7 @@ class Endpoint:
         self._masque = masque
         self._bind = bind or (("::1", 0) if ":" in pop[0] else ("127.0.0.1", 0))
         self._open_port = open_port
+        self._open_streams = open_streams
         self._rng = rng
         self._driver: Driver[list[Read]] | None = None
         self._port: Port | None = None
@@ -63,6 +67,9 @@ class Endpoint:
         self._scope: trio.CancelScope | None = None
         self._crashed = False
         self._up = trio.Event()
+        self._way = ""
+        self.on_way: Callable[[str], None] | None = None
+        """Told the word of the way that packets take from now on; empty: none."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} up={self.up}>"
@@ -77,6 +84,11 @@ class Endpoint:
         """The outer address that this end sends from; only while it runs."""
         assert self._port is not None, "not running"
         return self._port.address
+
+    @property
+    def way(self) -> str:
+        """How packets go to the PoP now: h3, h2 or wireguard; empty if they do not."""
+        return self._way
 
     async def wait_up(self) -> None:
         await self._up.wait()
@@ -142,47 +154,59 @@ class Endpoint:
             driver = Driver(port)
             self._end, self._driver, self._port = end, driver, port
             async with trio.open_nursery() as nursery:
-                dialer = None if isinstance(end, TunnelEnd) else Dialer(nursery, driver.wake)
-                self._send(end, port, dialer)
+                streams = None if isinstance(end, TunnelEnd) else self._open_streams(nursery, driver.wake)
+                self._send(end, port, streams)
                 task_status.started(self)
                 try:
                     while True:
-                        self._turn(end, port, dialer, await driver.wait(end.poll_timeout()))
+                        at = end.poll_timeout()
+                        if streams is not None:
+                            at = min(at, streams.poll_timeout())
+                        self._turn(end, port, streams, await driver.wait(at))
                 except trio.Cancelled:
                     if not self._crashed:
-                        self._drain(end, port, dialer)
+                        self._drain(end, port, streams)
                     raise
         finally:
             self._driver = self._port = None
             port.close()
+            if self._way:
+                self._took("")
 
-    def _drain(self, end: TunnelEnd | ChoosingEnd, port: Port, dialer: Dialer | None) -> None:
+    def _drain(self, end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None) -> None:
         for _ in range(DRAIN_TURNS):
             reads = port.receive()
-            self._turn(end, port, dialer, reads)
+            self._turn(end, port, streams, reads)
             if not reads:
                 break
         if isinstance(end, ChoosingEnd):
             end.stop(trio.current_time())
-            self._send(end, port, dialer)
+            self._send(end, port, streams)
 
     def _turn(
-        self, end: TunnelEnd | ChoosingEnd, port: Port, dialer: Dialer | None, reads: list[Read]
+        self, end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None, reads: list[Read]
     ) -> None:
         now = trio.current_time()
         if isinstance(end, TunnelEnd):
             end.turn(reads, now)
         else:
-            assert dialer is not None
-            end.turn(reads, now, dialer.receive())
-        self._send(end, port, dialer)
+            assert streams is not None
+            end.turn(reads, now, streams.receive())
+        self._send(end, port, streams)
         if end.has_been_up and not self._up.is_set():
             self._up.set()
+        if end.way != self._way:
+            self._took(end.way)
+
+    def _took(self, way: str) -> None:
+        self._way = way
+        if self.on_way is not None:
+            self.on_way(way)
 
     @staticmethod
-    def _send(end: TunnelEnd | ChoosingEnd, port: Port, dialer: Dialer | None) -> None:
+    def _send(end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None) -> None:
         port.send(end.poll_transmit())
-        if isinstance(end, ChoosingEnd) and dialer is not None:
+        if isinstance(end, ChoosingEnd) and streams is not None:
             for number, address in end.poll_dials():
-                dialer.dial(number, address)
-            dialer.send(end.poll_streams())
+                streams.dial(number, address)
+            streams.send(end.poll_streams())

@@ -68,6 +68,11 @@ class End:
     """Of a MASQUE tunnel."""
 
     @property
+    def has_choice(self) -> bool:
+        """Whether it may reach the PoP in several ways."""
+        return self.tunnel != "wireguard"
+
+    @property
     def networks(self) -> list[IPv4Network | IPv6Network]:
         return [ip_network(str(route)) for route in self.routes]
 

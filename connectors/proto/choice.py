@@ -88,7 +88,10 @@ class Choice:
             self.active = best
         for number, way in enumerate(ways):
             if way.running:
-                if best is not None and number > best and health[best] is Health.UP:
+                # One that went quiet is not waited for once another works: a connection that has lost everything for
+                # seconds has timers and windows that take long to recover. A fresh one is tried when it is time.
+                left = number > (best or 0) or health[number] is Health.QUIET
+                if best is not None and left and health[best] is Health.UP:
                     way.again, way.pause = now, FIRST_PAUSE
                     self._stop(number, health, end)
                 continue

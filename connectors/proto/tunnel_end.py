@@ -66,6 +66,11 @@ class TunnelEnd:
         """True once a handshake has completed."""
         return self.last_handshake_seconds is not None
 
+    @property
+    def way(self) -> str:
+        """wireguard, once it has been up."""
+        return "wireguard" if self.has_been_up else ""
+
     def turn(self, reads: Sequence[tuple[memoryview, int, Address]], now: float) -> None:
         """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
         device, side = self.device, self.side

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scenarios.fabric.base import EDGE, Fabric, Network
+from scenarios.fabric.base import EDGE, Fabric, Network, WayChange
 from scenarios.fabric.loopback import Loopback
 from scenarios.fabric.sim import Sim
 
 FABRICS: Mapping[str, Fabric] = MappingProxyType({fabric.name: fabric for fabric in (Sim(), Loopback())})
 """Every fabric by the word after ``--fabric``; they hold no state."""
 
-__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Network", "Sim"]
+__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Network", "Sim", "WayChange"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from edge.metrics import Snapshot
 from scenarios.proto.host import Host
@@ -13,8 +13,18 @@ from scenarios.world import World
 
 T = TypeVar("T")
 
+KEPT_CHANGES = 10_000
+
 EDGE = "edge"
 """The PoP among the machines that faults name."""
+
+
+class WayChange(NamedTuple):
+    """From `at` on, in the time of the world, packets of `tunnel` take another way; empty: none."""
+
+    at: float
+    tunnel: str
+    way: str
 
 
 class Network(Protocol):
@@ -41,6 +51,13 @@ class Network(Protocol):
 
     def handshake_seconds(self) -> dict[str, float]:
         """How long the last handshake of each tunnel took, as the far end saw it."""
+
+    def ways(self) -> dict[str, str]:
+        """How each tunnel reaches the PoP now, as its far end has it: h3, h2 or wireguard; empty if it does not."""
+
+    @property
+    def way_changes(self) -> Sequence[WayChange]:
+        """What became of that, in order; of very many the latest."""
 
     def active(self, site: str) -> str | None:
         """The connector that the PoP sends the traffic of a site to; None if there is none."""

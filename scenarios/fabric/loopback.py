@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import trio
@@ -21,8 +23,9 @@ from edge.proto.types import Address
 from edge.server.relay import Relay
 from edge.state import MemoryStore, StateStore
 from scenarios.certificate import Certificate
-from scenarios.fabric.base import EDGE
+from scenarios.fabric.base import EDGE, KEPT_CHANGES, WayChange
 from scenarios.fabric.linked_port import LinkedPort
+from scenarios.fabric.linked_streams import LinkedStreams
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
@@ -71,7 +74,9 @@ class LoopbackNetwork:
         self._masque_pop = relay.masque_address
         self._dead = Snapshot()  # of all processes of the PoP that a new one has replaced
         self._paths: dict[str, LinkedPort] = {}
+        self._streams: dict[str, LinkedStreams] = {}
         self._ends: dict[str, Client | Connector] = {}
+        self.way_changes: deque[WayChange] = deque(maxlen=KEPT_CHANGES)
         self._premises = {end.name: end.premises for end in world.ends}
         self.address = str(HostPort(self._pop))
 
@@ -83,12 +88,22 @@ class LoopbackNetwork:
             ports[self._masque_pop[1]] = MASQUE_PORT
         for end in self._world.ends:
             self._paths[end.name] = port = LinkedPort(end.path(), nat=end.nat(PUBLIC), ports=ports)
-            self._ends[end.name] = _endpoint(
-                end, public, self._pop, port, self._world.certificate, self._masque_pop
+            self._streams[end.name] = streams = LinkedStreams(
+                port.links, self._world.stream(f"{end.name}/streams"), ports=ports
             )
+            self._ends[end.name] = _endpoint(
+                end, public, self._pop, port, streams, self._world.certificate, self._masque_pop
+            )
+            self._ends[end.name].on_way = partial(self._took_way, end)
             end.premises.on_waiting = lambda port: self._ends[port.name].wake()
         for name in self._ends:
             await self._nursery.start(self._run_end, name)
+
+    def _took_way(self, end: End, way: str) -> None:
+        self.way_changes.append(WayChange(trio.current_time(), end.name, way))
+        recorder = self._world.recorder
+        if recorder is not None and end.has_choice:
+            recorder.way_changed(end.name, end.vnet, way)
 
     async def _run_end(
         self, name: str, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
@@ -147,6 +162,9 @@ class LoopbackNetwork:
         seconds = {name: end.statistics().last_handshake_seconds for name, end in self._ends.items()}
         return {name: value for name, value in seconds.items() if value is not None}
 
+    def ways(self) -> dict[str, str]:
+        return {name: end.way for name, end in self._ends.items()}
+
     def active(self, site: str) -> str | None:
         return self._relay.active(site)
 
@@ -156,8 +174,9 @@ class LoopbackNetwork:
 
     async def drain(self) -> None:
         await trio.sleep(DRAIN)
+        paths: list[LinkedPort | LinkedStreams] = [*self._paths.values(), *self._streams.values()]
         with trio.move_on_after(LONGEST_PATH):
-            while any(path.in_flight for path in self._paths.values()):  # noqa: ASYNC110 - what is on its way tells nobody
+            while any(path.in_flight for path in paths):  # noqa: ASYNC110 - what is on its way tells nobody
                 await trio.sleep(DRAIN)
 
     async def leftovers(self) -> list[str]:
@@ -201,10 +220,13 @@ class LoopbackNetwork:
 
     def roam(self, tunnel: str) -> None:
         self._paths[tunnel].rebind()
+        self._streams[tunnel].move()
         self._ends[tunnel].moved()
 
     def rebind(self, tunnel: str) -> None:
         self._paths[tunnel].rebind()
+        self._streams[tunnel].forget()
+        self._ends[tunnel].wake()
 
     def rekey(self, tunnel: str) -> None:
         end = self._ends[tunnel]
@@ -253,6 +275,7 @@ def _endpoint(
     pop_public: bytes,
     pop: Address,
     path: LinkedPort,
+    streams: LinkedStreams,
     certificate: Certificate | None,
     masque_pop: Address | None,
 ) -> Client | Connector:
@@ -272,6 +295,7 @@ def _endpoint(
             tunnel=end.tunnel,
             masque=masque,
             open_port=path.bind,
+            open_streams=streams.open,
         )
     return Connector(
         end.name,
@@ -286,4 +310,5 @@ def _endpoint(
         tunnel=end.tunnel,
         masque=masque,
         open_port=path.bind,
+        open_streams=streams.open,
     )

@@ -7,7 +7,7 @@ from typing import IO
 
 from scenarios.live.stdout import Stdout
 from scenarios.live.style import VERDICTS, per_cent, seconds
-from scenarios.report import RunRecord, State, StepRecord, exceeded, explain, took
+from scenarios.report import RunRecord, State, StepRecord, exceeded, explain, took, ways_taken
 
 _WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", State.ERROR: "ERROR"}
 
@@ -71,6 +71,8 @@ class PlainLines:
                 else f"NOT the true source {sighting.true}"
             )
             self._write(f"seen  {sighting.pbx} saw {sighting.user} from {sighting.seen}: {true}")
+        for line in ways_taken(run):
+            self._write(f"way   {line}")
         for check in run.checks:
             self._write(
                 f"{'ok' if check.holds else 'FAIL':<5} {check.text if check.holds else explain(check)}"

@@ -103,6 +103,8 @@ def _parts(run: RunRecord, width: int, report: str, *, live: bool) -> Iterator[P
                 gone(88, None),
             ]
         )
+    if any(change.before for change in run.ways):
+        yield Part([Form(0, topology.ways(run)), gone(32, None)])
     if run.invariants:
         yield Part([Form(0, laws.table(run)), Form(28, laws.lines(run))])
     if run.thresholds:

@@ -9,9 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.live.style import FAINT, GOOD, VNETS, WARN
-from scenarios.report import MemberRecord, RunRecord, Several, VnetRecord, clients, sites
+from scenarios.report import MemberRecord, RunRecord, Several, VnetRecord, clients, made_of, sites, ways_taken
 
 INDENT, BETWEEN = 3, 4
+MOST_WAYS = 4
 
 
 def line(run: RunRecord) -> RenderableType:
@@ -42,6 +43,16 @@ def trees(run: RunRecord, width: int) -> RenderableType:
         for tree in drawn:
             grid.add_row(tree)
     return Group(pop, Padding(grid, (0, 0, 0, INDENT)))
+
+
+def ways(run: RunRecord) -> RenderableType:
+    """Tunnels that took more than one way, the latest last."""
+    return Group(
+        *(
+            Text.assemble(("   way ", FAINT), line, no_wrap=True, overflow="ellipsis")
+            for line in ways_taken(run)[-MOST_WAYS:]
+        )
+    )
 
 
 def _tree(vnet: VnetRecord, colour: str) -> RenderableType:
@@ -92,7 +103,7 @@ def _times(host: Several, role: str) -> str:
 def _light(group: list[MemberRecord]) -> Text:
     up = sum(member.up for member in group)
     whole = up == len(group)
-    light = Text.assemble((group[0].tunnel, FAINT), (" ●", GOOD) if whole else (" ○", WARN if up else FAINT))
+    light = Text.assemble((made_of(group), FAINT), (" ●", GOOD) if whole else (" ○", WARN if up else FAINT))
     if len(group) > 1 and not whole:
         light.append(f" {up:,} of {len(group):,} up", FAINT)
     if group[0].tags:

@@ -3,7 +3,7 @@
 from scenarios.report.events import events_jsonl
 from scenarios.report.files import folders, prepare, results_json, write
 from scenarios.report.findings import Finding, exceeded, explain, findings
-from scenarios.report.groups import Clients, Several, Site, clients, sites
+from scenarios.report.groups import Clients, Several, Site, clients, made_of, sites, ways_taken
 from scenarios.report.html import index_html, report_html
 from scenarios.report.junit import junit_xml
 from scenarios.report.record import (
@@ -15,6 +15,7 @@ from scenarios.report.record import (
     FaultRecord,
     InvariantRecord,
     LoadRecord,
+    MasqueRecord,
     MemberRecord,
     ResultsRecord,
     RunRecord,
@@ -24,6 +25,7 @@ from scenarios.report.record import (
     StepRecord,
     ThresholdRecord,
     VnetRecord,
+    WayRecord,
     WindowRecord,
 )
 from scenarios.report.summary import figures, step_summary, took
@@ -39,6 +41,7 @@ __all__ = [
     "Finding",
     "InvariantRecord",
     "LoadRecord",
+    "MasqueRecord",
     "MemberRecord",
     "ResultsRecord",
     "RunRecord",
@@ -50,6 +53,7 @@ __all__ = [
     "StepRecord",
     "ThresholdRecord",
     "VnetRecord",
+    "WayRecord",
     "WindowRecord",
     "clients",
     "events_jsonl",
@@ -60,11 +64,13 @@ __all__ = [
     "folders",
     "index_html",
     "junit_xml",
+    "made_of",
     "prepare",
     "report_html",
     "results_json",
     "sites",
     "step_summary",
     "took",
+    "ways_taken",
     "write",
 ]

@@ -12,7 +12,7 @@ from scenarios.report.record import CallRecord, RunRecord
 
 Event = dict[str, Any]
 
-_ORDER = ("run started", "step started", "fault", "call", "sample", "invariant broken", "step ended")
+_ORDER = ("run started", "step started", "fault", "way", "call", "sample", "invariant broken", "step ended")
 """Of those that happened at the same moment; what is not named comes last."""
 
 
@@ -66,6 +66,8 @@ def _events(run: RunRecord) -> Iterator[Event]:
             "target": fault.target,
             "text": fault.text,
         }
+    for change in run.ways:
+        yield {"at": change.at, "event": "way", **_fields(change, "at")}
     for call in run.calls:
         yield _call(run, call)
     for sample in run.samples:

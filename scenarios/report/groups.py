@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from scenarios.report.record import MemberRecord, VnetRecord
+from scenarios.report.record import MemberRecord, RunRecord, VnetRecord
 
 FROM = 6
 """So many of a kind are a group; fewer are shown one by one."""
@@ -14,6 +14,25 @@ FROM = 6
 _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d+)\Z")
 
 T = TypeVar("T")
+
+
+def made_of(members: Sequence[MemberRecord]) -> str:
+    """How these tunnels are made, and how they reach the PoP now if they have a choice and agree."""
+    kind = members[0].tunnel
+    ways = {member.way for member in members}
+    return f"{kind} {ways.pop()}".strip() if kind != "wireguard" and len(ways) == 1 else kind
+
+
+def ways_taken(run: RunRecord) -> list[str]:
+    """A line for each tunnel that did not stay with its first way to the PoP."""
+    lines: dict[str, str] = {}
+    for change in run.ways:
+        if change.tunnel in lines:
+            lines[change.tunnel] += f", at {change.at:.2f} s {change.way or 'none'}"
+        else:
+            lines[change.tunnel] = f"{change.tunnel}: {change.way}"
+    several = {change.tunnel for change in run.ways if change.before}
+    return [line for tunnel, line in lines.items() if tunnel in several]
 
 
 class Several(NamedTuple):

@@ -131,6 +131,7 @@ class MemberRecord(Record):
     tunnel: str = "wireguard"
     tags: list[str] = []
     hosts: list[tuple[str, str, str]] = []
+    way: str = ""  # how it reaches the PoP: h3, h2, wireguard; empty if it does not
     up: bool = False
     site: str = ""  # of a connector; those of one site have the same hosts
     role: str = ""  # what runs on a client
@@ -176,6 +177,24 @@ class FaultRecord(Record):
     kind: str
     target: str
     text: str = ""
+
+
+class WayRecord(Record):
+    """From then on the packets of a tunnel that has a choice took another way to the PoP; empty: none."""
+
+    at: float
+    tunnel: str
+    way: str
+    before: str = ""
+
+
+class MasqueRecord(Record):
+    """What the PoP counted of MASQUE."""
+
+    sessions: dict[str, int] = {}  # by http: h3, h2
+    fallbacks: int = 0  # from h3 to h2
+    returns: int = 0
+    refused: int = 0
 
 
 class SampleRecord(Record):
@@ -228,6 +247,8 @@ class RunRecord(Record):
     thresholds: list[ThresholdRecord] = []
     loads: list[LoadRecord] = []
     faults: list[FaultRecord] = []
+    ways: list[WayRecord] = []
+    masque: MasqueRecord | None = None  # if it took MASQUE
     samples: list[SampleRecord] = []  # evenly spaced
     events: int = 0  # that the simulated world had, 0 in real time
 

@@ -43,6 +43,9 @@ CATALOGUE: tuple[Declared, ...] = (
     Declared("edge.flows", Kind.GAUGE, tags=("vnet",)),
     Declared("edge.tunnels_up", Kind.GAUGE, tags=()),
     Declared("edge.failovers", Kind.GAUGE, tags=()),
+    Declared("masque.fallbacks", Kind.GAUGE, tags=()),
+    Declared("masque.returns", Kind.GAUGE, tags=()),
+    Declared("masque.sessions", Kind.GAUGE, tags=("http",)),
     Declared("edge.forward_latency", Kind.TREND, Seconds, tags=()),
     Declared("edge.handshake_time", Kind.TREND, Seconds, tags=()),
 )

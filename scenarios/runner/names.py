@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from edge.metrics import Snapshot, TunnelSnapshot, VnetSnapshot
+from edge.metrics import HTTP_VERSIONS, MasqueSnapshot, Snapshot, TunnelSnapshot, VnetSnapshot
 from edge.proto.types import DropReason
 from scenarios.casting import Member
 from scenarios.checks import Plain, Seconds
@@ -42,7 +42,7 @@ def names(stage: Stage) -> Mapping[str, Plain]:
     """The state of the world now; the PoP is asked at most once."""
     world = stage.world
     parts: dict[str, Callable[[], Plain]] = {
-        "clients": lambda: _hosts(world, [n for n, m in world.members.items() if m.actor.site is None]),
+        "clients": lambda: _clients(stage),
         "hosts": lambda: _hosts(world, world.members),
         "sites": lambda: _sites(stage, snapshot()),
         "vnets": lambda: _vnets(world, snapshot()),
@@ -65,7 +65,14 @@ def _hosts(world: World, keys: Iterable[str]) -> Plain:
     return Lazy(keys, lambda name: _host(world.members[name], addresses))
 
 
-def _host(member: Member, addresses: Iterable[str]) -> Plain:
+def _clients(stage: Stage) -> Plain:
+    world = stage.world
+    addresses, ways = world.addresses, stage.network.ways()
+    keys = [name for name, member in world.members.items() if member.actor.site is None]
+    return Lazy(keys, lambda name: {**_host(world.members[name], addresses), "way": ways[name]})
+
+
+def _host(member: Member, addresses: Iterable[str]) -> dict[str, Plain]:
     host = member.host
 
     def seen(source: str) -> Plain:
@@ -131,6 +138,16 @@ def _edge(stage: Stage, snapshot: Snapshot) -> Plain:
         "flows": sum(vnet.flows for vnet in snapshot.vnets),
         "tunnels_up": sum(tunnel.up for tunnel in snapshot.tunnels),
         "failovers": sum(site.failovers for site in snapshot.sites),
+        "masque": _masque(snapshot.masque or MasqueSnapshot()),
+    }
+
+
+def _masque(masque: MasqueSnapshot) -> Plain:
+    return {
+        "fallbacks": masque.fallbacks,
+        "returns": masque.returns,
+        "sessions": {http: masque.sessions.get(http, 0) for http in HTTP_VERSIONS},
+        "refused": sum(masque.refused.values()),
     }
 
 
@@ -151,10 +168,20 @@ def _tunnels(stage: Stage, snapshot: Snapshot) -> Plain:
     up = stage.network.up()
     by_name = {tunnel.name: tunnel for tunnel in snapshot.tunnels}
     states = {name: str(state) for site in snapshot.sites for name, state in site.replicas.items()}
-    return Lazy(up, lambda name: _tunnel(name, by_name.get(name), up[name], states.get(name)))
+    kinds = {end.name: end.tunnel for end in stage.world.ends}
+    ways = stage.network.ways()
+    return Lazy(
+        up,
+        lambda name: {
+            **_tunnel(name, by_name.get(name), up[name], states.get(name)),
+            "tunnel": kinds[name],
+            "way": ways[name],
+            "ways": [change.way for change in stage.network.way_changes if change.tunnel == name],
+        },
+    )
 
 
-def _tunnel(name: str, tunnel: TunnelSnapshot | None, up: bool, state: str | None) -> Plain:
+def _tunnel(name: str, tunnel: TunnelSnapshot | None, up: bool, state: str | None) -> dict[str, Plain]:
     if tunnel is None:  # the PoP is not there
         tunnel = TunnelSnapshot(name=name, vnet="", kind="", up=False)
     return {

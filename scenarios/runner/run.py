@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import trio
 
 from edge.errors import PoplabError
-from edge.metrics import Snapshot
+from edge.metrics import HTTP_VERSIONS, Snapshot
 from scenarios import world as worlds
 from scenarios.checks import Plain, Seconds, invariants, threshold
 from scenarios.fabric import Fabric
-from scenarios.report import AccountRecord, InvariantRecord, RunRecord, SampleRecord, State
+from scenarios.report import AccountRecord, InvariantRecord, MasqueRecord, RunRecord, SampleRecord, State
 from scenarios.runner import streaming
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.leaks import no_leaks
@@ -24,7 +24,7 @@ from scenarios.runner.observer import Nobody, Observer
 from scenarios.runner.stage import Stage
 from scenarios.runner.stepping import Stepping
 from scenarios.runner.tracing import Tracing
-from scenarios.runner.tree import tree
+from scenarios.runner.tree import tree, way_records
 from scenarios.runner.verdict import Watch, judged, limits, measured
 from scenarios.schema import Script
 from scenarios.trace.recorder import Recorder
@@ -295,6 +295,11 @@ class Performance:
             self.metrics.add("edge.packets", vnet.packets_out, vnet=vnet.name)
             self.metrics.add("edge.flows", vnet.flows, vnet=vnet.name)
         self.metrics.add("edge.tunnels_up", sum(tunnel.up for tunnel in snapshot.tunnels))
+        if snapshot.masque is not None:
+            self.metrics.add("masque.fallbacks", snapshot.masque.fallbacks)
+            self.metrics.add("masque.returns", snapshot.masque.returns)
+            for http in HTTP_VERSIONS:
+                self.metrics.add("masque.sessions", snapshot.masque.sessions.get(http, 0), http=http)
 
     def _check_watches(self, stage: Stage) -> None:
         if self._watches:
@@ -307,10 +312,11 @@ class Performance:
         record, network = self.record, stage.network
         record.elapsed = stage.elapsed()
         record.events = network.events
-        up = network.up()
+        up, ways = network.up(), network.ways()
         for vnet in record.vnets:
             for member in vnet.members:
                 member.up = up.get(member.name, False)
+                member.way = ways.get(member.name, "")
         for step in self._steps:
             if step.record.state is State.RUNNING:
                 step.refresh()
@@ -320,7 +326,15 @@ class Performance:
         sightings = {(s.pbx, s.user): s for step in self._steps for s in step.sightings()}
         record.sightings = list(sightings.values())
         record.faults = stage.faults
+        record.ways = way_records(stage)
         snapshot = network.snapshot()
+        if snapshot.masque is not None:
+            record.masque = MasqueRecord(
+                sessions=dict(snapshot.masque.sessions),
+                fallbacks=snapshot.masque.fallbacks,
+                returns=snapshot.masque.returns,
+                refused=sum(snapshot.masque.refused.values()),
+            )
         record.accounts = [
             AccountRecord(
                 vnet=vnet.name,

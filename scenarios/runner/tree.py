@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 from edge.config import Kind
 from scenarios.casting import Member
-from scenarios.report import MemberRecord, VnetRecord
+from scenarios.report import MemberRecord, VnetRecord, WayRecord
+from scenarios.runner.stage import Stage
 from scenarios.world import World
 
 
@@ -34,6 +35,7 @@ def tree(world: World) -> list[VnetRecord]:
                 name=end.name,
                 kind=end.kind.value,
                 address=address,
+                tunnel=end.tunnel,
                 tags=[*config.tags, *config.groups],
                 hosts=hosts,
                 site=site,
@@ -66,3 +68,14 @@ _ROLES = {
 def role(member: Member) -> str:
     """What it is there for."""
     return ", ".join(_ROLES[word] for word in member.actor.apps.words)
+
+
+def way_records(stage: Stage) -> list[WayRecord]:
+    """How tunnels that have a choice went, from the beginning of the world on."""
+    choosing = {end.name for end in stage.world.ends if end.has_choice}
+    records, before = [], dict.fromkeys(choosing, "")
+    for at, tunnel, way in stage.network.way_changes:
+        if tunnel in choosing:
+            records.append(WayRecord(at=at - stage.started, tunnel=tunnel, way=way, before=before[tunnel]))
+            before[tunnel] = way
+    return records

@@ -124,6 +124,10 @@ class Recorder:
             Event(at - self._zero, Kind.REFUSED.value, EDGE, reason=reason.value, detail=f"{count} datagrams")
         )
 
+    def way_changed(self, tunnel: str, vnet: str, way: str) -> None:
+        """Packets of `tunnel` take another way to the PoP, as its far end decided."""
+        self.note(Kind.TUNNEL, tunnel, f"way: {way or 'none'}", tunnel=tunnel, vnet=vnet)
+
     # -- paths
 
     def follow(self, path: LinkPair, tunnel: str, vnet: str) -> LinkPair:

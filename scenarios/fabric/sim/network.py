@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from math import inf
@@ -21,7 +22,7 @@ from edge.metrics import Snapshot
 from edge.proto.wireguard import Aead
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.base import EDGE
+from scenarios.fabric.base import EDGE, KEPT_CHANGES, WayChange
 from scenarios.fabric.sim.clock import VirtualClock, next_deadline, seeded_scheduler
 from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.leftovers import after_everything
@@ -58,6 +59,7 @@ class SimNetwork:
         self._all_up = trio.Event()
         self._watchers: list[Callable[[], None]] = []
         self._watched_at = 0.0
+        self.way_changes: deque[WayChange] = deque(maxlen=KEPT_CHANGES)
         if world.recorder is not None:
             world.recorder.begin(self.now, unix=EPOCH)
         self._over = False
@@ -66,6 +68,7 @@ class SimNetwork:
         for end in world.ends:
             node = EndNode(self.underlay, end, end.path(), lambda node: self._make_end(node, pop_public))
             node.on_up = self._one_is_up
+            node.on_way = self._took_way
             self.underlay.ends[end.name] = node
             self.underlay.place(node)
             end.premises.on_waiting = lambda port: self.underlay.ends[port.name].wake()
@@ -108,6 +111,12 @@ class SimNetwork:
         if not self._all_up.is_set() and all(node.has_been_up for node in self.underlay.ends.values()):
             self._all_up.set()
             self.attention()
+
+    def _took_way(self, node: EndNode) -> None:
+        self.way_changes.append(WayChange(self.heap.now, node.name, node.way))
+        recorder = self.world.recorder
+        if recorder is not None and node.end.has_choice:
+            recorder.way_changed(node.name, node.end.vnet, node.way)
 
     # -- time
 
@@ -172,6 +181,9 @@ class SimNetwork:
             if core is not None and core.last_handshake_seconds is not None
         }
 
+    def ways(self) -> dict[str, str]:
+        return {name: node.way for name, node in self.underlay.ends.items()}
+
     def active(self, site: str) -> str | None:
         engine = self.underlay.pop.engine
         return None if engine is None else engine.active(site)
@@ -223,9 +235,10 @@ class SimNetwork:
         self.underlay.roam(self.underlay.ends[tunnel])
 
     def rebind(self, tunnel: str) -> None:
-        nat = self.underlay.ends[tunnel].nat
-        if nat is not None:
-            nat.rebind()
+        node = self.underlay.ends[tunnel]
+        if node.nat is not None:
+            node.nat.rebind()
+            node.forgotten()
 
     def rekey(self, tunnel: str) -> None:
         node = self.underlay.ends[tunnel]

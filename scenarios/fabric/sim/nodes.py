@@ -11,9 +11,9 @@ from edge.metrics import Snapshot
 from edge.proto.types import NEVER, Address
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.sim.streams import Streams
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.streams import MTU, Streams
 from scenarios.world import End
 
 if TYPE_CHECKING:
@@ -238,6 +238,8 @@ class EndNode(Node):
         self.starts = 0
         self.has_been_up = False
         self.on_up: Callable[[], None] | None = None
+        self.way = ""
+        self.on_way: Callable[[EndNode], None] | None = None
         self._make = make
         self._core: TunnelEnd | ChoosingEnd | None = None
 
@@ -250,13 +252,14 @@ class EndNode(Node):
         self.starts += 1
         self._core = self._make(self)
         if isinstance(self._core, ChoosingEnd):
-            self.streams = self._underlay.streams(f"{self.name}/{self.starts}", self.host)
+            self.streams = self._fresh_streams()
         self.port.running = True
         self.end.premises.elect(self._heap.now)
         self.wake()
 
     def stop(self, *, graceful: bool) -> None:
         super().stop(graceful=graceful)
+        self._took("")
         self.port.running = False
         self.end.premises.elect(self._heap.now)
         self._underlay.orphaned(self.end.premises)
@@ -270,9 +273,19 @@ class EndNode(Node):
         """The address has changed: TCP connections of the old one are lost, and the core is told."""
         if isinstance(self._core, ChoosingEnd):
             self.starts += 1
-            self.streams = self._underlay.streams(f"{self.name}/{self.starts}", self.host)
+            self.streams = self._fresh_streams()
             self._core.moved(self._heap.now)
             self.wake()
+
+    def forgotten(self) -> None:
+        """The NAT has lost its mappings, those of TCP as well."""
+        if self.streams is not None:
+            self.streams.reset()
+            self.wake()
+
+    def _fresh_streams(self) -> Streams:
+        name = f"{self.name}/{self.starts}"
+        return self._underlay.streams(name, self.host, self.path.mtu or MTU)
 
     def _goodbye(self) -> None:
         if isinstance(self._core, ChoosingEnd):
@@ -295,7 +308,15 @@ class EndNode(Node):
 
     def _turn(self) -> None:
         super()._turn()
+        if self._core is not None and self._core.way != self.way:
+            self._took(self._core.way)
         if not self.has_been_up and self._core is not None and self._core.has_been_up:
             self.has_been_up = True
             if self.on_up is not None:
                 self.on_up()
+
+    def _took(self, way: str) -> None:
+        changed = way != self.way
+        self.way = way
+        if changed and self.on_way is not None:
+            self.on_way(self)

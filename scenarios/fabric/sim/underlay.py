@@ -13,10 +13,10 @@ from random import Random
 from edge.proto.types import Address
 from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.nodes import MASQUE_ADDRESS, POP_ADDRESS, EndNode, PopNode
-from scenarios.fabric.sim.streams import Streams
 from scenarios.proto.link import IPV4_UDP, Link, flip
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Premises
+from scenarios.proto.streams import MTU, Streams
 from scenarios.trace.recorder import Recorder
 
 FIRST_ADDRESS = int(IPv4Address("198.18.0.2"))
@@ -46,9 +46,9 @@ class Underlay:
         self._addresses = FIRST_ADDRESS
         self._random = random
 
-    def streams(self, name: str, host: str) -> Streams:
+    def streams(self, name: str, host: str, mtu: int = MTU) -> Streams:
         """TCP for a machine; `name` tells its random numbers from others'."""
-        return Streams(host, self._random(f"{name}/streams"))
+        return Streams(host, self._random(f"{name}/streams"), mtu=mtu)
 
     # -- addresses
 

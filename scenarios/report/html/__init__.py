@@ -65,6 +65,8 @@ def _sections(run: RunRecord) -> Iterator[tuple[str, list[Child]]]:
         yield "Timeline", [timeline(run), _colours(run)]
     if run.faults:
         yield "Faults", [tables.faults(run)]
+    if any(change.before for change in run.ways):
+        yield "Tunnels that went another way", [tables.ways(run)]
     if run.steps or run.checks:
         yield "Steps", [tables.steps(run)]
     if run.thresholds:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.report.groups import Clients, Several, Site, clients, sites
+from scenarios.report.groups import Clients, Several, Site, clients, made_of, sites
 from scenarios.report.html.markup import Markup, element, join
 from scenarios.report.html.style import NETWORKS
 from scenarios.report.html.words import counted, short
@@ -143,7 +143,7 @@ class _Band:
         group = site.connectors if site.size > 1 else [member]
         name = f"{len(group)} connectors" if len(group) > 1 else member.name
         self._tunnel(CONNECTOR_LEFT + CONNECTOR_WIDTH, POP_LEFT, y + CARD / 2, group)
-        about = ", ".join(["connector", member.tunnel, *member.tags]) if len(group) == 1 else up_of(group)
+        about = ", ".join(["connector", made_of(group), *member.tags]) if len(group) == 1 else up_of(group)
         self._cards.append(card(CONNECTOR_LEFT, y, CONNECTOR_WIDTH, Several(name, about), "", group))
 
     # -- clients, right

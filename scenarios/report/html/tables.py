@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from scenarios.report.findings import explain
+from scenarios.report.groups import made_of
 from scenarios.report.html.markup import Child, Markup, element, join
 from scenarios.report.html.words import MARKS, moment, mos_class, per_cent, seconds
 from scenarios.report.record import CallRecord, CheckRecord, RunRecord, State, StepRecord
@@ -233,13 +234,26 @@ def faults(run: RunRecord) -> Markup:
     )
 
 
+def ways(run: RunRecord) -> Markup:
+    """Of tunnels that took more than one."""
+    rows: list[list[Child]] = [
+        [moment(change.at), change.tunnel, code(change.before or "none"), code(change.way or "none")]
+        for change in run.ways
+        if change.before
+    ]
+    return join(
+        table(["at", "tunnel", "from", "to"], rows[:MOST_FAULTS]),
+        more(min(len(rows), MOST_FAULTS), len(rows), "changes"),
+    )
+
+
 def members(run: RunRecord) -> Markup:
     """Every tunnel and host with its address, folded away."""
     rows: list[list[Child]] = []
     for vnet in run.vnets:
         for member in vnet.members:
             light = (
-                element("span", "up", class_="good")
+                element("span", f"{made_of([member])}, up", class_="good")
                 if member.up
                 else element("span", "not up", class_="idle")
             )

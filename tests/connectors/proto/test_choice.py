@@ -216,3 +216,18 @@ def test_whatever_ways_do_time_goes_on_and_the_best_that_is_up_is_active(count, 
             assert run.choice.next(run.health) < NEVER, "it never comes back"
     starts = len(begun(run.log))
     assert starts <= 4 * count * (len(happenings) + 1) + (run.now - 100.0)
+
+
+def test_a_way_that_went_quiet_is_left_as_soon_as_another_works_and_tried_anew_later():
+    ways = Choice(2, jitter=lambda: 0.5)
+    ways.decide([IDLE, IDLE], 0.0)
+    ways.decide([UP, IDLE], 0.1)
+    assert ways.decide([QUIET, IDLE], 50.0) == ([1], [])
+    assert ways.decide([QUIET, TRYING], 50.1) == ([], [])
+    assert ways.active == 0, "it is better than nothing"
+    assert ways.decide([QUIET, UP], 50.2) == ([], [0])
+    assert ways.active == 1
+    assert ways.next([IDLE, UP]) == 50.0 + BETTER
+    assert ways.decide([IDLE, UP], 50.0 + BETTER) == ([0], [])
+    assert ways.decide([UP, UP], 65.1) == ([], [1])
+    assert (ways.active, ways.switches) == (0, 2)

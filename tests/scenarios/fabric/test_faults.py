@@ -33,6 +33,7 @@ steps:
 """
 
 ASK = "udp.send: {from: alice, to: hq/server, count: 2, interval: 20ms, patience: 400ms}"
+ASK_BOB = "udp.send: {from: bob, to: hq/server, count: 2, interval: 20ms, patience: 400ms}"
 ASK_DEPOT = "udp.send: {from: alice, to: depot/printer, count: 2, interval: 20ms, patience: 400ms}"
 DEAF = "expect: [received == 0]"
 
@@ -147,6 +148,54 @@ def test_in_virtual_time(case: str) -> None:
 @pytest.mark.parametrize("case", list(CASES)[:-1])
 def test_on_real_sockets(case: str) -> None:
     passes(CASES[case], "loopback")
+
+
+MASQUE = WORLD.replace("version: 1", "version: 1\ntunnel: masque")
+WAYS = {
+    "TCP while UDP is blocked, through a NAT that forgets, and after roaming": f"""
+  - fault.block: {{tunnels: [alice, bob], what: udp}}
+  - {{await: 'tunnels.alice.way == "h2" and clients.bob.way == "h2"', within: 20s}}
+  - {ASK}
+  - fault.rebind: {{client: bob}}
+  - {{await: 'tunnels.bob.ways == ["h3", "h2", "", "h2"]', within: 10s}}
+  - {ASK_BOB}
+  - fault.roam: {{tunnel: alice}}
+  - {{await: 'tunnels.alice.ways == ["h3", "h2", "", "h2"]', within: 10s}}
+  - {ASK}
+  - fault.partition: {{tunnels: alice}}
+  - {{ {ASK}, {DEAF} }}
+  - fault.heal: {{tunnels: all}}
+  - {{await: 'tunnels.alice.way == "h3" and clients.bob.way == "h3"', within: 60s}}
+  - {ASK}
+expect:
+  - edge.masque.returns == 2 and edge.masque.fallbacks == 2
+""",
+}
+
+
+@pytest.mark.parametrize("case", WAYS)
+def test_tunnels_with_a_choice_in_virtual_time(case: str) -> None:
+    done = passes(WAYS[case], world=MASQUE)
+    assert [(way.before, way.way) for way in done.ways if way.tunnel == "hq-b"] == [("", "h3")]
+    assert done.masque is not None and done.masque.fallbacks == 2
+
+
+REDIAL = f"""
+  - fault.block: {{tunnels: alice, what: udp/443}}
+  - fault.degrade: {{tunnels: alice, to: {{delay: 60ms}}}}
+  - fault.rekey-now: {{tunnels: alice}}
+  - {{await: 'tunnels.alice.way == "h2"', within: 10s}}
+  - {{ {ASK}, expect: [received == 2 and rtt_min > 110ms] }}
+  - fault.block: {{tunnels: alice, what: tcp/443}}
+  - {{ {ASK}, {DEAF} }}
+"""
+
+
+@pytest.mark.parametrize("fabric", FABRICS)
+def test_a_firewall_and_a_path_are_felt_by_every_way(fabric: str) -> None:
+    done = passes(REDIAL, fabric, MASQUE)
+    ways = [way.way for way in done.ways if way.tunnel == "alice"]
+    assert ways[0] == "h3" and "h2" in ways
 
 
 COUNTED = """\

@@ -26,6 +26,7 @@ from scenarios.report import (
     StepRecord,
     ThresholdRecord,
     VnetRecord,
+    WayRecord,
 )
 
 
@@ -249,6 +250,22 @@ def test_the_traffic_curve_stays_on_the_line_of_its_unit() -> None:
     for width in (60, 80, 130):
         (line,) = [line for line in drawn(run, width, 50).splitlines() if "traffic" in line]
         assert "123,456 packets/s" in line
+
+
+def test_how_a_tunnel_reaches_the_pop_is_shown_and_that_it_changed() -> None:
+    run = record()
+    alice = run.vnets[0].members[1]
+    alice.tunnel, alice.way = "masque", "h2"
+    run.ways = [WayRecord(at=0.1, tunnel="mallory", way="h3"), WayRecord(at=0.2, tunnel="hq", way="h3")]
+    assert "mallory: h3" not in drawn(run), "it is where it was"
+    run.ways.append(WayRecord(at=3.456, tunnel="mallory", way="h2", before="h3"))
+    for text in (drawn(run), drawn(run, 60)):
+        assert "masque h2 ○" in text
+        assert "way mallory: h3, at 3.46 s h2" in text
+        assert "hq: h3" not in text
+    lines: list[str] = []
+    PlainLines(lines.append).ended(run)
+    assert "way   mallory: h3, at 3.46 s h2" in lines
 
 
 def test_lines_say_the_same_in_a_pipe() -> None:

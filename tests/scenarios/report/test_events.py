@@ -15,6 +15,7 @@ from scenarios.report import (
     State,
     StepRecord,
     ThresholdRecord,
+    WayRecord,
     WindowRecord,
     events_jsonl,
 )
@@ -48,6 +49,7 @@ def record() -> RunRecord:
             )
         ],
         faults=[FaultRecord(at=3.0, kind="kill", target="hq", text="killed")],
+        ways=[WayRecord(at=3.0, tunnel="alice", way="h2", before="h3")],
         samples=[SampleRecord(at=2.0, packets_per_second=50.0), SampleRecord(at=4.0)],
         invariants=[
             InvariantRecord(id="fine", holds=True, text=""),
@@ -69,6 +71,7 @@ def test_every_line_is_an_event_and_they_are_in_the_order_of_time() -> None:
         (2.0, "sample"),
         (3.0, "step started"),
         (3.0, "fault"),
+        (3.0, "way"),
         (3.0, "step ended"),
         (3.5, "invariant broken"),
         (4.0, "sample"),
@@ -83,6 +86,7 @@ def test_events_say_what_they_are_about() -> None:
     events = {event["event"]: event for event in lines(record())}
     assert events["run started"]["cell"] == {"n": 1}
     assert events["fault"]["target"] == "hq"
+    assert events["way"] == {"at": 3.0, "event": "way", "tunnel": "alice", "way": "h2", "before": "h3"}
     assert events["call"]["directions"][0]["mos"] == 4.4
     assert "windows" not in events["call"]["directions"][0]
     assert events["invariant broken"]["details"] == ["it was not"]

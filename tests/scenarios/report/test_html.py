@@ -24,6 +24,7 @@ from scenarios.report import (
     StepRecord,
     ThresholdRecord,
     VnetRecord,
+    WayRecord,
     WindowRecord,
     index_html,
     report_html,
@@ -101,6 +102,7 @@ def record(word: str = "name", state: State = State.FAILED) -> RunRecord:
         thresholds=[ThresholdRecord(key=word, text="avg >= 4", holds=False, saw=word)],
         loads=[LoadRecord(name=word, verb="ping", started=9, figures=[("round trip p95", word)])],
         faults=[FaultRecord(at=5.0, kind="kill", target=word, text=word)],
+        ways=[WayRecord(at=6.0, tunnel=word, way="h2", before="h3")],
         samples=[SampleRecord(at=float(n), packets_per_second=n * 10.0, flows=n) for n in range(20)],
     )
 

@@ -16,14 +16,20 @@ from scenarios.proto.tcp_connection import Connection
 from scenarios.proto.tcp_state import StreamEvent
 
 MTU = 1500
-LIMITS = StackLimits(mtu=MTU, max_connections=20_000, backlog=4096)
 
 
 class Streams:
-    """The TCP connections of one machine, by number, as its core sees them. `address` is its own on the underlay."""
+    """The TCP connections of one machine, by number, as its core sees them. `address` is its own on the underlay.
 
-    def __init__(self, address: str, rng: Rng) -> None:
-        self._stack = TcpStack(ip_address(address).packed, rng, LIMITS)
+    `mtu` is that of its interface: a network whose packets are smaller says so to those who are in it.
+    """
+
+    def __init__(self, address: str, rng: Rng, *, mtu: int = MTU) -> None:
+        self._address = ip_address(address).packed
+        self._rng = rng
+        self._limits = StackLimits(mtu=mtu, max_connections=20_000, backlog=4096)
+        self._stack = TcpStack(self._address, rng, self._limits)
+        self._listening: dict[int, None] = {}
         self._numbers: dict[Connection, int] = {}
         self._connections: dict[int, Connection] = {}
         self._unwritten: dict[int, bytearray] = {}
@@ -32,7 +38,27 @@ class Streams:
         self._events: list[Event] = []
 
     def listen(self, port: int) -> None:
+        self._listening[port] = None
         self._stack.listen(port, self)
+
+    def reset(self) -> None:
+        """All connections break: a NAT has forgotten them, so what they send is answered by a reset.
+
+        The other end hears nothing of it.
+        """
+        self._stack = TcpStack(self._address, self._rng, self._limits)
+        for port in self._listening:
+            self._stack.listen(port, self)
+        self._events += [Eof(number, "connection reset") for number in self._connections]
+        self._numbers.clear()
+        self._connections.clear()
+        self._unwritten.clear()
+        self._closing.clear()
+
+    @property
+    def waiting(self) -> int:
+        """Octets that were to be written and that TCP has not taken yet."""
+        return sum(map(len, self._unwritten.values()))
 
     def dial(self, number: int, remote: Address, now: float) -> None:
         """Open connection `number`; Opened or Eof tells how it went."""
@@ -74,7 +100,9 @@ class Streams:
         elif event is StreamEvent.WRITABLE:
             self._write(number, connection)
         elif event is StreamEvent.READABLE:
-            self._events.append(Octets(number, connection.read()))
+            data = connection.read()
+            if data:  # several of these events may be of one read
+                self._events.append(Octets(number, data))
         else:
             self._end(number, connection)
 
