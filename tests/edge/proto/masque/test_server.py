@@ -366,14 +366,20 @@ def test_over_http3_a_bare_packet_is_none_and_over_http2_a_context_id_is_part_of
 
 
 @pytest.mark.parametrize("key", [None, OTHER_KEY])
-@VERSIONS
-def test_an_unknown_key_is_refused_when_the_handshake_is_done(version, key):
+def test_over_http3_an_unknown_key_is_refused_when_the_handshake_is_done(key):
     """Access_denied, and an empty reason: only then clients take it for a refused login."""
     pop = Pop()
-    near = pop.connect(version, server_name=WARP_NAME.upper(), peer_key=key)
+    near = pop.connect(H3, server_name=WARP_NAME.upper(), peer_key=key)
     assert near.far.closed == (ACCESS_DENIED, "", True)
     assert ACCESS_DENIED == 0x100 + 49
     assert pop.server.refusals == {403: 1}
+
+
+@pytest.mark.parametrize("key", [None, OTHER_KEY])
+def test_over_http2_it_is_told_in_answer_to_its_request(key):
+    pop = Pop()
+    near, stream = pop.warp(H2, key=key)
+    assert status(near, stream) == 403 and pop.server.refusals == {403: 1}
 
 
 def test_an_unknown_key_under_another_name_is_told_by_status():
