@@ -27,13 +27,18 @@ class ChoosingEnd:
         self.last_handshake_seconds: float | None = None
         self._packets_in = self._bytes_in = self._packets_out = self._bytes_out = 0
         self._lost = 0  # packets that no way took
+        self._stopped = False
         self._decide(now)
 
     @property
     def way(self) -> str:
         """The word of the way that carries packets now; empty if none does."""
-        active = self.choice.active
+        active = self._active
         return "" if active is None else self.ways[active].word
+
+    @property
+    def _active(self) -> int | None:
+        return None if self._stopped else self.choice.active
 
     def turn(self, reads: Reads, now: float, streams: Sequence[StreamEvent] = ()) -> None:
         """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
@@ -48,7 +53,7 @@ class ChoosingEnd:
         side.handle_timeout(now)
         out = side.poll_packets()
         if out:
-            active = self.choice.active
+            active = self._active
             if active is None:
                 self._lost += len(out)
             else:
@@ -58,7 +63,7 @@ class ChoosingEnd:
 
     def rekey(self, now: float) -> None:
         """Make the active way new: a fresh connection, as after a loss."""
-        active = self.choice.active
+        active = self._active
         if active is not None:
             self.ways[active].end(now)
             self._decide(now)
@@ -70,7 +75,9 @@ class ChoosingEnd:
                 way.moved(now)
 
     def stop(self, now: float) -> None:
-        """Say goodbye; what is left to send is still given."""
+        """Say goodbye, for good; what is left to send is still given."""
+        self._stopped = True
+        self._next = NEVER
         for way, how in zip(self.ways, self._health(now), strict=True):
             if how is not Health.IDLE:
                 way.end(now)
@@ -107,6 +114,8 @@ class ChoosingEnd:
         return [way.health(now) for way in self.ways]
 
     def _decide(self, now: float) -> None:
+        if self._stopped:
+            return
         health = self._health(now)
         begin, end = self.choice.decide(health, now)
         for number in end:

@@ -84,7 +84,7 @@ class _MasqueWay:
 
     @property
     def datagrams_dropped(self) -> int:
-        return self._dropped + (self.session.drops.total() if self.session is not None else 0)
+        return self._dropped + (self.session.dropped if self.session is not None else 0)
 
     def health(self, now: float) -> Health:
         session = self.session
@@ -112,7 +112,7 @@ class _MasqueWay:
 
     def _drop(self) -> None:
         if self.session is not None:
-            self._dropped += self.session.drops.total()
+            self._dropped += self.session.dropped
             self.previous = self.session
         self.session = self._client = None
 

@@ -9,6 +9,7 @@ from connectors.proto.way import Reads
 from edge.proto.ip import packet_length
 from edge.proto.types import NEVER, Address, StreamEvent, StreamOutput
 from edge.proto.wireguard import Device, HandshakeCompleted, Tunnel
+from edge.proto.wireguard.timers import REKEY_TIMEOUT
 
 
 class WireGuardWay:
@@ -44,8 +45,8 @@ class WireGuardWay:
     def health(self, now: float) -> Health:
         if not self._running:
             return Health.IDLE
-        if not self.tunnel.is_up(now):
-            return Health.TRYING
+        if not self.tunnel.is_up(now) or self.tunnel.last_handshake < self._begun - REKEY_TIMEOUT:
+            return Health.TRYING  # also with keys of before: whether the path still carries, only an answer tells
         # Its own timer asks for a new handshake after 15 s without an answer; until then nobody knows better.
         return Health.QUIET if self.tunnel.attempts > 1 and self.tunnel.pending is not None else Health.UP
 

@@ -59,7 +59,7 @@ class Pop:
 
     def seal(self, attachment: Attachment, packets: list[bytearray], now: float) -> None:
         """Hand packets to the attachment's tunnel."""
-        link = attachment.link
+        link = attachment.link if len(attachment.links) == 1 else carrying(attachment, now)
         if isinstance(link, Tunnel):
             self.device.seal(link, packets, now)
         else:
@@ -78,7 +78,7 @@ class Pop:
         if self.prober.next_timeout() > now:
             return
         for attachment, probe in self.prober.handle_timeout(now):
-            if attachment.link.is_up(now):
+            if carrying(attachment, now).is_up(now):
                 self.forwarder.originate(attachment, probe)
                 continue
             for link in attachment.links:
@@ -94,6 +94,14 @@ class Pop:
                     if isinstance(link, Tunnel):
                         self.device.drop_staged(link)
         return changes
+
+
+def carrying(attachment: Attachment, now: float) -> Tunnel | MasqueTunnel:
+    """The tunnel that its packets go to: the one that the peer spoke through last, or if that is down another."""
+    link: Tunnel | MasqueTunnel = attachment.link
+    if link.is_up(now):
+        return link
+    return next((other for other in attachment.links if other.is_up(now)), link)
 
 
 def refuse_if_wrong(config: EdgeConfig) -> None:
@@ -127,6 +135,7 @@ def apply(
     # From here on nothing can fail.
     for link in pop.device.tunnels.values():
         pop.device.drop_staged(link)  # what waits for a handshake was decided under the old configuration
+    in_use = {tunnel.identity: pop.attachments[name].link for name, tunnel in old.items()}
     for tunnel in old.values():
         new = after.get(tunnel.identity)
         if new != tunnel or config.vnets[tunnel.vnet].mtu != pop.config.vnets[tunnel.vnet].mtu:
@@ -144,6 +153,9 @@ def apply(
                 pop, config.vnets[tunnel.vnet], tunnel, known, was.endpoint if was is not None else None
             ):
                 fresh.append(tunnel)
+            attachment = pop.attachments[name]
+            if (used := in_use.get(tunnel.identity)) in attachment.links:
+                attachment.link = used  # where the peer has spoken last
     for name in config.vnets:
         _advertise(pop, config, name)
     pop.prober.watch([site for vnet in pop.vnets.values() for site in vnet.sites.values()], config.probe)
@@ -158,8 +170,6 @@ def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
         ("listen.masque", old.masque and old.masque.listen, new.masque and new.masque.listen),
         ("masque.http2", old.masque and old.masque.http2, new.masque and new.masque.http2),
         ("listen.metrics", old.metrics, new.metrics),
-        ("listen.masque", old.masque and old.masque.listen, new.masque and new.masque.listen),
-        ("masque.http2", old.masque and old.masque.http2, new.masque and new.masque.http2),
         ("private_key_file", old.private_key, new.private_key),
         ("state", old.state, new.state),
     ):
@@ -268,12 +278,16 @@ def _advertise(pop: Pop, config: EdgeConfig, vnet: str) -> None:
         return
     assert pop.masque is not None, "the configuration was checked"
     shared = sorted({*config.vnets[vnet].pools, *(route for t in tunnels for route in t.routes)})
+    everything = _plain((Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")))
+    for_clients = _plain(shared) if len(shared) <= ADVERTISED else everything
     for tunnel in tunnels:
-        if tunnel.by_masque:
-            routes = [route for route in shared if route not in tunnel.routes] if tunnel.routes else shared
-            if len(routes) > ADVERTISED:
-                routes = [Prefix.parse("0.0.0.0/0"), Prefix.parse("::/0")]
-            pop.masque.server.configure(_masque_link(pop, tunnel), tunnel.addresses, _plain(routes))
+        if not tunnel.by_masque:
+            continue
+        routes, own = for_clients, frozenset(tunnel.routes)
+        if own:
+            many = len(shared) - len(own) > ADVERTISED
+            routes = everything if many else _plain(route for route in shared if route not in own)
+        pop.masque.server.configure(_masque_link(pop, tunnel), tunnel.addresses, routes)
 
 
 def _plain(prefixes: Iterable[Prefix]) -> tuple[tuple[bytes, int], ...]:

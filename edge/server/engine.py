@@ -16,7 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from edge.config import EdgeConfig
 from edge.document import HostPort
-from edge.errors import PoplabError
+from edge.errors import PoplabError, Refused
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
 from edge.proto.forwarding import Attachment, Forwarder, Observer, Policy, Prober, ReplicaChanged, Watch
 from edge.proto.forwarding.policy import DEFAULT_RULE
@@ -205,8 +205,6 @@ class Engine:
                     before=_told(event.before),
                 )
             elif isinstance(event, HandshakeCompleted):
-                if not tunnel.owner.link.is_up(now):
-                    tunnel.owner.link = tunnel
                 self._handshake_seconds.observe(event.seconds)
                 self._tell_if_up(tunnel, now)
                 self._log.debug(
@@ -250,9 +248,6 @@ class Engine:
                         dialect=dialect,
                     )
             elif isinstance(event, SessionDown):
-                if tunnel.owner is not None and not tunnel.owner.link.is_up(now):
-                    up = (link for link in tunnel.owner.links if link.is_up(now))
-                    tunnel.owner.link = next(up, tunnel.owner.link)
                 self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
             else:
                 self._log.debug("endpoint", tunnel=tunnel.name, endpoint=endpoint, before=_told(event.before))
@@ -376,9 +371,12 @@ class Engine:
         assembly.refuse_if_wrong(config)
         assembly.refuse_restart_only(self.config, config)
         gone = _wireguard_keys(self.config) - _wireguard_keys(config)
-        fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
-        if self.pop.masque is not None and config.masque is not None:
-            self.pop.masque.reconfigure(config.masque)
+        self._reconfigure_masque(config)
+        try:
+            fresh = assembly.apply(self.pop, config, self._store.load(), self._timer)
+        except Exception:
+            self._reconfigure_masque(self.config)
+            raise
         self._observe()
         for public in gone:
             self._moved.pop(public, None)
@@ -395,6 +393,15 @@ class Engine:
         except PoplabError as error:
             # The configuration is in force already; a record too many does no harm.
             self._log.error("state-not-saved", error=str(error), fix="make room; the next reload tries again")
+
+    def _reconfigure_masque(self, config: EdgeConfig) -> None:
+        """Refused, with nothing changed, for a certificate that the libraries do not take."""
+        if self.pop.masque is None or config.masque is None:
+            return
+        try:
+            self.pop.masque.reconfigure(config.masque)
+        except ValueError as error:
+            raise Refused(f"masque: the certificate or its key cannot be used: {error}") from error
 
     def snapshot(self, now: float) -> Snapshot:
         """Everything counted, at one instant. Cheap enough for every scrape; never called per packet."""
@@ -440,7 +447,8 @@ class Engine:
 
     def _tunnel_snapshot(self, name: str, now: float) -> TunnelSnapshot:
         attachment = self.pop.attachments[name]
-        link: Tunnel | MasqueTunnel = attachment.link
+        link, links = assembly.carrying(attachment, now), attachment.links
+        handshakes = sum(each.handshakes for each in links)
         carrier = link.current.carrier if isinstance(link, MasqueTunnel) and link.current else None
         return TunnelSnapshot(
             name=name,
@@ -449,9 +457,9 @@ class Engine:
             tunnel="wireguard" if isinstance(link, Tunnel) else "masque",
             http="" if carrier is None else carrier.version,
             up=link.is_up(now),
-            handshakes=link.handshakes,
-            handshakes_initiated=link.handshakes_initiated if isinstance(link, Tunnel) else 0,
-            last_handshake_age=now - link.last_handshake if link.handshakes else None,
+            handshakes=handshakes,
+            handshakes_initiated=sum(e.handshakes_initiated for e in links if isinstance(e, Tunnel)),
+            last_handshake_age=now - max(e.last_handshake for e in links) if handshakes else None,
             packets_rx=attachment.packets_in,
             bytes_rx=attachment.bytes_in,
             packets_tx=attachment.packets_out,

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from edge.config import MasqueConfig
 from edge.io import http2, quic
 from edge.metrics import MasqueSnapshot
-from edge.proto.masque.carrier import HttpVersion
+from edge.proto.masque.carrier import CarrierEvent, HttpVersion
 from edge.proto.masque.server import MasqueServer
 from edge.proto.masque.template import Template
 from edge.proto.masque.tunnel import MasqueTunnel
@@ -69,14 +69,19 @@ class MasqueFront:
             quic_server.receive(reads, now)
         if quic_server.next_timeout() <= now:
             quic_server.handle_timeout(now)
-        events = quic_server.poll_events()
         if http2_server is not None:
             for event in streams:
                 self._stream_event(http2_server, event, now)
             if http2_server.next_timeout().at <= now:
                 http2_server.handle_timeout(now)
-            events += http2_server.poll_events()
-        return self.server.handle(events, now) if events else []
+        runs: list[tuple[MasqueTunnel, list[bytearray]]] = []
+        while events := self._poll_events():  # an answer may be the end of its carrier
+            runs += self.server.handle(events, now)
+        return runs
+
+    def _poll_events(self) -> list[CarrierEvent]:
+        events = self._quic.poll_events()
+        return events if self._http2 is None else events + self._http2.poll_events()
 
     def next_timeout(self) -> float:
         """When ``open`` is wanted next though nothing came."""
@@ -108,12 +113,15 @@ class MasqueFront:
         """From the next connection on; ValueError, with nothing changed, if certificate or key cannot be used."""
         if config == self._config:
             return
-        quic_settings = _quic_settings(config, self._epoch, self._on_secret)
-        http2_settings = _http2_settings(config, self._on_secret)
-        self.server.reconfigure(Template.parse(config.path), config.warp_names)
-        self._quic.reconfigure(quic_settings)
+        template = Template.parse(config.path)
+        self._quic.reconfigure(_quic_settings(config, self._epoch, self._on_secret))
         if self._http2 is not None:
-            self._http2.reconfigure(http2_settings)
+            try:
+                self._http2.reconfigure(_http2_settings(config, self._on_secret))
+            except ValueError:
+                self._quic.reconfigure(_quic_settings(self._config, self._epoch, self._on_secret))
+                raise
+        self.server.reconfigure(template, config.warp_names)
         self._config = config
 
     def drain(self, now: float) -> None:

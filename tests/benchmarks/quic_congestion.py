@@ -145,7 +145,7 @@ def row(world: World, flow: Flow, seconds: float) -> str:
     delivered = len(flow.delays) / max(1, flow.sent)
     rate = len(flow.delays) * SIZE * 8 / seconds / 1e6
     p99 = added[int(len(added) * 0.99)] if added else 0.0
-    waiting = flow.client.carrier.queued(0)
+    waiting = len(flow.client.carrier.queue(0))
     return (
         f"{delivered:7.1%} {rate:6.2f} Mbit/s, added delay median {median(added or [0]):6.1f} ms, "
         f"p99 {p99:6.1f} ms, {waiting} wait"

@@ -175,6 +175,13 @@ class Http2Connection:
         found = self._streams.get(stream)
         return self._nowhere if found is None else found.queue
 
+    def waiting(self, stream: int) -> int:
+        return len(self.queue(stream))
+
+    def discard(self, stream: int) -> None:
+        """What was begun has to be finished: the frames of one stream are one sequence of octets."""
+        self.queue(stream).clear(DropReason.TUNNEL_DOWN)
+
     def end(self, stream: int) -> None:
         """What waits goes first."""
         self.send_data(stream, b"", end=True)

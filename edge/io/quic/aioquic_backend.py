@@ -468,13 +468,23 @@ class _Connection:
     def fed(self) -> int:
         return len(self._quic._datagrams_pending)
 
+    def fed_with(self, prefix: bytes) -> int:
+        return sum(frame.startswith(prefix) for frame in self._quic._datagrams_pending)
+
+    def take_back(self, prefix: bytes) -> int:
+        return self._keep([f for f in self._quic._datagrams_pending if not f.startswith(prefix)])
+
     def shrink(self) -> int:
-        room, waiting = self.frame_room(), self._quic._datagrams_pending
-        fitting = [frame for frame in waiting if len(frame) <= room]
-        gone = len(waiting) - len(fitting)
+        room = self.frame_room()
+        return self._keep([frame for frame in self._quic._datagrams_pending if len(frame) <= room])
+
+    def _keep(self, frames: list[bytes]) -> int:
+        """Of those that were fed; returns how many are gone."""
+        waiting = self._quic._datagrams_pending
+        gone = len(waiting) - len(frames)
         if gone:
             waiting.clear()
-            waiting.extend(fitting)
+            waiting.extend(frames)
         return gone
 
     def streams_wait(self) -> bool:

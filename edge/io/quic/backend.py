@@ -158,6 +158,12 @@ class BackendConnection(Protocol):
     def fed(self) -> int:
         """Frames that still wait in the library."""
 
+    def fed_with(self, prefix: bytes) -> int:
+        """Of these, how many begin with `prefix`."""
+
+    def take_back(self, prefix: bytes) -> int:
+        """Remove frames that were fed and begin with `prefix`; returns how many."""
+
     def shrink(self) -> int:
         """Remove frames that were fed and do not fit any more; returns how many."""
 

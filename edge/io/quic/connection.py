@@ -173,6 +173,15 @@ class Connection:
         state = self._streams.get(stream)
         return self._nowhere if state is None else state.queue
 
+    def waiting(self, stream: int) -> int:
+        state = self._streams.get(stream)
+        return 0 if state is None else len(state.queue) + self._backend.fed_with(state.prefix)
+
+    def discard(self, stream: int) -> None:
+        state = self._streams.get(stream)
+        if state is not None:
+            self._discard(stream, state)
+
     def end(self, stream: int) -> None:
         state = self._streams.get(stream)
         if state is not None and not state.answered:
@@ -409,8 +418,11 @@ class Connection:
             self._forget(stream)
 
     def _discard(self, stream: int, state: _Stream) -> None:
+        """What waits in the queue dies, and what the library has not sent yet."""
         self._waiting.pop(stream, None)
         state.queue.clear(DropReason.TUNNEL_DOWN)
+        if self._backend.fed and (taken := self._backend.take_back(state.prefix)):
+            state.queue.drops[DropReason.TUNNEL_DOWN] += taken
 
     def _forget(self, stream: int) -> None:
         state = self._streams.pop(stream, None)

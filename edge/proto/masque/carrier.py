@@ -72,6 +72,12 @@ class Carrier(Protocol):
         Whoever holds it may go on reading its counters when the stream is gone. The carrier then clears it.
         """
 
+    def waiting(self, stream: int) -> int:
+        """Datagrams of the stream that have not left yet: in its queue, and where a library keeps them."""
+
+    def discard(self, stream: int) -> None:
+        """All datagrams of the stream die that wait here; what the network has got is gone."""
+
     def end(self, stream: int) -> None:
         """Finish our direction of the stream cleanly (FIN, END_STREAM)."""
 

@@ -84,6 +84,11 @@ class ClientSession:
         self._request_ids = RequestIds()
         self._early: list[bytes] = []
 
+    @property
+    def dropped(self) -> int:
+        """Datagrams and packets that died here, either direction."""
+        return self.drops.total() + (0 if self.queue is None else self.queue.drops.total())
+
     def handle(self, events: Iterable[CarrierEvent]) -> list[bytearray]:
         """Take what the carrier tells; returns inner packets, in order."""
         packets: list[bytearray] = []

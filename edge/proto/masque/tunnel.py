@@ -117,7 +117,7 @@ class MasqueTunnel:
     @property
     def waiting(self) -> int:
         """Packets handed to the tunnel that have not left yet."""
-        return sum(len(session.queue) for session in self.sessions)
+        return sum(session.carrier.waiting(session.stream) for session in self.sessions)
 
     @property
     def lost(self) -> Counter[DropReason]:
@@ -130,7 +130,7 @@ class MasqueTunnel:
     def settle(self) -> Counter[DropReason]:
         """Let what waits die, and begin to count anew; returns what was lost until now."""
         for session in self.sessions:
-            session.queue.clear(DropReason.TUNNEL_DOWN)
+            session.carrier.discard(session.stream)
         lost = self.lost
         self.dead.clear()
         for session in self.sessions:

@@ -88,6 +88,12 @@ class End:
     def queue(self, stream: int) -> DatagramQueue:
         return self._streams.get(stream, self._nowhere)
 
+    def waiting(self, stream: int) -> int:
+        return len(self.queue(stream))
+
+    def discard(self, stream: int) -> None:
+        self.queue(stream).clear(DropReason.TUNNEL_DOWN)
+
     def end(self, stream: int) -> None:
         self.send_data(stream, b"", end=True)
 
