@@ -351,8 +351,7 @@ class Host:
         if not taken:
             self.settled = False
             known.app.handle_datagram(known.port, known.source, bytes(packet[28:]), now)
-            if known.app in self._takers:
-                known.take = self._takers[known.app].taker(known.port)
+            self._shorten(known)
         return True
 
     def _receive(self, packet: bytearray) -> None:
@@ -401,9 +400,9 @@ class Host:
         for app in self.apps:
             if app.wants(header.destination_port):
                 endpoint = (source, header.source_port)
+                app.handle_datagram(header.destination_port, endpoint, data, self._now)
                 if header.version == 4 and header.header_length == 20 and key in self.port_bytes:
                     self._know(packet, _Known(app, header.destination_port, endpoint, self.seen[source]))
-                app.handle_datagram(header.destination_port, endpoint, data, self._now)
                 return
         self.counters["port_unreachable"] += 1
         answer = unreachable(packet, header, self.packed, Unreachable.PORT)
@@ -415,6 +414,12 @@ class Host:
             self._known.clear()
         *_, addresses, ports, _, _ = _unpack4(packet)
         self._known[addresses, ports] = known
+        self._shorten(known)
+
+    def _shorten(self, known: _Known) -> None:
+        """The application may have a shorter way now, or none any more."""
+        taking = self._takers.get(known.app)
+        known.take = None if taking is None else taking.taker(known.port)
 
     def _receive_icmp(self, packet: bytearray, header: Header, source: str) -> None:
         ping = echo(packet, header)

@@ -114,9 +114,11 @@ class Receiver:
             self._advance(now)
         tally = self._tally
         step = (sequence - self._highest) & 0xFFFF
-        old = step == 0 or step > 0x10000 - MAX_MISORDER
-        if step >= MAX_DROPOUT and not old and not self._same_clock(step, timestamp, now):
-            return self._probe(ssrc, sequence, timestamp, now)
+        old = False
+        if step != 1:
+            old = step == 0 or step > 0x10000 - MAX_MISORDER
+            if step >= MAX_DROPOUT and not old and not self._same_clock(step, timestamp, now):
+                return self._probe(ssrc, sequence, timestamp, now)
         self._arrived += 1
         late = False
         if timed:

@@ -149,7 +149,7 @@ class Softphone:
         return self._media.taker(port)
 
     def handle_timeout(self, now: float) -> None:
-        if self._signalling_due() > now:
+        if self._layer.timers.due > now and self.registration.wake > now and self._agent.timers.due > now:
             self._media.handle_timeout(now)  # fifty times a second
             return
         self._layer.handle_timeout(now)
@@ -159,14 +159,11 @@ class Softphone:
         self._settle(now)
 
     def poll_timeout(self) -> float:
-        at, media = self._signalling_due(), self._media.timers.due
-        return media if media < at else at
-
-    def _signalling_due(self) -> float:
-        at, registration, calls = self._layer.timers.due, self.registration.wake, self._agent.timers.due
-        if registration < at:
-            at = registration
-        return calls if calls < at else at
+        wake = self._media.timers.due
+        for at in (self._layer.timers.due, self.registration.wake, self._agent.timers.due):
+            if at < wake:
+                wake = at
+        return wake
 
     def poll_transmit(self) -> list[tuple[int, Address, bytes]]:
         signalling, media = self._layer.poll_transmit(), self._media.poll_transmit()

@@ -40,9 +40,12 @@ class Agenda:
     def next(self) -> float:
         """When somebody is due; NEVER if nobody is."""
         heap = self._heap
-        while heap and heap[0][0] != heap[0][2].armed_at:
+        while heap:
+            at, _, tunnel = heap[0]
+            if at == tunnel.armed_at:
+                return at
             heappop(heap)  # superseded by an earlier deadline of the same tunnel
-        return heap[0][0] if heap else NEVER
+        return NEVER
 
     def due(self, now: float) -> Tunnel | None:
         """A tunnel whose deadline has passed, no longer armed; None if there is none."""

@@ -174,7 +174,8 @@ class Device:
         sessions = self._sessions
         drops = self.drops
         datagrams = 0
-        self._admission.new_turn()
+        admission = self._admission
+        admission.new_turn()
         for data, segment, source in reads:
             length = len(data)
             if 0 < length <= segment:  # nothing merged: a phone's packets come like this
@@ -237,7 +238,7 @@ class Device:
                 if packets:
                     runs.append((session.tunnel, packets))
         self.datagrams_in += datagrams
-        if self._admission.backlog:
+        if admission.backlog:
             self._answer_backlog(now)
         return runs
 
@@ -269,11 +270,15 @@ class Device:
         elif not window.accept(counter):
             self.drops[DropReason.REPLAYED] += 1
             return
-        if size:
-            self._received(session, source, 1, size, now)
-            runs.append((session.tunnel, [packet]))
-        else:
+        if not size:
             self._received(session, source, 0, 0, now)
+            return
+        self._received(session, source, 1, size, now)
+        tunnel = session.tunnel
+        if runs and runs[-1][0] is tunnel:
+            runs[-1][1].append(packet)
+        else:
+            runs.append((tunnel, [packet]))
 
     def seal(self, tunnel: Tunnel, packets: list[bytearray], now: float) -> None:
         """Encrypt packets to the peer (they are padded in place), or stage them and start a handshake."""

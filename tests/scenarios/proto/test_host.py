@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 
 import pytest
@@ -16,6 +17,7 @@ from edge.proto.ip import (
     udp_payload,
     unreachable,
 )
+from edge.proto.types import NEVER
 from scenarios.proto.host import MAX_REMEMBERED, Host
 from scenarios.proto.lan import Lan
 from scenarios.proto.ledger import MAX_PACKET_LIFE, Ledger, Offence
@@ -209,6 +211,108 @@ def test_a_packet_of_a_lan_is_remembered_from_the_moment_it_was_sent() -> None:
     assert len(packets) == 2
     alice.handle_packets(packets, late + 1.0)
     assert not any(ledger.offences.values())
+
+
+class Listener:
+    """Takes datagrams that say "quiet" without a word, while it is in the mood, and answers all others."""
+
+    def __init__(self) -> None:
+        self.open = True
+        self.mood = True
+        self.quiet: list[bytes] = []
+        self.heard: list[bytes] = []
+        self.asked = 0
+
+    def wants(self, port: int) -> bool:
+        return self.open and port == 4000
+
+    def taker(self, port: int) -> Callable[[tuple[str, int], bytes | bytearray, int, float], bool]:
+        return self.take
+
+    def take(self, source: tuple[str, int], packet: bytes | bytearray, at: int, now: float) -> bool:
+        if not self.mood or packet[at:] != b"quiet":
+            return False
+        self.quiet.append(bytes(packet[at:]))
+        return True
+
+    def handle_datagram(self, local_port: int, source: tuple[str, int], data: bytes, now: float) -> None:
+        self.heard.append(data)
+
+    def poll_transmit(self) -> list[tuple[int, tuple[str, int], bytes]]:
+        self.asked += 1
+        return []
+
+    def handle_timeout(self, now: float) -> None:
+        """Nothing is ever due."""
+
+    def poll_timeout(self) -> float:
+        return NEVER
+
+    def poll_event(self) -> None:
+        return None
+
+
+class Quiet:
+    """Alice, and a listener behind a LAN who has heard the first datagram of a conversation."""
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+        self.alice = Host("alice", ALICE, vnet="acme", ledger=self.ledger)
+        self.desk = Host("hq/desk", PBX, vnet="acme", ledger=self.ledger)
+        self.listener = Listener()
+        self.desk.add(self.listener)
+        self.lan = Lan("hq", [self.desk])
+        self.say(b"loud")
+        self.lan.poll_packets()
+        self.listener.asked = 0
+
+    def packet(self, data: bytes) -> bytearray:
+        packet = build_udp(self.alice.packed, self.desk.packed, 4000, 4000, data)
+        self.alice.send_packet(packet, 0.0)
+        return packet
+
+    def say(self, data: bytes) -> None:
+        self.lan.handle_packets([self.packet(data)], 0.0)
+
+
+def test_what_an_application_takes_without_a_word_is_counted_and_nobody_is_asked() -> None:
+    world = Quiet()
+    world.say(b"quiet")
+    assert world.lan.poll_timeout() == NEVER
+    assert world.lan.poll_packets() == []
+    assert (world.listener.quiet, world.listener.heard, world.listener.asked) == ([b"quiet"], [b"loud"], 0)
+    assert world.desk.counters["received"] == world.ledger.received_packets == 2
+    assert world.desk.seen[ALICE].packets == 2
+    assert world.desk.port_bytes[ALICE, 4000] == 9
+
+
+def test_what_it_does_not_take_goes_the_long_way_and_it_is_asked() -> None:
+    world = Quiet()
+    world.say(b"news")
+    world.lan.poll_packets()
+    assert (world.listener.heard, world.listener.asked) == ([b"loud", b"news"], 1)
+    world.listener.mood = False
+    world.say(b"quiet")
+    world.lan.poll_packets()
+    assert (world.listener.heard[-1], world.listener.asked) == (b"quiet", 2)
+    world.listener.open = False
+    world.say(b"quiet")
+    assert world.desk.counters["port_unreachable"] == 1
+
+
+def test_the_short_way_is_as_careful_as_the_long_one() -> None:
+    world = Quiet()
+    for at in (8, 27, -1):  # header checksum, UDP checksum
+        packet = world.packet(b"quiet")
+        packet[at] ^= 1
+        world.lan.handle_packets([packet], 0.0)
+    assert world.desk.counters["bad_checksum"] == 3
+    assert world.listener.quiet == []
+    world.lan.handle_packets(
+        [build_udp(world.alice.packed, world.desk.packed, 4000, 4000, b"quiet", ident=9)], 0.0
+    )
+    assert world.ledger.offences[Offence.FORGED] == 1
+    assert world.desk.counters["not_as_sent"] == 1
 
 
 @pytest.mark.parametrize("junk", [b"", b"\x45", b"\x60" + bytes(39), b"\xff" * 60, bytes(60)])

@@ -488,3 +488,78 @@ def test_a_report_about_a_new_source_does_not_quote_the_old_ones():
     (sent,) = [data for port, _, data in a.poll_transmit() if port % 2]
     (block,) = rtcp.parse_untrusted(sent)[0].reports
     assert (block.ssrc, block.lsr, block.dlsr) == (8, 0, 0)  # RFC 3550 6.4.1: of SSRC_n
+
+
+def playing():
+    """A session that hears a stream: sequence numbers 0 and 1 have come."""
+    one = session()
+    for sequence in (0, 1):
+        one.handle_rtp(B, rtp.pack_simple(0, False, sequence, 160 * sequence, 7, bytes(160)), 0.02 * sequence)
+    return one
+
+
+def plain(sequence=2, *, kind=0, marker=False, ssrc=7, size=160):
+    return b"head" + rtp.pack_simple(kind, marker, sequence, 160 * sequence, ssrc, bytes(size))
+
+
+def test_the_next_packet_of_the_stream_goes_the_short_way_and_counts_as_on_the_long_one():
+    short, long = playing(), playing()
+    for sequence in (2, 3, 7, 6, 6):
+        data = plain(sequence)
+        assert short.take(B, data, 4, 0.02 * sequence)
+        long.handle_rtp(B, data[4:], 0.02 * sequence)
+    assert short.report(0.2) == long.report(0.2)
+    assert short.report(0.2).received == 6
+
+
+def test_the_short_way_hears_what_is_to_be_echoed():
+    one = session(source=Echo())
+    for sequence in (0, 1, 2):
+        data = plain(sequence)
+        if not one.take(B, data, 4, 0.02 * sequence):
+            one.handle_rtp(B, data[4:], 0.02 * sequence)
+    one.handle_timeout(0.04)
+    frames = [rtp.parse_untrusted(data).payload for port, _, data in one.poll_transmit() if port == A[1]]
+    assert bytes(160) in frames
+
+
+def collided(one):
+    """The peer has taken our SSRC."""
+    return plain(ssrc=one.ssrc)
+
+
+@pytest.mark.parametrize(
+    ("source", "make"),
+    [
+        (("10.0.50.61", 5000), lambda one: plain()),
+        (("10.0.50.60", 5002), lambda one: plain()),
+        (B, lambda one: plain(marker=True)),
+        (B, lambda one: plain(kind=8)),
+        (B, lambda one: plain(kind=101)),
+        (B, lambda one: plain(ssrc=8)),
+        (B, collided),
+        (B, lambda one: plain()[:15]),
+        (B, lambda one: plain()[:4] + b"\xa0" + plain()[5:]),
+        (B, lambda one: b""),
+    ],
+)
+def test_everything_else_is_left_to_the_long_way(source, make):
+    one = playing()
+    before = one.report(0.05)
+    assert not one.take(source, make(one), 4, 0.05)
+    assert one.report(0.05) == before
+
+
+@pytest.mark.parametrize("how", ["stop", "hold", "moved", "bye"])
+def test_the_short_way_closes_with_what_it_led_to(how):
+    one = playing()
+    if how == "stop":
+        one.stop(0.05)
+    elif how == "hold":
+        one.set_direction(send=True, receive=False, now=0.05)
+    elif how == "moved":
+        one.set_remote(("10.0.50.61", 5000))
+    else:
+        goodbye = [rtcp.ReceiverReport(7), rtcp.SourceDescription(((7, "x"),)), rtcp.Bye((7,))]
+        one.handle_rtcp((B[0], B[1] + 1), rtcp.compound(goodbye), 0.05)
+    assert not one.take(B, plain(), 4, 0.05)

@@ -48,6 +48,20 @@ def test_against_a_plain_dictionary():
             assert plain.pop(due) <= step
 
 
+def test_all_that_is_due_at_once_is_what_is_due_one_by_one():
+    rng, one, other = random.Random(6), TimerQueue(), TimerQueue()
+    for step in range(3000):
+        for queue in (one, other):
+            state = rng.getstate()
+            for _ in range(3):
+                key, at = rng.randrange(20), step + rng.randrange(50)
+                queue.cancel(key) if rng.random() < 0.2 else queue.set(key, at)
+            if queue is one:
+                rng.setstate(state)
+        assert one.pop_all(step) == drain(other, step)
+        assert one.due <= one.next() == other.next()
+
+
 def test_moving_a_deadline_costs_no_memory():
     queue = TimerQueue()
     tracemalloc.start()

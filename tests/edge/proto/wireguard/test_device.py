@@ -89,6 +89,34 @@ def test_short_datagrams_are_dropped(size: int) -> None:
     assert pair.b.drops == ({DropReason.MALFORMED: 1} if size else {})
 
 
+@pytest.mark.parametrize("merged", [False, True])
+def test_what_comes_alone_is_opened_as_what_comes_merged(merged: bool) -> None:
+    pair = Pair()
+    pair.connect()
+    payloads = [bytes([n]) * 64 for n in range(4)]
+    pair.a.seal(pair.to_b, [bytearray(p) for p in payloads], pair.now)
+    ((_, good),) = pair.a.poll_transmit()
+    damaged = good[1][:-1] + bytes([good[1][-1] ^ 1])
+    unknown = good[1][:4] + bytes(4) + good[1][8:]
+    worn_out = good[1][:8] + b"\xff" * 8 + good[1][16:]
+    other = b"\x05" + good[1][1:]
+    datagrams = [good[0], damaged, good[0], unknown, good[3], worn_out, other, good[2]]
+    size = len(good[0])
+    blobs = [b"".join(datagrams)] if merged else datagrams
+    before = pair.to_a.packets_in, pair.to_a.bytes_in, pair.b.datagrams_in
+    runs = pair.b.open([(memoryview(blob), size, Pair.A) for blob in blobs], pair.now)
+    assert [bytes(packet) for _, packets in runs for packet in packets] == [payloads[n] for n in (0, 3, 2)]
+    assert pair.b.drops == {
+        DropReason.DECRYPT_FAILED: 1,
+        DropReason.REPLAYED: 1,
+        DropReason.UNKNOWN_SESSION: 1,
+        DropReason.SESSION_EXPIRED: 1,
+        DropReason.MALFORMED: 1,
+    }
+    after = pair.to_a.packets_in, pair.to_a.bytes_in, pair.b.datagrams_in
+    assert [one - other for one, other in zip(after, before, strict=True)] == [3, 3 * 64, 8]
+
+
 @pytest.mark.parametrize(
     "make",
     [
