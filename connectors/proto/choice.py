@@ -90,9 +90,9 @@ class Choice:
             if way.running:
                 # One that went quiet is not waited for once another works: a connection that has lost everything for
                 # seconds has timers and windows that take long to recover. A fresh one is tried when it is time.
-                left = number > (best or 0) or health[number] is Health.QUIET
-                if best is not None and left and health[best] is Health.UP:
-                    way.again, way.pause = now, FIRST_PAUSE
+                quiet = health[number] is Health.QUIET
+                if best is not None and health[best] is Health.UP and (quiet or number > best):
+                    way.again, way.pause = now + BETTER if quiet else now, FIRST_PAUSE
                     self._stop(number, health, end)
                 continue
             if now >= self._due(number, health):

@@ -46,7 +46,9 @@ class WireGuardWay:
         if not self._running:
             return Health.IDLE
         if not self.tunnel.is_up(now) or self.tunnel.last_handshake < self._begun - REKEY_TIMEOUT:
-            return Health.TRYING  # also with keys of before: whether the path still carries, only an answer tells
+            return (
+                Health.TRYING
+            )  # also with keys of before: whether the path still carries, only an answer tells
         # Its own timer asks for a new handshake after 15 s without an answer; until then nobody knows better.
         return Health.QUIET if self.tunnel.attempts > 1 and self.tunnel.pending is not None else Health.UP
 

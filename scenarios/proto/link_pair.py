@@ -48,8 +48,9 @@ class LinkPair:
         self.up = up
         self.down = down
         self.swallow: Callable[[bytes | None, int], bool] | None = None
-        """A black hole: what it is true of vanishes, either way, and nobody is told. It gets a datagram, or None for a
-        segment of TCP, and the size of the IP packet."""
+        """A black hole: what it is true of vanishes, either way, and nobody is told.
+
+        It is given a datagram, or None for a segment of TCP, and the size of the IP packet."""
         self.swallowed = 0
         self.on_swallowed: Callable[[int], None] | None = None
         """Told the size of what vanishes, while somebody watches."""
@@ -67,6 +68,11 @@ class LinkPair:
 
     def __repr__(self) -> str:
         return f"LinkPair(up={self.up}, down={self.down})"
+
+    @property
+    def mtu(self) -> int | None:
+        """The largest IP packet that passes both ways; None if there is no limit."""
+        return min(filter(None, (self.up.profile.mtu, self.down.profile.mtu)), default=None)
 
     def links(self, direction: Direction = Direction.BOTH) -> list[Link]:
         if direction is Direction.BOTH:

@@ -144,10 +144,11 @@ def test_nothing_that_waits_is_lost_without_being_counted():
     queue = carrier.queue(stream)
     waited = len(queue)
     carrier.close(0x100)
-    assert len(queue) == 0 and queue.drops == {DropReason.TUNNEL_DOWN: waited}
-    given = carrier.queue(stream).drops[DropReason.TUNNEL_DOWN]  # to the library, which may have one on its way out
+    pair.run(0.01)
+    assert len(queue) == 0
+    assert waited <= queue.drops[DropReason.TUNNEL_DOWN] <= waited + 1  # the library may have had one
     carrier.send_datagrams(stream, [b"late"] * 3)
-    assert carrier.queue(stream).drops == {DropReason.TUNNEL_DOWN: given + 3}
+    assert carrier.queue(NOBODY).drops == {DropReason.TUNNEL_DOWN: 3}
     far.send_datagrams(stream + 4, [b"no such stream"])
     assert far.queue(stream + 4).drops == {DropReason.TUNNEL_DOWN: 1}
 
