@@ -104,7 +104,8 @@ masque: {certificate_file: masque.crt, key_file: masque.key, endpoint: "pop.exam
     assert masque == MasqueConfig(
         ("127.0.0.1", 4433), CERTIFICATE.encode(), key_pem(KEY).encode(), path="/vpn", http2=False,
         retry=Retry.ALWAYS, retry_key=bytes([5] * 32), warp_names=("warp.example.net",), max_connections=5,
-        idle_timeout=60.0, handshake_rate=20.0, source_rate=0.5, keylog=tmp_path / "keys.log", endpoint="pop.example.net:443",
+        idle_timeout=60.0, handshake_rate=20.0, source_rate=0.5, keylog=tmp_path / "keys.log",
+        endpoint="pop.example.net:443",
     )  # fmt: skip
     for secret in (masque.retry_key, masque.private_key):
         assert repr(secret)[2:20] not in repr(masque)
