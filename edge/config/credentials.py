@@ -50,7 +50,8 @@ def _wireguard(tunnel: TunnelConfig, own: bytes) -> Iterator[Finding]:
     if not key:
         yield Finding(
             path,
-            "a WireGuard tunnel without `public_key`",
+            f"a {'tunnel that may come by WireGuard' if tunnel.by_masque else 'WireGuard tunnel'} "
+            "without `public_key`",
             "write what `wg pubkey` prints, or `tunnel: masque`",
         )
     elif len(key) != KEY_SIZE:
@@ -82,7 +83,13 @@ def _masque(tunnel: TunnelConfig, command: str) -> Iterator[Finding]:
     ):
         if value is not None and not tunnel.by_wireguard:
             yield Finding((*path, word), f"`{word}` is of WireGuard tunnels", f"delete it: {instead}")
-    if not tunnel.token_sha256 and not tunnel.client_key:
+    if not tunnel.token_sha256 and not tunnel.client_key and tunnel.by_wireguard:
+        yield Finding(
+            path,
+            "`tunnel: auto`, but what it shows opens no session of MASQUE",
+            "`token_sha256` or `client_key`, or `tunnel: wireguard`",
+        )
+    elif not tunnel.token_sha256 and not tunnel.client_key:
         verb = f"`{command} add-{tunnel.kind} NAME --tunnel masque`" if command else "enrolment"
         yield Finding(
             path,

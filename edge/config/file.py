@@ -88,6 +88,8 @@ class MasqueFile(Section, kw_only=True, frozen=True, forbid_unknown_fields=True)
     warp_names: tuple[str, ...] = WARP_NAMES
     max_connections: int = 10_000
     idle_timeout: Duration = written(Duration(30.0))
+    handshake_rate: float = 100.0
+    source_rate: float = 10.0
     keylog_file: str | UnsetType = UNSET
 
 

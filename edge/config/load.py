@@ -256,6 +256,8 @@ class Reading:
             warp_names=file.warp_names,
             max_connections=file.max_connections,
             idle_timeout=float(file.idle_timeout),
+            handshake_rate=file.handshake_rate,
+            source_rate=file.source_rate,
             keylog=keylog,
             endpoint="" if file.endpoint is UNSET else str(file.endpoint),
         )

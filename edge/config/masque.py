@@ -15,6 +15,7 @@ from edge.config.types import (
     TunnelConfig,
 )
 from edge.document import HostPort
+from edge.proto.masque.template import Template
 from edge.proto.types import Address
 
 DEFAULT_MASQUE_PORT = 4433  # one that needs no privilege, unlike 443
@@ -64,10 +65,11 @@ def _mtu(config: EdgeConfig, tunnels: list[TunnelConfig]) -> Iterator[Finding]:
 
 
 def _settings(masque: MasqueConfig) -> Iterator[Finding]:
-    if not masque.path.startswith("/"):
-        yield Finding(
-            ("masque", "path"), f"{masque.path!r} is not the path of a URI template", DEFAULT_MASQUE_PATH
-        )
+    try:
+        Template.parse(masque.path)
+    except ValueError as error:
+        message, _, fix = str(error).partition("; ")
+        yield Finding(("masque", "path"), message, fix or DEFAULT_MASQUE_PATH)
     if not 1 <= masque.max_connections <= MOST_CONNECTIONS:
         yield Finding(("masque", "max_connections"), f"between 1 and {MOST_CONNECTIONS}", "10000")
     if not SHORTEST_IDLE <= masque.idle_timeout <= LONGEST_IDLE:
@@ -76,6 +78,12 @@ def _settings(masque: MasqueConfig) -> Iterator[Finding]:
             f"between {SHORTEST_IDLE:g}s and {LONGEST_IDLE:g}s",
             "30s: clients are gone that long before the PoP forgets them",
         )
+    if not 1 <= masque.handshake_rate <= MOST_CONNECTIONS:
+        yield Finding(
+            ("masque", "handshake_rate"), f"between 1 and {MOST_CONNECTIONS} per second", "100, the default"
+        )
+    if not masque.source_rate > 0:
+        yield Finding(("masque", "source_rate"), "more than 0 per second", "10, the default")
     if masque.retry_key and len(masque.retry_key) != RETRY_KEY_SIZE:
         yield Finding(("masque", "retry_key_file"), "a retry key has 32 bytes", "`openssl rand -base64 32`")
     for index, name in enumerate(masque.warp_names):

@@ -98,13 +98,14 @@ def test_every_setting_can_be_written(write: Write, tmp_path: Path) -> None:
     settings = """\
 masque: {certificate_file: masque.crt, key_file: masque.key, endpoint: "pop.example.net:443", path: "/vpn",
   http2: false, retry: always, retry_key_file: retry.key, warp_names: [warp.example.net], max_connections: 5,
-  idle_timeout: 1m, keylog_file: keys.log}
+  idle_timeout: 1m, handshake_rate: 20, source_rate: 0.5, keylog_file: keys.log}
 """
     masque = load(write(GOOD + settings)).masque
     assert masque == MasqueConfig(
         ("127.0.0.1", 4433), CERTIFICATE.encode(), key_pem(KEY).encode(), path="/vpn", http2=False,
         retry=Retry.ALWAYS, retry_key=bytes([5] * 32), warp_names=("warp.example.net",), max_connections=5,
-        idle_timeout=60.0, keylog=tmp_path / "keys.log", endpoint="pop.example.net:443",
+        idle_timeout=60.0, handshake_rate=20.0, source_rate=0.5, keylog=tmp_path / "keys.log",
+        endpoint="pop.example.net:443",
     )  # fmt: skip
     for secret in (masque.retry_key, masque.private_key):
         assert repr(secret)[2:20] not in repr(masque)
@@ -146,7 +147,11 @@ BOB = f'client_key: "{CLIENT_KEY}"'
         (LISTEN, 'masque: "0.0.0.0:51820"', "UDP port 51820", "another port", 3),
         (LISTEN, 'masque: "[::]:9180"', "TCP port 9180 is that of `listen.metrics`", "http2: false", 3),
         (LISTEN, 'masque: "pop.example:4433"', "not an IP address", "127.0.0.1", 3),
-        ("tunnels:\n", "masque: {path: vpn}\ntunnels:\n", "'vpn' is not the path", "/.well-known/masque/ip/", 8),
+        ("tunnels:\n", "masque: {path: vpn}\ntunnels:\n", "'vpn' does not begin with a slash", "write /vpn", 8),
+        ("tunnels:\n", "masque: {path: '/{host}'}\ntunnels:\n", "{host} is no variable", "{target}", 8),
+        ("tunnels:\n", "masque: {path: '/%ff'}\ntunnels:\n", "not UTF-8", "/.well-known/masque/ip/", 8),
+        ("tunnels:\n", "masque: {handshake_rate: 0.5}\ntunnels:\n", "between 1 and", "100", 8),
+        ("tunnels:\n", "masque: {source_rate: 0}\ntunnels:\n", "more than 0", "10", 8),
         ("tunnels:\n", "masque: {max_connections: 0}\ntunnels:\n", "between 1 and", "10000", 8),
         ("tunnels:\n", "masque: {idle_timeout: 1h}\ntunnels:\n", "between 1s and 600s", "30s", 8),
         ("tunnels:\n", "masque: {retry: never}\ntunnels:\n", "'never'", "", 8),
@@ -168,6 +173,31 @@ def test_what_is_refused(write: Write, old: str, new: str, message: str, fix: st
     assert wrong.line == line and fix in wrong.fix
     assert len(found) <= 2
     assert "secret" not in str(wrong).replace("edge.yaml", "")
+
+
+AUTO = "kind: client\nvnet: acme\ntunnel: auto\naddresses: [100.96.0.20]\n"
+DAVE = f'public_key: "{base64.b64encode(public_key(bytes([2] * 32))).decode()}"\n'
+
+
+def test_a_peer_that_may_come_by_both_shows_the_credentials_of_both(write: Write, tmp_path: Path) -> None:
+    path = write(GOOD)
+    (tmp_path / "tunnels.d").mkdir()
+    file = tmp_path / "tunnels.d" / "dave.yaml"
+    file.write_text(AUTO + DAVE + f"token_sha256: {OTHER_TOKEN}\nkeepalive: 25s\n")
+    dave = load(path).tunnels["dave"]
+    assert dave.tunnel is TunnelKind.AUTO and dave.by_wireguard and dave.by_masque
+    for text, message, fix in (
+        (DAVE, "opens no session of MASQUE", "`tunnel: wireguard`"),
+        (f"token_sha256: {OTHER_TOKEN}\n", "without `public_key`", "`tunnel: masque`"),
+        (f"token_sha256: {TOKEN}\n" + DAVE, "have the same token", "generate another"),
+        (f'token_sha256: {OTHER_TOKEN}\npublic_key: "{PUBLIC}"\n', "have the same public key", "generate"),
+    ):
+        file.write_text(AUTO + text)
+        (wrong,) = problems(path)
+        assert message in wrong.message and fix in wrong.fix
+        assert "dave.yaml" in wrong.file or "edge.yaml" in wrong.file
+    file.write_text(AUTO)
+    assert len(problems(path)) == 2
 
 
 def test_settings_without_a_listener_are_a_slip(write: Write) -> None:
