@@ -200,7 +200,7 @@ def usage(program: Program, server: Server, tunnel: TunnelConfig) -> tuple[str, 
     """What to do with the text, in words."""
     if program is Program.POPLAB:
         return (
-            f"it is for `poplab client`; another takes https://{server.endpoint}{server.masque.path} "
+            f"what a client of CONNECT-IP (RFC 9484) has to know: https://{server.endpoint}{server.masque.path} "
             f"and the token, as bearer or as the password of {tunnel.name}",
         )
     if program is Program.XRAY:
