@@ -41,7 +41,7 @@ class WireGuardTarget:
 
 @dataclass(frozen=True, slots=True)
 class MasqueTarget:
-    """A PoP that takes MASQUE. Whom to trust is `ca` (PEM, then for `server_name`) or `pinned_key` (DER).
+    """A PoP that takes MASQUE, and `others` that would do as well. Whom to trust is `ca` (PEM, then for `server_name`) or `pinned_key` (DER).
 
     Who we are is told by `token`, or by `certificate` and `private_key` (PEM), as in the WARP dialect.
     """
@@ -58,6 +58,7 @@ class MasqueTarget:
     authority: str = ""  # without it, the server's name and port
     dialect: Dialect = Dialect.STANDARD
     http2: bool = True
+    others: tuple[Address, ...] = ()
 
 
 def masque_ways(target: MasqueTarget, *, rng: Callable[[int], bytes]) -> list[Way]:
@@ -74,7 +75,7 @@ def masque_ways(target: MasqueTarget, *, rng: Callable[[int], bytes]) -> list[Wa
             dialect=target.dialect,
         )
 
-    def dial_quic(now: float) -> quic.QuicClient:
+    def dial_quic(pop: Address, now: float) -> quic.QuicClient:
         settings = quic.ClientSettings(
             server_name=target.server_name,
             authority=target.ca,
@@ -82,9 +83,9 @@ def masque_ways(target: MasqueTarget, *, rng: Callable[[int], bytes]) -> list[Wa
             certificate=target.certificate,
             private_key=target.private_key,
         )
-        return quic.QuicClient(settings, target.pop, now=now)
+        return quic.QuicClient(settings, pop, now=now)
 
-    def make_http2(now: float) -> http2.Http2Client:
+    def make_http2(pop: Address, now: float) -> http2.Http2Client:
         settings = http2.ClientSettings(
             server_name=target.server_name,
             ca=target.ca,
@@ -92,11 +93,12 @@ def masque_ways(target: MasqueTarget, *, rng: Callable[[int], bytes]) -> list[Wa
             certificate=target.certificate,
             private_key=target.private_key,
         )
-        return http2.Http2Client(settings, peer=target.pop, now=now, rng=rng)
+        return http2.Http2Client(settings, peer=pop, now=now, rng=rng)
 
-    ways: list[Way] = [QuicWay(target.pop, dial_quic, session)]
+    pops = (target.pop, *target.others)
+    ways: list[Way] = [QuicWay(pops, dial_quic, session)]
     if target.http2:
-        ways.append(Http2Way(target.pop, make_http2, session))
+        ways.append(Http2Way(pops, make_http2, session))
     return ways
 
 

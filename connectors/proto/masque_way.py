@@ -59,6 +59,21 @@ class Http2Like(HttpClient, Protocol):
     def poll_transmit(self) -> bytes: ...
 
 
+class Homes:
+    """The PoPs that one may be at home with: whoever sent us away, or does not answer, is followed by the next."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._addresses = tuple(addresses)
+        self._at = 0
+
+    @property
+    def current(self) -> Address:
+        return self._addresses[self._at]
+
+    def move_on(self) -> None:
+        self._at = (self._at + 1) % len(self._addresses)
+
+
 class _MasqueWay:
     """What both have in common: the session, and whether the PoP is heard."""
 
@@ -95,6 +110,10 @@ class _MasqueWay:
         if session.state is not SessionState.UP:
             return Health.FAILED
         return Health.QUIET if now >= self._asked + ANSWER else Health.UP
+
+    @property
+    def _is_up(self) -> bool:
+        return self.session is not None and self.session.state is SessionState.UP
 
     def seal(self, packets: list[bytearray], now: float) -> None:
         if self.session is not None:
@@ -164,16 +183,19 @@ class _MasqueWay:
 
 
 class QuicWay(_MasqueWay):
-    """HTTP/3. `dial(now)` makes a client with a fresh connection to `pop`."""
+    """HTTP/3. `dial(pop, now)` makes a client with a fresh connection to one of `pops`."""
 
     word = "h3"
     _no_error = 0x100  # H3_NO_ERROR
 
     def __init__(
-        self, pop: Address, dial: Callable[[float], QuicLike], make_session: Callable[[], ClientSession]
+        self,
+        pops: Sequence[Address],
+        dial: Callable[[Address, float], QuicLike],
+        make_session: Callable[[], ClientSession],
     ) -> None:
         super().__init__(make_session)
-        self._pop = pop
+        self._homes = Homes(pops)
         self._dial = dial
         self._quic: QuicLike | None = None
         self._now = 0.0
@@ -184,11 +206,13 @@ class QuicWay(_MasqueWay):
 
     def begin(self, now: float) -> None:
         self._now = now
-        self._quic = self._dial(now)
+        self._quic = self._dial(self._homes.current, now)
         self._start(self._quic, now)
 
     def end(self, now: float) -> None:
         if self._quic is not None:
+            if not self._is_up:
+                self._homes.move_on()
             self._leave(now)
             self._farewell += self._quic.poll_transmit(now)
             self._quic = None
@@ -201,7 +225,7 @@ class QuicWay(_MasqueWay):
     def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
         self._now = now
         if self._quic is not None:
-            mine = [read for read in reads if read[2] == self._pop]
+            mine = [read for read in reads if read[2] == self._homes.current]
             if mine:
                 self._came(now)
                 self._quic.receive(mine, now)
@@ -221,15 +245,18 @@ class QuicWay(_MasqueWay):
 
 
 class Http2Way(_MasqueWay):
-    """HTTP/2. `make(now)` makes a client for a TCP connection that has just been opened."""
+    """HTTP/2. `make(pop, now)` makes a client for a TCP connection that has just been opened to one of `pops`."""
 
     word = "h2"
 
     def __init__(
-        self, pop: Address, make: Callable[[float], Http2Like], make_session: Callable[[], ClientSession]
+        self,
+        pops: Sequence[Address],
+        make: Callable[[Address, float], Http2Like],
+        make_session: Callable[[], ClientSession],
     ) -> None:
         super().__init__(make_session)
-        self._pop = pop
+        self._homes = Homes(pops)
         self._make = make
         self._http2: Http2Like | None = None
         self._number = 0
@@ -245,11 +272,16 @@ class Http2Way(_MasqueWay):
 
     def begin(self, now: float) -> None:
         self._number += 1
-        self._dials.append((self._number, self._pop))
+        self._dials.append((self._number, self._homes.current))
         self._dialling = True
         self._begun = now
 
     def end(self, now: float) -> None:
+        if not self._is_up:
+            self._homes.move_on()
+        self._close(now)
+
+    def _close(self, now: float) -> None:
         if self._http2 is not None:
             self._leave(now)
             self._farewell.append(StreamOutput(self._number, self._http2.poll_transmit(), close=True))
@@ -260,8 +292,8 @@ class Http2Way(_MasqueWay):
         self._drop()
 
     def moved(self, now: float) -> None:
-        """A TCP connection does not survive that."""
-        self.end(now)
+        """A TCP connection does not survive that; the PoP is none the worse for it."""
+        self._close(now)
 
     def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
         for event in streams:
@@ -272,7 +304,7 @@ class Http2Way(_MasqueWay):
     def _take(self, event: StreamEvent, now: float) -> None:
         if isinstance(event, Opened) and self._dialling:
             begun = self._begun
-            self._http2 = self._make(now)
+            self._http2 = self._make(self._homes.current, now)
             self._start(self._http2, now)
             self._begun = begun
             self._dialling = False

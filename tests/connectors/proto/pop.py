@@ -39,6 +39,9 @@ HANGS_UP = "hangs up"  # 200, and the end of the connection
 MODES = (GOOD, DOWN, REFUSED, FORBIDS, HANGS_UP)
 
 
+OTHER = ("192.0.2.99", 4433)  # another PoP that would do as well
+
+
 class MemoryClient:
     """``QuicLike`` without QUIC, and what both share."""
 
@@ -131,6 +134,7 @@ class World:
         self.now = 1000.0
         self.modes = {H3: h3, H2: h2}
         self.dials = {H3: [], H2: []}
+        self.homes = []  # which PoP was dialled over HTTP/3
         self.got = []
         self.side = Side()
         self.clients = {}  # the latest of each version
@@ -138,7 +142,8 @@ class World:
         self._sequence = count()
         self._reads = []
         self._streams = []
-        ways = [QuicWay(POP, self._dial, _session), Http2Way(POP, self._open, _session), *more]
+        pops = (POP, OTHER)
+        ways = [QuicWay(pops, self._dial, _session), Http2Way(pops, self._open, _session), *more]
         self.end = ChoosingEnd(ways, self.side, now=self.now, jitter=lambda: jitter)
         self._pump()
 
@@ -189,12 +194,13 @@ class World:
             if close:
                 self._later(self._stream, Eof(number))
 
-    def _dial(self, now):
+    def _dial(self, pop, now):
         self.dials[H3].append(now)
+        self.homes.append(pop)
         client = self.clients[H3] = MemoryClient(H3, now)
         return client
 
-    def _open(self, now):
+    def _open(self, pop, now):
         client = self.clients[H2] = MemoryHttp2(H2, now)
         return client
 
@@ -211,7 +217,7 @@ class World:
     def _answer(self, client, events, number):
         client.carrier.events += events
         if number is None:
-            self._reads.append((memoryview(SIGN), 1, POP))
+            self._reads.append((memoryview(SIGN), 1, self.homes[-1]))
         else:
             self._streams.append(Octets(number, SIGN))
 

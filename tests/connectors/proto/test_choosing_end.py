@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from connectors.proto.choice import BETTER, FIRST_PAUSE, LONGEST_PAUSE, PROVEN, STAGGER
 from connectors.proto.masque_way import ANSWER, PROBE
 from edge.proto.types import NEVER
-from tests.connectors.proto.pop import DELAY, DOWN, FORBIDS, GOOD, H2, H3, HANGS_UP, MODES, REFUSED, World
+from tests.connectors.proto.pop import (
+    DELAY,
+    DOWN,
+    FORBIDS,
+    GOOD,
+    H2,
+    H3,
+    HANGS_UP,
+    MODES,
+    OTHER,
+    REFUSED,
+    World,
+)
+from tests.edge.proto.masque.wire import POP
 
 
 def test_it_takes_http3_where_that_works_and_tries_nothing_else():
@@ -92,6 +105,21 @@ def test_a_drained_client_dials_again_at_once():
     assert world.dials[H3] == [1000.0, world.now] and world.dials[H2] == []
     world.run(1)
     assert world.way == "h3" and world.end.statistics().handshakes == 2
+    assert world.homes == [POP, OTHER]  # somewhere else, where there is another
+
+
+def test_a_pop_that_does_not_answer_is_followed_by_the_next_and_that_is_kept():
+    world = World(h3=DOWN, h2=DOWN)
+    world.run(60)
+    assert world.homes[:4] == [POP, OTHER, POP, OTHER]
+    world.modes.update({H3: GOOD, H2: DOWN})
+    world.run(LONGEST_PAUSE * 2 + PROVEN)
+    assert world.way == "h3"
+    home = world.homes[-1]
+    world.end.rekey(world.now)
+    world.turn()
+    world.run(1)
+    assert world.way == "h3" and world.homes[-1] == home
 
 
 def test_after_a_stop_nothing_is_begun():
