@@ -41,7 +41,9 @@ class WireGuardTarget:
 
 @dataclass(frozen=True, slots=True)
 class MasqueTarget:
-    """A PoP that takes MASQUE, and `others` that would do as well. Whom to trust is `ca` (PEM, then for `server_name`) or `pinned_key` (DER).
+    """A PoP that takes MASQUE, and `others` that would do as well.
+
+    Whom to trust is `ca` (PEM, then for `server_name`) or `pinned_key` (DER).
 
     Who we are is told by `token`, or by `certificate` and `private_key` (PEM), as in the WARP dialect.
     """
