@@ -148,7 +148,7 @@ async def test_a_client_that_has_to_prove_its_address(tmp_path: Path) -> None:
             await bob.echoed(*map(os.urandom, SIZES["standard"]))
             now = await bench.metrics()
     # Bob's and Alice's. Xray's first flight is two datagrams, and each may be answered: it takes the first answer.
-    assert 2 <= now("poplab_masque_retries_total") <= 3
+    assert now("poplab_masque_retries_total") >= 2
     assert now("poplab_masque_handshakes_total", http="h3", result="ok") == 2
     assert now(SESSIONS, http="h3") == 2
 
