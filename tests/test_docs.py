@@ -135,3 +135,11 @@ def test_the_workflow_of_the_page_about_ci_is_one() -> None:
     steps = workflow["jobs"]["scenarios"]["steps"]
     assert all(("run" in step) is not ("uses" in step) for step in steps)
     assert [step["run"].split()[0] for step in steps if "run" in step] == ["pip", "poplab", "pytest"]
+
+
+def test_the_page_about_interoperability_names_the_tests_that_there_are() -> None:
+    page = (ROOT / "docs" / "interop.md").read_text()
+    there = {path.name for path in (ROOT / "tests" / "interop").glob("test_*.py")}
+    assert set(re.findall(r"T/(test_\w+\.py)", page)) == there - {"test_wgquick.py"}
+    for name, word in re.findall(r"T/(test_\w+\.py) -k (\w+)`", page):
+        assert re.search(rf"def test_\w*{word}", (ROOT / "tests" / "interop" / name).read_text()), (name, word)

@@ -18,6 +18,8 @@ from tests.interop.namespaces import wait_for
 from tests.interop.poplab_hub import POPLAB_EDGE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.interop.namespaces import Place
 
 START = 30.0  # seconds; a busy machine takes a few
@@ -45,10 +47,17 @@ class Metrics:
 
 
 class EnrolledPop:
-    """A PoP in `directory` that listens at these addresses of `place`. Clients may be added before it starts."""
+    """A PoP in `directory` that listens at these addresses of `place`; `more` are new lines of its edge.yaml, by the
+    beginning of the line that they go before. Clients may be added before it starts."""
 
     def __init__(
-        self, place: Place, directory: Path, *, wireguard: str, masque: str, retry: str = ""
+        self,
+        place: Place,
+        directory: Path,
+        *,
+        wireguard: str,
+        masque: str,
+        more: Mapping[str, str] | None = None,
     ) -> None:
         self.place = place
         self.log = directory / "pop.log"
@@ -56,10 +65,11 @@ class EnrolledPop:
         self.config = folder / "edge.yaml"
         self._edge("init", str(folder), "--listen", wireguard, "--listen-masque", masque)
         text = self.config.read_text()
-        assert METRICS_AS_MADE in text
-        text = text.replace(METRICS_AS_MADE, '"127.0.0.1:0"')
-        if retry:
-            text += f"\nmasque: {{retry: {retry}}}\n"
+        changes = {METRICS_AS_MADE: '"127.0.0.1:0"'}
+        changes |= {line: f"{new}\n{line}" for line, new in (more or {}).items()}
+        for old, new in changes.items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
         self.config.write_text(text)
 
     def add_client(self, name: str, *options: str) -> str:

@@ -21,11 +21,10 @@ from tests.edge.server.lab import Host
 from tests.interop.enrolled import free_port
 from tests.interop.mirror import Mirror
 from tests.interop.namespaces import Place, Process
-from tests.interop.xray_proxy import HERE, listening, start_xray
+from tests.interop.xray_proxy import HERE, PATIENCE, listening, start_xray, until
 
 pytestmark = pytest.mark.interop
 
-PATIENCE = 10.0  # seconds
 POOL, POOL6 = "10.77.0.1/24", "fd00:77::1/64"
 OUTSIDE = "192.0.2.9"  # nobody: all that leaves Xray is led to an echo on this machine
 PATH = "/.well-known/masque/ip/{target}/{ipproto}/"
@@ -92,14 +91,6 @@ async def echo_here(*, task_status: trio.TaskStatus[tuple[str, int]]) -> None:
         while True:
             data, source = await sock.recvfrom(65535)
             await sock.sendto(data, source)
-
-
-async def until(condition: object, what: str) -> None:
-    with trio.move_on_after(PATIENCE):
-        while not condition():  # type: ignore[operator]
-            await trio.sleep(0.02)
-        return
-    raise AssertionError(f"waited {PATIENCE:g} s for {what}")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,13 +12,14 @@ from tests.interop.enrolled import free_port
 from tests.interop.peers import XRAY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.interop.namespaces import Place, Process
 
 HERE = "127.0.0.1"
 START = 20.0  # seconds
+PATIENCE = 10.0  # seconds, for what takes milliseconds on an idle machine
 
 
 class XrayProxy:
@@ -79,3 +80,11 @@ async def listening(process: Process, address: tuple[str, int]) -> None:
             else:
                 await stream.aclose()
                 return
+
+
+async def until(condition: Callable[[], object], what: str) -> None:
+    with trio.move_on_after(PATIENCE):
+        while not condition():
+            await trio.sleep(0.02)
+        return
+    raise AssertionError(f"waited {PATIENCE:g} s for {what}")
