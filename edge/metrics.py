@@ -23,13 +23,13 @@ DATAGRAM_REASONS = (
     DropReason.HANDSHAKE_RATE, DropReason.HANDSHAKE_QUEUE_FULL, DropReason.HANDSHAKE_FAILED,
     DropReason.HANDSHAKE_REPLAYED, DropReason.LOW_ORDER_POINT, DropReason.UNKNOWN_PEER,
     DropReason.UNKNOWN_SESSION, DropReason.SESSION_EXPIRED, DropReason.DECRYPT_FAILED, DropReason.REPLAYED,
-    DropReason.OUT_OF_SCOPE,
-    DropReason.QUEUE_FULL, DropReason.OTHER,
+    DropReason.ADDRESS_UNPROVEN, DropReason.OUT_OF_SCOPE, DropReason.QUEUE_FULL, DropReason.OTHER,
 )  # fmt: skip
 """Why an outer datagram may die: on the page from the start, for a rate needs a 0 to begin with."""
 
 PACKET_REASONS = (
     *(reason for reason in DropReason if reason not in DATAGRAM_REASONS),
+    DropReason.OUT_OF_SCOPE,  # these are of either
     DropReason.QUEUE_FULL,
     DropReason.OTHER,
 )
@@ -37,7 +37,7 @@ PACKET_REASONS = (
 
 HTTP_VERSIONS = ("h3", "h2")
 
-REFUSALS = (400, 401, 403, 404, 405, 501)
+REFUSALS = (400, 401, 403, 404, 405, 501, 502)
 """Of requests for a session; all that there are."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

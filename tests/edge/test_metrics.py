@@ -13,6 +13,7 @@ from edge.metrics import (
     FORWARD_BOUNDS,
     PACKET_REASONS,
     Histogram,
+    MasqueSnapshot,
     SiteSnapshot,
     Snapshot,
     TunnelSnapshot,
@@ -25,6 +26,7 @@ from edge.proto.forwarding import ReplicaState
 from edge.proto.types import DropReason
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
+EDGE = Path(__file__).parents[2] / "edge"
 FULL = Snapshot(
     vnets=(
         VnetSnapshot(
@@ -39,6 +41,7 @@ FULL = Snapshot(
                        last_handshake_age=3.5, packets_rx=4, bytes_rx=400, packets_tx=5, bytes_tx=500,
                        endpoint="192.0.2.7:4500"),
         TunnelSnapshot("alice", "acme", "client"),
+        TunnelSnapshot("bob", "acme", "client", tunnel="masque", http="h2", up=True, handshakes=3),
     ),
     sites=(
         SiteSnapshot("hq", "acme", active="hq", failovers=2,
@@ -47,6 +50,10 @@ FULL = Snapshot(
     ),
     datagrams_in=12, datagrams_out=11, datagram_drops={DropReason.BAD_MAC1: 4}, started_at=1.7e9,
     generation=3, reloads_ok=2, reloads_failed=1,
+    masque=MasqueSnapshot(
+        connections={"h3": 5, "h2": 1}, accepted={"h3": 9, "h2": 2}, failed={"h2": 4}, sessions={"h3": 7},
+        refused={401: 6}, fallbacks=2, returns=1, retries=3, version_negotiations=1, migrations=8,
+    ),
 )  # fmt: skip
 
 
@@ -86,6 +93,35 @@ def test_every_reason_is_there_before_the_first_drop() -> None:
     assert labelled(FULL, "poplab_dropped_datagrams_total", reason="unknown_peer") == 0
     of_a_vnet = [key for key in samples(FULL) if key[0] == "poplab_dropped_packets_total"]
     assert len(of_a_vnet) == 2 * len(PACKET_REASONS)
+
+
+def test_what_the_masque_port_counts_appears_under_its_labels() -> None:
+    assert labelled(FULL, "poplab_masque_connections", http="h3") == 5
+    assert labelled(FULL, "poplab_masque_handshakes_total", http="h3", result="ok") == 9
+    assert labelled(FULL, "poplab_masque_handshakes_total", http="h2", result="failed") == 4
+    assert labelled(FULL, "poplab_masque_sessions_total", http="h3") == 7
+    assert labelled(FULL, "poplab_masque_sessions_total", http="h2") == 0
+    assert labelled(FULL, "poplab_masque_refused_requests_total", status="401") == 6
+    assert labelled(FULL, "poplab_masque_switches_total", to="h2") == 2
+    assert labelled(FULL, "poplab_masque_switches_total", to="h3") == 1
+    assert labelled(FULL, "poplab_masque_retries_total") == 3
+    assert labelled(FULL, "poplab_masque_version_negotiations_total") == 1
+    assert labelled(FULL, "poplab_masque_migrations_total") == 8
+
+
+def test_a_tunnel_shows_its_http_version_only_if_it_is_one_of_masque() -> None:
+    of = {"vnet": "acme", "tunnel": "bob"}
+    assert [labelled(FULL, "poplab_tunnel_http", **of, http=version) for version in ("h3", "h2")] == [0, 1]
+    assert {dict(labels)["tunnel"] for name, labels in samples(FULL) if name == "poplab_tunnel_http"} == {
+        "bob"
+    }
+
+
+def test_every_status_of_a_refusal_is_there_before_the_first_and_there_are_no_others() -> None:
+    shown = {dict(labels)["status"] for name, labels in samples(Snapshot()) if "refused_requests" in name}
+    sources = [file.read_text() for file in (EDGE / "proto" / "masque").glob("*.py")]
+    said = {status for text in sources for status in re.findall(r"(?:BadRequest|refuse)\(\s*(\d{3})\b", text)}
+    assert said | {"403"} == shown
 
 
 def test_a_tunnel_without_a_handshake_has_no_age() -> None:
@@ -141,6 +177,9 @@ def test_names_follow_the_conventions() -> None:
                 "action",
                 "kind",
                 "result",
+                "http",
+                "status",
+                "to",
                 "le",
             }
 
