@@ -15,7 +15,8 @@ from dataclasses import replace
 import trio
 from structlog.typing import FilteringBoundLogger
 
-from edge.config import EdgeConfig, public_key
+from edge.config import EdgeConfig, MasqueConfig, public_key
+from edge.errors import Refused
 from edge.io.driver import Driver
 from edge.io.streams import StreamPort
 from edge.io.udp import UdpPort
@@ -30,6 +31,7 @@ from edge.state import StateStore
 
 READS_PER_TURN = 64  # 64 KiB of buffer each
 QUIC_READS = 32
+FREE_PORT_TRIES = 16
 DRAIN_TURNS = 1024  # when stopping: more than the largest socket buffer holds, unless it is filled meanwhile
 
 
@@ -117,10 +119,9 @@ class Relay:
             stack.callback(wireguard.close)
             quic = streams = None
             if masque is not None:
-                quic = UdpPort.bind(masque.listen, reads=QUIC_READS, buffer_bytes=16 << 20)
+                quic, streams = _open_masque(masque)
                 stack.callback(quic.close)
-                if masque.http2:
-                    streams = StreamPort.bind(quic.address)
+                if streams is not None:
                     stack.callback(streams.close)
             ports = Ports(wireguard, quic, streams)
             stack.callback(ports.close)
@@ -220,3 +221,18 @@ class Relay:
             reloads_ok=self._reloads_ok,
             reloads_failed=self._reloads_failed,
         )
+
+
+def _open_masque(config: MasqueConfig) -> tuple[UdpPort, StreamPort | None]:
+    """UDP and TCP of one number, or none of them. Which one is free of both, for port 0, is found by trying."""
+    for attempt in range(FREE_PORT_TRIES if not config.listen[1] else 1):
+        quic = UdpPort.bind(config.listen, reads=QUIC_READS, buffer_bytes=16 << 20)
+        if not config.http2:
+            return quic, None
+        try:
+            return quic, StreamPort.bind(quic.address)
+        except Refused:
+            quic.close()
+            if config.listen[1] or attempt == FREE_PORT_TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
