@@ -1,6 +1,6 @@
 """Is a run the same run every time? Once where it is judged, once in a fresh process with other hashes and addresses.
 
-``python -m scenarios.determinism FILE CELL SEED FOLDER`` is that process.
+``python -m scenarios.determinism FILE CELL TUNNEL SEED FOLDER`` is that process.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
+from msgspec import convert
+
 from edge.errors import PoplabError
 from scenarios import runner
 from scenarios.fabric import Sim
 from scenarios.recording import TRACE, Recording
 from scenarios.report import RunRecord
 from scenarios.schema import Script
+from scenarios.schema.topology import TunnelWord
 from scenarios.trace import Trace, first_difference
 
 HASH_SEED = "4242"
@@ -40,7 +43,7 @@ def check(script: Script, judged: RunRecord, folder: Path) -> str:
     again = folder / "again"
     cells = [dict(other.cell) for other in runner.check(Path(script.file))]
     cell = cells.index(dict(script.cell))
-    _elsewhere([script.file, str(cell), str(judged.seed), str(again)])
+    _elsewhere([script.file, str(cell), script.scenario.tunnel, str(judged.seed), str(again)])
     return compare(folder / TRACE, again / TRACE, judged.repeat)
 
 
@@ -82,12 +85,14 @@ def _elsewhere(arguments: list[str]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    file, cell, seed, folder = arguments
+    file, cell, tunnel, seed, folder = arguments
     litter = [bytearray(i % 997) for i in range(LITTER)]
     Random(HASH_SEED).shuffle(litter)
     del litter[LITTER // 2 :]  # holes everywhere
     gc.set_threshold(200, 5, 5)
-    record(runner.check(Path(file))[int(cell)], int(seed), Path(folder))
+    script = runner.check(Path(file))[int(cell)]
+    # The word was checked by who calls this; it may differ from that of the file.
+    record(script.with_tunnel(convert(tunnel, TunnelWord)), int(seed), Path(folder))
 
 
 if __name__ == "__main__":
