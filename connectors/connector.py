@@ -9,6 +9,7 @@ from ipaddress import IPv4Network, IPv6Network
 from connectors.dialer import Dialer
 from connectors.endpoint import Endpoint, OpenStreams
 from connectors.proto import PacketSide, SiteRouter
+from connectors.proto.site_router import NO_LIMIT
 from connectors.ways import MasqueTarget, TunnelWord
 from edge.io.driver import Port
 from edge.io.udp import UdpPort
@@ -32,6 +33,7 @@ class Connector(Endpoint):
         *,
         address: bytes | None = None,
         addresses: Sequence[bytes] = (),
+        mtu: int = NO_LIMIT,
         psk: bytes | None = None,
         keepalive: float | None = 25.0,
         tunnel: TunnelWord = "wireguard",
@@ -41,7 +43,7 @@ class Connector(Endpoint):
         open_streams: OpenStreams = Dialer,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.router = SiteRouter(lan, routes, address=address, addresses=addresses)
+        self.router = SiteRouter(lan, routes, address=address, addresses=addresses, mtu=mtu)
         super().__init__(
             name,
             private_key,

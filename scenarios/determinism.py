@@ -1,6 +1,6 @@
 """Is a run the same run every time? Once where it is judged, once in a fresh process with other hashes and addresses.
 
-``python -m scenarios.determinism FILE CELL SEED FOLDER`` is that process.
+``python -m scenarios.determinism FILE CELL TUNNEL SEED FOLDER`` is that process.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from functools import partial
 from pathlib import Path
 from random import Random
+
+from msgspec import convert
 
 from edge.errors import PoplabError
 from scenarios import runner

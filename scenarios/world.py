@@ -12,6 +12,7 @@ from typing import Any
 
 from connectors.ways import MasqueTarget
 from edge.config import (
+    MASQUE_MTU,
     EdgeConfig,
     Kind,
     MasqueConfig,
@@ -36,6 +37,7 @@ from scenarios.proto.ledger import Ledger
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.nat import Nat
 from scenarios.proto.premises import Premises
+from scenarios.proto.tcp import StackLimits
 from scenarios.schema import Connector, Scenario, Script
 from scenarios.schema.topology import Client, TunnelWord
 from scenarios.trace.recorder import Recorder
@@ -63,6 +65,8 @@ class End:
     """A connector's own, if it has stand-ins: the PoP asks there whether it is alive."""
     preference: int = 0
     keepalive: float | None = None
+    mtu: int = 1420
+    """Of the tunnel: the largest IP packet that it takes."""
     tunnel: TunnelWord = "wireguard"
     token: bytes = field(default=b"", repr=False)
     """Of a MASQUE tunnel."""
@@ -142,6 +146,7 @@ def build(
             vnet=actor.vnet,
             ledger=ledger,
             rng=Random(f"{chosen}/{actor.name}/tcp"),
+            **_interface(scenario, actor.name),
         )
         for actor in script.cast.actors.values()
     }
@@ -217,6 +222,7 @@ def _ends(
             nat=lambda public: nat(box, public, stream(seed, f"{name}/nat")),
             keepalive=given.keepalive,
             tunnel=tunnel,
+            mtu=_tunnel_mtu(scenario, vnet, tunnel),
             token=b"" if tunnel == "wireguard" else make_key(32).hex().encode(),
             **rest,
         )
@@ -240,6 +246,21 @@ def _ends(
             )
     for name, client in topology.clients.items():
         yield end(name, client.vnet, Kind.CLIENT, Premises(hosts[name], [name]), client)
+
+
+def _tunnel_mtu(scenario: Scenario, vnet: str, tunnel: TunnelWord) -> int:
+    """What the configuration of a far end says; that of MASQUE is the same whichever way it goes."""
+    mtu = scenario.vnets[vnet].mtu
+    return mtu if tunnel == "wireguard" else min(mtu, MASQUE_MTU)
+
+
+def _interface(scenario: Scenario, name: str) -> dict[str, Any]:
+    """The interface of a host: that of a client is its tunnel, that of a site's host an Ethernet."""
+    client = scenario.topology.clients.get(name)
+    if client is None:
+        return {}
+    mtu = _tunnel_mtu(scenario, client.vnet, client.tunnel or scenario.tunnel)
+    return {"mtu": mtu, "tcp_limits": StackLimits(mtu=mtu)}
 
 
 def _spare_addresses(scenario: Scenario, vnet: str) -> Iterator[IPAddress]:

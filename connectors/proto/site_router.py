@@ -20,8 +20,10 @@ from edge.proto.ip import (
     check_addresses,
     decrement_ttl,
     echo_reply,
+    fragment_ipv4,
     parse_untrusted,
     time_exceeded,
+    too_big,
 )
 from edge.proto.types import BadPacket, DropReason
 
@@ -36,11 +38,16 @@ ICMP_RATE = 100.0
 ICMP_BURST = 20.0
 
 
+NO_LIMIT = 1 << 16
+NO_ADDRESS = bytes((192, 0, 0, 8))
+"""The source of errors of a router that has no IPv4 address (RFC 7600, R-22)."""
+
+
 class SiteRouter:
     """`lan` is the site's side; `routes` its prefixes; `address` the router's own address on the LAN, if it has one.
 
     `addresses` are its own in the virtual network. From the tunnel it answers pings to all of them: so the PoP
-    knows that it is alive.
+    knows that it is alive. `mtu` is that of the tunnel, in bytes of an IP packet.
     """
 
     def __init__(
@@ -50,12 +57,14 @@ class SiteRouter:
         *,
         address: bytes | None = None,
         addresses: Sequence[bytes] = (),
+        mtu: int = NO_LIMIT,
     ) -> None:
         self.lan = lan
         self.drops: Counter[DropReason] = Counter()
         self.packets_to_lan = 0
         self.packets_to_tunnel = 0
         self._address = address
+        self._mtu = mtu
         self._own = frozenset((*addresses, *((address,) if address is not None else ())))
         # (address length, prefix as integer without its host bits, number of host bits)
         self._routes = [
@@ -116,7 +125,7 @@ class SiteRouter:
 
     def _collect(self, now: float) -> None:
         for packet in self.lan.poll_packets():
-            if _hop_known(packet, self._outward):
+            if len(packet) <= self._mtu and _hop_known(packet, self._outward):
                 self.packets_to_tunnel += 1
                 self._to_tunnel.append(packet)
                 continue
@@ -125,8 +134,9 @@ class SiteRouter:
                 self._hop(packet, header, now, back_to_lan=True)
                 if not self.serves(header.source):
                     raise BadPacket(DropReason.SPOOFED_SOURCE)
-                self.packets_to_tunnel += 1
-                self._to_tunnel.append(packet)
+                pieces = self._fitting(packet, header, now)
+                self.packets_to_tunnel += len(pieces)
+                self._to_tunnel += pieces
                 _remember(packet, header, self._outward)
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
@@ -150,6 +160,19 @@ class SiteRouter:
             self._time_exceeded(packet, header, now, back_to_lan=back_to_lan)
             raise BadPacket(DropReason.TTL_EXCEEDED)
         decrement_ttl(packet)
+
+    def _fitting(self, packet: bytearray, header: Header, now: float) -> list[bytearray]:
+        """`packet` as the tunnel takes it; whoever must not be cut is told the MTU (RFC 1191 3)."""
+        if len(packet) <= self._mtu:
+            return [packet]
+        if header.version == 4 and not header.dont_fragment:
+            return fragment_ipv4(packet, self._mtu)
+        own = self._address if self._address is not None else NO_ADDRESS
+        if len(own) == len(header.source) and self._icmp_rate.allow(now):
+            answer = too_big(packet, header, own, self._mtu)
+            if answer is not None:
+                self.lan.handle_packets([answer], now)
+        raise BadPacket(DropReason.TOO_BIG)
 
     def _time_exceeded(self, packet: bytearray, header: Header, now: float, *, back_to_lan: bool) -> None:
         if (

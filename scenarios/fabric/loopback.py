@@ -305,6 +305,7 @@ def _endpoint(
         port,
         end.networks,
         addresses=() if end.address is None else (end.address,),
+        mtu=end.mtu,
         psk=end.preshared_key,
         keepalive=end.keepalive,
         tunnel=end.tunnel,

@@ -7,7 +7,7 @@ from typing import IO
 
 from scenarios.live.stdout import Stdout
 from scenarios.live.style import VERDICTS, per_cent, seconds
-from scenarios.report import RunRecord, State, StepRecord, exceeded, explain, took, ways_taken
+from scenarios.report import RunRecord, State, StepRecord, aligned, exceeded, explain, took, ways_taken
 
 _WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", State.ERROR: "ERROR"}
 
@@ -45,6 +45,8 @@ class PlainLines:
         text = f": {step.summary}" if step.summary else ""
         word = "fails" if step.excused else _WORDS[step.state]
         self._write(f"{word:<5} {step.ended or 0:6.2f} s  {step.name}{text}")
+        for line in aligned(step.table):
+            self._write(f"                {line}")
         if step.error:
             self._write(f"                {step.error}")
         for check in step.checks:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.live.style import ACCENT, BAD, FAINT, WARN, glyph
-from scenarios.report import RunRecord, State, StepRecord, explain
+from scenarios.report import RunRecord, State, StepRecord, aligned, explain
 
 WIDE = 96
 """Columns from which there is room to say that a step is in the background."""
@@ -23,6 +23,8 @@ def everything(run: RunRecord, width: int) -> RenderableType:
     grid = _grid()
     for step in run.steps:
         grid.add_row(_mark(step), _when(run, step), _name(step, width), _seen(step))
+        for line in aligned(step.table):
+            grid.add_row("", "", "", Text(line, FAINT, no_wrap=True, overflow="ellipsis"))
         for line in _wrong(step):
             grid.add_row("", "", "", Text(line, FAINT if step.excused else BAD, overflow="fold"))
     for index, check in enumerate(run.checks):

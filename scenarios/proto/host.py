@@ -23,9 +23,11 @@ from edge.proto.ip import (
     build_icmp_echo,
     checksum,
     echo,
+    fragment_ipv4,
     is_error,
     parse_untrusted,
     quoted_untrusted,
+    reported_mtu,
     transport_checksum,
     udp_builder,
     udp_payload,
@@ -37,6 +39,7 @@ from scenarios.proto.ledger import Ledger
 from scenarios.proto.tcp import StackLimits, TcpStack
 
 _KEPT_ERRORS = 100
+ETHERNET_MTU = 1500
 MAX_REMEMBERED = 4096
 """Sources, ports and flows that a host remembers: whoever may send to it chooses them."""
 
@@ -143,6 +146,10 @@ class IcmpError(NamedTuple):
     icmp_type: int
     icmp_code: int
     about: str
+    mtu: int | None = None
+    """That it names, if it says that the packet was too big."""
+    size: int = 0
+    """Of the packet that it quotes, as that says of itself."""
 
 
 class HostEvent(NamedTuple):
@@ -193,7 +200,8 @@ class _Way:
 class Host:
     """Sans-IO; the shell calls handle_packets and handle_timeout, and after each of them poll_packets.
 
-    TCP needs `rng`, for its initial sequence numbers; a host without it knows no TCP.
+    TCP needs `rng`, for its initial sequence numbers; a host without it knows no TCP. `mtu` is that of its interface,
+    which says no to what is larger.
     """
 
     def __init__(
@@ -204,12 +212,14 @@ class Host:
         vnet: str,
         ledger: Ledger,
         rng: Rng | None = None,
+        mtu: int = ETHERNET_MTU,
         tcp_limits: StackLimits | None = None,
     ) -> None:
         self.name = name
         self.address = str(ip_address(address))
         self.packed = ip_address(address).packed
         self.vnet = vnet
+        self.mtu = mtu
         self.apps: list[App] = []
         self.stream_apps: list[StreamApp] = []
         self.tcp = None if rng is None else TcpStack(self.packed, rng, tcp_limits)
@@ -223,6 +233,8 @@ class Host:
         self.tap: Tap | None = None
         self.settled = False
         """After ``handle_packets``: it has nothing to send and no other deadline than before."""
+        self.watchers: list[Callable[[Header, int], None]] = []
+        """Told the header and the size of what arrives for this host, fragments too; not of conversations under way."""
         self._ledger = ledger
         self._out: list[bytearray] = []
         # Sent: protocol, destination, ports; the latest last.
@@ -367,6 +379,8 @@ class Host:
             self.counters["misdelivered"] += 1
             self._ledger.misdelivered(self.vnet, self.name, header, now)
             return
+        for watcher in self.watchers:
+            watcher(header, header.total_length)
         if header.is_fragment:
             self.counters["fragments"] += 1  # our applications send what fits; nothing is put together here
             return
@@ -455,19 +469,19 @@ class Host:
         if inner is None:
             return False
         if inner.protocol == TCP and self.tcp is not None:
-            if not self.tcp.receive_error(packet, header, inner, self._now):
-                return False
-        elif (
-            inner.protocol,
-            inner.destination,
-            inner.source_port,
-            inner.destination_port,
-        ) not in self._flows:
+            known = self.tcp.receive_error(packet, header, inner, self._now)
+        else:
+            known = False
+        flow = (inner.protocol, inner.destination, inner.source_port, inner.destination_port)
+        if not known and flow not in self._flows:
             return False
         self.counters["icmp_errors"] += 1
         about = f"{ip_address(inner.destination)}:{inner.destination_port}"
         source = str(ip_address(header.source))
-        self.icmp_errors.append(IcmpError(self._now, source, header.icmp_type, header.icmp_code, about))
+        mtu = reported_mtu(packet, header)
+        self.icmp_errors.append(
+            IcmpError(self._now, source, header.icmp_type, header.icmp_code, about, mtu, inner.total_length)
+        )
         return True
 
     # -- sending
@@ -480,6 +494,23 @@ class Host:
         if source == self.packed:
             self._ledger.sent(self.vnet, self.name, packet, now)
         self._out.append(bytearray(packet))
+
+    def output(self, packet: bytearray, now: float) -> int | None:
+        """Send a packet of this host's own as its system would: in pieces if it is larger than the interface takes.
+
+        Returns the interface's MTU, with nothing sent, if it must not be cut.
+        """
+        header = parse_untrusted(packet)
+        self._now = now
+        pieces = [packet]
+        if len(packet) > self.mtu:
+            if header.dont_fragment:
+                return self.mtu
+            pieces = fragment_ipv4(packet, self.mtu)
+        self._remember((header.protocol, header.destination, header.source_port, header.destination_port))
+        for piece in pieces:
+            self._send(piece)
+        return None
 
     def _send_udp(self, local_port: int, destination: Endpoint, payload: bytes) -> None:
         way = self._ways.get((local_port, destination)) or self._open(local_port, destination)

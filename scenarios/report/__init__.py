@@ -28,7 +28,7 @@ from scenarios.report.record import (
     WayRecord,
     WindowRecord,
 )
-from scenarios.report.summary import figures, step_summary, took
+from scenarios.report.summary import aligned, figures, step_summary, took
 
 __all__ = [
     "FORMAT",
@@ -55,6 +55,7 @@ __all__ = [
     "VnetRecord",
     "WayRecord",
     "WindowRecord",
+    "aligned",
     "clients",
     "events_jsonl",
     "exceeded",

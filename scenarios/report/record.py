@@ -53,6 +53,7 @@ class StepRecord(Record):
     ended: float | None = None
     waiting: str = ""  # what it is doing, or was doing when it was cut off
     summary: str = ""
+    table: list[list[str]] = []  # more than the summary; the first row is the head
     error: str = ""
     checks: list[CheckRecord] = []
     results: dict[str, Any] = {}

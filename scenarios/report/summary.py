@@ -78,3 +78,9 @@ def escaped(text: str) -> str:
     """As it is, in a cell of a table: neither Markdown nor HTML."""
     plain = re.sub(r"([\\`*_{}\[\]<>()#!|~@$&])", r"\\\1", " ".join(text.split()))
     return plain.replace("://", ":\u200b//")  # and no link
+
+
+def aligned(table: list[list[str]]) -> list[str]:
+    """A line for each row, columns below each other."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in table]

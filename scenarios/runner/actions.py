@@ -9,6 +9,7 @@ from typing import Any
 from scenarios.runner.calling import Calling
 from scenarios.runner.faulting import Faulting
 from scenarios.runner.joining import Joining
+from scenarios.runner.measuring import MeasuringMtu
 from scenarios.runner.posting import Posting
 from scenarios.runner.probing import Probing
 from scenarios.runner.pushing import Pushing
@@ -29,6 +30,7 @@ ACTIONS: Mapping[type[Any], type[Action]] = MappingProxyType(
         verbs.PbxDial: Calling,
         verbs.UdpSend: Probing,
         verbs.Ping: Probing,
+        verbs.ProbeMtu: MeasuringMtu,
         verbs.HttpRequest: Requesting,
         verbs.WebhookPost: Posting,
         verbs.DnsQuery: Resolving,

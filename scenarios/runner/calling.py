@@ -137,6 +137,9 @@ class Calling:
     def sightings(self) -> list[SightingRecord]:
         return []
 
+    def table(self) -> list[list[str]]:
+        return []
+
     def measure(self, metrics: Metrics, **tags: str) -> None:
         call = self._call
         answered = self._outcome() == "answered"

@@ -81,6 +81,9 @@ class Registering:
                 )
         return found
 
+    def table(self) -> list[list[str]]:
+        return []
+
     def measure(self, metrics: Metrics, **tags: str) -> None:
         for member in self._members:
             metrics.add("sip.registered", member.phone is not None and member.phone.registered, **tags)

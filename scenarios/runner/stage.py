@@ -118,6 +118,9 @@ class Action(Protocol):
     def measure(self, metrics: Metrics, **tags: str) -> None:
         """Once it has ended: add what came of it."""
 
+    def table(self) -> list[list[str]]:
+        """More than a summary can say; the first row is the head, none if there is nothing more."""
+
 
 class Quiet:
     """For actions without calls and figures."""
@@ -126,6 +129,9 @@ class Quiet:
 
     def measure(self, metrics: Metrics, **tags: str) -> None:
         """Nothing."""
+
+    def table(self) -> list[list[str]]:
+        return []
 
     def calls(self) -> list[CallRecord]:
         return []

@@ -98,6 +98,7 @@ class Stepping:
         record.waiting = self.waiting() if record.ended is None else ""
         if record.ended is not None:
             record.summary = self._acting.summary() if self._acting is not None else ""
+            record.table = self._acting.table() if self._acting is not None else []
             record.results = dict(self.results())
 
     def results(self) -> dict[str, Plain]:

@@ -29,6 +29,7 @@ from scenarios.schema.verbs import (
     Pause,
     PbxDial,
     Ping,
+    ProbeMtu,
     Rebind,
     RekeyNow,
     Restart,
@@ -143,6 +144,9 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
         case UdpSend() | Ping() | HttpRequest():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from _target(cast, verb.to, (*path, "to"))
+        case ProbeMtu():
+            yield from known(cast, verb.sender, (*path, "from"))
+            yield from known(cast, verb.to, (*path, "to"))
         case DnsQuery():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from _target(cast, verb.server, (*path, "server"))

@@ -91,6 +91,25 @@ class Ping(Section, frozen=True, kw_only=True):
     patience: Duration = written(Duration(1.0))
 
 
+class ProbeMtu(Section, frozen=True, kw_only=True):
+    """What becomes of IP packets of these sizes, sent one after the other, with permission to cut them and without."""
+
+    sender: Actor = msgspec.field(name="from", default="")
+    to: Actor
+    sizes: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=68, le=1500)], ...], msgspec.Meta(min_length=1, max_length=64)
+    ]
+    """Bytes, IP header included."""
+    protocols: Annotated[tuple[Literal["udp", "icmp", "tcp"], ...], msgspec.Meta(min_length=1)] = (
+        "udp",
+        "icmp",
+        "tcp",
+    )
+    port: Port = 9
+    patience: Duration = written(Duration(0.5))
+    """How long a packet gets of which nothing is heard."""
+
+
 class HttpRequest(Section, frozen=True, kw_only=True):
     """One request to a web server, over TCP."""
 
@@ -264,6 +283,7 @@ Verb = (
     | PbxDial
     | UdpSend
     | Ping
+    | ProbeMtu
     | HttpRequest
     | WebhookPost
     | DnsQuery
@@ -283,6 +303,7 @@ class Verbs(Section, frozen=True, kw_only=True):
     pbx_dial: PbxDial | None = msgspec.field(name="pbx.dial", default=None)
     udp_send: UdpSend | None = msgspec.field(name="udp.send", default=None)
     ping: Ping | None = None
+    probe_mtu: ProbeMtu | None = msgspec.field(name="probe.mtu", default=None)
     http_request: HttpRequest | None = msgspec.field(name="http.request", default=None)
     webhook_post: WebhookPost | None = msgspec.field(name="webhook.post", default=None)
     dns_query: DnsQuery | None = msgspec.field(name="dns.query", default=None)

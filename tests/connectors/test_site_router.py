@@ -7,7 +7,14 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from connectors.proto import SiteRouter
-from edge.proto.ip import build_icmp_echo, build_udp, checksum, fragment_ipv4, parse_untrusted
+from edge.proto.ip import (
+    build_icmp_echo,
+    build_udp,
+    checksum,
+    fragment_ipv4,
+    parse_untrusted,
+    reported_mtu,
+)
 from edge.proto.types import NEVER, DropReason
 
 PHONE, PHONE6 = "10.0.50.10", "fd00:50::10"
@@ -237,3 +244,31 @@ def test_time_is_the_lans(router: SiteRouter, lan: Lan) -> None:
     assert router.poll_timeout() == 7.5
     router.handle_timeout(7.5)
     assert lan.timeouts == [7.5]
+
+
+def narrow(lan: Lan, address: str | None = None) -> SiteRouter:
+    own = None if address is None else ip(address)
+    return SiteRouter(lan, [ip_network("10.0.50.0/24")], address=own, mtu=1300)
+
+
+@pytest.mark.parametrize("address", [ROUTER, None])
+def test_a_packet_that_does_not_fit_and_must_not_be_cut_is_answered(lan: Lan, address: str | None) -> None:
+    router = narrow(lan, address)
+    lan.outbox.append(udp(PHONE, ALICE, bytes(1272)))
+    assert [len(packet) for packet in router.poll_packets()] == [1300]
+    lan.outbox.append(udp(PHONE, ALICE, bytes(1273)))
+    assert router.poll_packets() == []
+    assert router.drops == {DropReason.TOO_BIG: 1}
+    (answer,) = lan.received
+    header = parse_untrusted(answer)
+    assert (header.source, header.destination) == (ip(address or "192.0.0.8"), ip(PHONE))
+    assert reported_mtu(answer, header) == 1300
+
+
+def test_what_may_be_cut_is_cut(lan: Lan) -> None:
+    router = narrow(lan)
+    lan.outbox.append(udp(PHONE, ALICE, bytes(2000), dont_fragment=False))
+    pieces = router.poll_packets()
+    assert len(pieces) == router.packets_to_tunnel == 2
+    assert all(len(piece) <= 1300 and not checksum(piece[:20]) for piece in pieces)
+    assert lan.received == []

@@ -30,6 +30,14 @@ def test_every_scenario_of_the_library_is_the_same_run_twice(file: Path) -> None
     assert "deterministic: " in result.output.splitlines()[-1]
 
 
+@pytest.mark.parametrize("name", ["01-softphone-call", "05-cicd-pipeline"])
+def test_so_is_one_with_other_tunnels(name: str) -> None:
+    arguments = ["run", str(LIBRARY / f"{name}.yaml"), "--set", "tunnel=masque", "--check-determinism"]
+    result = CliRunner().invoke(poplab, arguments)
+    assert result.exit_code == 0, result.output
+    assert "deterministic: " in result.output.splitlines()[-1]
+
+
 def test_a_difference_exits_with_5_and_is_shown_with_the_command_that_repeats_it(tmp_path: Path) -> None:
     for name, seed in (("one", 7), ("two", 8)):
         record(SMALL, tmp_path / name, seed=seed)

@@ -92,7 +92,11 @@ class SimNetwork:
     def _make_end(self, node: EndNode, pop_public: bytes) -> TunnelEnd | ChoosingEnd:
         end = node.end
         own = () if end.address is None else (end.address,)
-        side = node.port if end.kind is Kind.CLIENT else SiteRouter(node.port, end.networks, addresses=own)
+        side = (
+            node.port
+            if end.kind is Kind.CLIENT
+            else SiteRouter(node.port, end.networks, addresses=own, mtu=end.mtu)
+        )
         certificate = self.world.certificate
         return make_end(
             end.tunnel,

@@ -78,6 +78,9 @@ def _head(step: StepRecord) -> Markup:
 def _about(step: StepRecord) -> Iterator[Markup]:
     kind = step.verb + (" in the background" if step.background else "")
     yield element("div", f"{kind}: {step.summary}" if step.summary else kind, class_="soft")
+    if step.table:
+        head, *rows = step.table
+        yield table(head, [list(row) for row in rows])
     if step.error:
         yield element("div", step.error, class_="bad")
     for check in step.checks:

@@ -27,6 +27,7 @@ from scenarios.report import (
     ThresholdRecord,
     VnetRecord,
     WayRecord,
+    report_html,
 )
 
 
@@ -266,6 +267,16 @@ def test_how_a_tunnel_reaches_the_pop_is_shown_and_that_it_changed() -> None:
     lines: list[str] = []
     PlainLines(lines.append).ended(run)
     assert "way   mallory: h3, at 3.46 s h2" in lines
+
+
+def test_a_step_may_have_a_table() -> None:
+    run = record()
+    run.steps[0].table = [["bytes", "udp DF"], ["1420", "whole"], ["1500", "MTU 1420"]]
+    lines: list[str] = []
+    PlainLines(lines.append).step_ended(run, run.steps[0])
+    assert [line.strip() for line in lines[1:]] == ["bytes  udp DF", "1420   whole", "1500   MTU 1420"]
+    assert "1500   MTU 1420" in drawn(run)
+    assert b"MTU 1420" in report_html(run)
 
 
 def test_lines_say_the_same_in_a_pipe() -> None:

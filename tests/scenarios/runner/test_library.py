@@ -33,6 +33,19 @@ def test_every_scenario_of_the_library_passes_in_virtual_time(file: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    "file",
+    [file for file in FILES if file.stem[:2] in ("01", "02", "03", "04", "05", "06", "07", "10", "22")],
+    ids=lambda f: f.stem,
+)
+def test_lessons_hold_for_masque_tunnels_too(file: Path) -> None:
+    for script in check(file):
+        masque = script.with_tunnel("masque")
+        record = Sim().execute(lambda masque=masque: run(masque, Sim()), seed=7)  # type: ignore[misc]
+        assert record.state is State.PASSED, (record.error, [check.text for check in record.failed_checks])
+        assert record.masque is not None and record.masque.sessions["h3"] > 0
+
+
+@pytest.mark.parametrize(
     "file", [file for file in FILES if file.stem[:2] in ("05", "06", "07")], ids=lambda f: f.stem
 )
 def test_no_seed_is_a_lucky_one(file: Path) -> None:
