@@ -150,6 +150,12 @@ def test_a_connection_that_opens_when_nobody_wants_it_any_more_is_closed():
 
 
 def test_rekey_makes_the_active_way_new_and_nothing_else():
+    world = World()
+    world.run(PROVEN / 2)
+    world.end.rekey(world.now)
+    world.turn()
+    world.run(1)
+    assert world.way == "h3" and len(world.dials[H3]) == 2 and world.dials[H2] == []
     world = World(h3=DOWN)
     world.run(10)
     assert world.way == "h2"
