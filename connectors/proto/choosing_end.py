@@ -66,6 +66,7 @@ class ChoosingEnd:
         active = self._active
         if active is not None:
             self.ways[active].end(now)
+            self.choice.renew(active)
             self._decide(now)
 
     def moved(self, now: float) -> None:

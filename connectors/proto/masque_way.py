@@ -297,12 +297,15 @@ class Http2Way(_MasqueWay):
 
     def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
         for event in streams:
-            if event.connection_id == self._number:
+            if isinstance(event, Opened) and not (self._dialling and event.connection_id == self._number):
+                # It was given up while it was dialled, when there was nothing to close yet.
+                self._farewell.append(StreamOutput(event.connection_id, b"", close=True))
+            elif event.connection_id == self._number:
                 self._take(event, now)
         return self._step(now)
 
     def _take(self, event: StreamEvent, now: float) -> None:
-        if isinstance(event, Opened) and self._dialling:
+        if isinstance(event, Opened):
             begun = self._begun
             self._http2 = self._make(self._homes.current, now)
             self._start(self._http2, now)

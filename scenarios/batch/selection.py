@@ -65,13 +65,10 @@ def _chosen(scripts: Sequence[Script], chosen: Mapping[str, str]) -> list[Script
     for script in scripts:
         for name, value in script.cell.items():
             axes.setdefault(name, {})[written(value)] = None
-    chosen = dict(chosen)
-    if "tunnel" in chosen and "tunnel" not in axes:
-        word = chosen.pop("tunnel")
-        known_word = next((each for each in TUNNEL_WORDS if each == word), None)
-        if known_word is None:
-            raise Refused(f"--set tunnel={word}: a tunnel is one of {', '.join(TUNNEL_WORDS)}")
-        scripts = [script.with_tunnel(known_word) for script in scripts]
+    if "tunnel" in chosen:
+        scripts = _with_tunnels(scripts, chosen["tunnel"])
+        for script in scripts:
+            axes.setdefault("tunnel", {})[written(script.cell.get("tunnel", chosen["tunnel"]))] = None
     known = "; ".join(f"{name} is one of {', '.join(values)}" for name, values in axes.items())
     for name, value in chosen.items():
         if name not in axes:
@@ -88,6 +85,17 @@ def _chosen(scripts: Sequence[Script], chosen: Mapping[str, str]) -> list[Script
     if not kept:
         raise Refused(f"no cell of the matrix has all that --set asks for\n    fix: {known}")
     return kept
+
+
+def _with_tunnels(scripts: Sequence[Script], word: str) -> list[Script]:
+    """Those that have no axis of that name get tunnels of the kind `word`."""
+    known = next((each for each in TUNNEL_WORDS if each == word), None)
+    if known is None and not all("tunnel" in script.cell for script in scripts):
+        raise Refused(f"--set tunnel={word}: a tunnel is one of {', '.join(TUNNEL_WORDS)}")
+    return [
+        script if known is None or "tunnel" in script.cell else script.with_tunnel(known)
+        for script in scripts
+    ]
 
 
 def jobs(scripts: Iterable[Script], *, fabric: str | None, seed: int | None) -> list[Job]:

@@ -138,6 +138,7 @@ class World:
         self.got = []
         self.side = Side()
         self.clients = {}  # the latest of each version
+        self.open = set()  # TCP connections, by number
         self._wire = []
         self._sequence = count()
         self._reads = []
@@ -191,7 +192,8 @@ class World:
         for number, data, close in self.end.poll_streams():
             if data:
                 self._later(self._reach, self.clients[H2], number)
-            if close:
+            if close and number in self.open:  # while it is dialled, nobody listens to that
+                self.open.discard(number)
                 self._later(self._stream, Eof(number))
 
     def _dial(self, pop, now):
@@ -209,6 +211,7 @@ class World:
         if mode == REFUSED:
             self._later(self._stream, Eof(number, "refused"))
         elif mode != DOWN:
+            self.open.add(number)
             self._later(self._stream, Opened(number, POP))
 
     def _stream(self, event):

@@ -132,7 +132,30 @@ def test_after_a_stop_nothing_is_begun():
     assert world.dials == {H3: [1000.0], H2: []} and world.way == ""
 
 
+def test_a_connection_that_opens_when_nobody_wants_it_any_more_is_closed():
+    world = World(h3=DOWN)
+    world.run(STAGGER)
+    assert world.dials[H2] and not world.open
+    world.stop()
+    world.run(1)
+    assert world.open == set()
+    world = World(h3=REFUSED, h2=GOOD)
+    world.run(5)
+    world.end.moved(world.now)  # the old connection is left, a new one dialled
+    world.turn()
+    world.end.moved(world.now)  # and that one, too
+    world.turn()
+    world.run(5)
+    assert world.way == "h2" and len(world.open) == 1
+
+
 def test_rekey_makes_the_active_way_new_and_nothing_else():
+    world = World()
+    world.run(PROVEN / 2)
+    world.end.rekey(world.now)
+    world.turn()
+    world.run(1)
+    assert world.way == "h3" and len(world.dials[H3]) == 2 and world.dials[H2] == []
     world = World(h3=DOWN)
     world.run(10)
     assert world.way == "h2"

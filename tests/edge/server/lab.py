@@ -182,16 +182,16 @@ class Lab:
     async def client(self, name: str, address: str, *, via: Address | None = None, up: bool = True) -> Host:
         host = Host(address)
         end = Client(name, key(name), POP_PUBLIC, via or self.relay.address, host)
-        return await self._attach(end, host, up)
+        return await self.attach(end, host, up)
 
     async def site(self, name: str, address: str, route: str, own: str = "") -> Host:
         host = Host(address)
         addresses = (ip(own),) if own else ()
         routes = [ip_network(route)]
         end = Connector(name, key(name), POP_PUBLIC, self.relay.address, host, routes, addresses=addresses)
-        return await self._attach(end, host, True)
+        return await self.attach(end, host, True)
 
-    async def _attach(self, end: Endpoint, host: Host, up: bool) -> Host:
+    async def attach(self, end: Endpoint, host: Host, up: bool) -> Host:
         host.endpoint = end
         await self.nursery.start(host.run)
         if up:

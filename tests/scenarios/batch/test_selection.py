@@ -8,6 +8,7 @@ import pytest
 
 from edge.errors import ConfigError, Refused
 from scenarios.batch import jobs, select
+from scenarios.world import build
 
 TEXT = """\
 version: 1
@@ -62,6 +63,51 @@ def test_set_picks_cells_of_the_matrix(tmp_path: Path) -> None:
         select([file], {"codec": "G.722"})
     with pytest.raises(Refused, match="no matrix has an axis 'codek'\n    fix: did you mean 'codec'"):
         select([file], {"codek": "G.711"})
+
+
+PLAIN = TEXT.replace("matrix: {codec: [G.711, G.729], fast: [true, false]}\n", "")
+AXIS = PLAIN.replace(
+    "fabric: sim", "fabric: sim\nmatrix: {tunnel: [wireguard, auto]}\ntunnel: ${matrix.tunnel}"
+)
+
+
+def test_set_makes_tunnels_of_another_kind_where_the_file_names_none(tmp_path: Path) -> None:
+    named = PLAIN.replace("{vnet: acme}}}", "{vnet: acme}, bob: {vnet: acme, tunnel: wireguard}}}")
+    (script,) = select([write(tmp_path / "a.yaml", named)], {"tunnel": "masque"})
+    assert (script.scenario.tunnel, script.title) == ("masque", "a [tunnel=masque]")
+    world = build(script)
+    assert {end.name: end.tunnel for end in world.ends} == {"alice": "masque", "bob": "wireguard"}
+    assert jobs([script], fabric=None, seed=1)[0].repeat.endswith("a.yaml --set tunnel=masque --seed 1")
+    with pytest.raises(Refused, match="a tunnel is one of wireguard, masque, auto"):
+        select([tmp_path / "a.yaml"], {"tunnel": "mask"})
+
+
+def test_what_the_file_says_already_is_not_set(tmp_path: Path) -> None:
+    (script,) = select([write(tmp_path / "a.yaml", PLAIN)], {"tunnel": "wireguard"})
+    assert script.title == "a"
+
+
+def test_set_of_a_tunnel_holds_for_files_beside_one_that_has_it_as_an_axis(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", AXIS)
+    write(tmp_path / "b.yaml", PLAIN)
+    found = {
+        script.scenario.name: script.scenario.tunnel for script in select([tmp_path], {"tunnel": "auto"})
+    }
+    assert found == {"a": "auto", "b": "auto"}
+    with pytest.raises(Refused, match="tunnel is never 'masque'"):
+        select([tmp_path / "a.yaml"], {"tunnel": "masque"})
+    found = {
+        script.scenario.name: script.scenario.tunnel for script in select([tmp_path], {"tunnel": "masque"})
+    }
+    assert found == {"b": "masque"}
+
+
+def test_a_network_too_narrow_for_masque_is_a_mistake_of_the_file(tmp_path: Path) -> None:
+    narrow = PLAIN.replace("{acme: {}}", "{acme: {mtu: 1200}}")
+    (script,) = select([write(tmp_path / "a.yaml", narrow)], {"tunnel": "masque"})
+    with pytest.raises(ConfigError, match="1200 is less than that of MASQUE tunnels") as caught:
+        build(script)
+    assert caught.value.problems[0].line > 0
 
 
 def test_what_repeats_a_run_names_its_cell_seed_and_fabric(tmp_path: Path) -> None:
