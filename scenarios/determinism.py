@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from random import Random
 
-from msgspec import convert
-
 from edge.errors import PoplabError
 from scenarios import runner
 from scenarios.fabric import Sim

@@ -20,7 +20,9 @@ def test_a_firewall_stops_a_transport_or_one_port_of_it_and_counts() -> None:
     assert not path.admits("udp", 443, [b"12", b"345"])
     assert path.admits("udp", 51820, [b"12"]) and path.admits("tcp", 443, [b"12"])
     path.block([Traffic("tcp")])
-    assert not path.admits("tcp", 443, [b"1"]) and not path.admits("udp", 443, [b"1"]), "one more, not another"
+    assert not path.admits("tcp", 443, [b"1"]) and not path.admits("udp", 443, [b"1"]), (
+        "one more, not another"
+    )
     assert (path.filtered, told) == (4, [2, 3, 1, 1])
     path.unblock()
     assert path.admits("tcp", 443, [b"1"]) and path.admits("udp", 443, [b"1"])
