@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from edge.config import MasqueConfig
 from edge.io import http2, quic
 from edge.metrics import MasqueSnapshot
-from edge.proto.masque.carrier import CarrierEvent, HttpVersion
+from edge.proto.masque.carrier import HttpVersion
 from edge.proto.masque.server import MasqueServer
 from edge.proto.masque.template import Template
 from edge.proto.masque.tunnel import MasqueTunnel
@@ -74,14 +74,10 @@ class MasqueFront:
                 self._stream_event(http2_server, event, now)
             if http2_server.next_timeout().at <= now:
                 http2_server.handle_timeout(now)
-        runs: list[tuple[MasqueTunnel, list[bytearray]]] = []
-        while events := self._poll_events():  # an answer may be the end of its carrier
-            runs += self.server.handle(events, now)
-        return runs
-
-    def _poll_events(self) -> list[CarrierEvent]:
-        events = self._quic.poll_events()
-        return events if self._http2 is None else events + self._http2.poll_events()
+        events = quic_server.poll_events()
+        if http2_server is not None:
+            events += http2_server.poll_events()
+        return self.server.handle(events, now) if events else []
 
     def next_timeout(self) -> float:
         """When ``open`` is wanted next though nothing came."""

@@ -84,13 +84,14 @@ def packet(source: str, to: str, payload: bytes = b"hello") -> bytes:
 
 
 class Far:
-    """A client: its session, and the packets that reached it. `hears` false: what is for it is lost."""
+    """A client: its session, and the packets that reached it. Unless it `hears`, datagrams are lost and TCP waits."""
 
     def __init__(self, session: ClientSession) -> None:
         self.session = session
         self.arrived: list[bytes] = []
         self.events: list[CarrierEvent] = []
         self.hears = True
+        self.unheard: list[StreamOutput] = []
         self.client: Any = None
 
     @property
@@ -266,7 +267,10 @@ class World:
             said = True
             for _, packets in self.devices[address].open([read(d, WIREGUARD) for d in datagrams], self.now):
                 self.from_wireguard[self._names[address]] += map(bytes, packets)
-        for output in self.engine.poll_streams():
+        late = [output for far in [*self.tcp.values()] if far.hears for output in far.unheard]
+        for far in self.tcp.values():
+            far.unheard = [] if far.hears else far.unheard
+        for output in late + self.engine.poll_streams():
             said = True
             self._to_tcp(output)
         for far in [*self.quic.values(), *self.tcp.values()]:
@@ -275,7 +279,10 @@ class World:
 
     def _to_tcp(self, output: StreamOutput) -> None:
         far = self.tcp.get(output.connection_id)
-        if far is None or not far.hears:
+        if far is None:
+            return
+        if not far.hears:
+            far.unheard.append(output)
             return
         if output.data:
             self._written[output.connection_id] += len(output.data)

@@ -181,7 +181,7 @@ def test_a_client_that_asks_in_vain_again_and_again_is_cut_off_and_its_tunnel_is
 def test_a_malformed_capsule_costs_its_session_and_no_other(version):
     world = World(config(*TWO))
     alice, bob = world.dial(version, "alice"), world.dial(version, "bob")
-    alice.client.carrier.send_data(0 if version is H3 else 1, encode_capsule(2, b""))
+    alice.client.carrier.send_data(stream_of(alice), encode_capsule(2, b""))
     world.settle()
     assert alice.session.state is SessionState.DOWN and alice.end is None and bob.up
     assert world.snapshot.datagram_drops[DropReason.MALFORMED] == 1
@@ -232,10 +232,14 @@ def test_what_waits_is_held_and_leaves_when_it_can():
     assert len(bob.payloads()) <= vnet.packets_out
 
 
+def stream_of(far):
+    return 0 if far.client.carrier.version is H3 else 1
+
+
 ENDS = {
     "the connection dies": lambda world, bob: bob.client.carrier.close(0x100),
     "the session ends": lambda world, bob: bob.session.end(),
-    "it is reset": lambda world, bob: bob.client.carrier.reset(0, 0x10C),
+    "it is reset": lambda world, bob: bob.client.carrier.reset(stream_of(bob), 0x8),
     "the PoP drains": lambda world, bob: world.engine.drain(world.now),
     "it is removed": lambda world, bob: world.engine.reload(config(TWO[0]), world.now),
     "its token is another": lambda world, bob: world.engine.reload(
@@ -251,9 +255,10 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
-def test_what_waits_dies_counted_when(end):
+@VERSIONS
+def test_what_waits_dies_counted_when(version, end):
     world = World(config(*TWO))
-    alice, bob = world.dial(H3, "alice"), world.dial(H3, "bob")
+    alice, bob = world.dial(H3, "alice"), world.dial(version, "bob")
     waiting = fill(world, bob, alice)
     before = world.snapshot.vnet("acme")
     end(world, bob)
@@ -490,6 +495,9 @@ def test_a_reload_keeps_the_way_that_is_in_use():
     assert where(world, alice, dave) == ["masque"]
     world.engine.reload(config(TWO[0], auto(tags=("newer",))), world.now)
     assert where(world, alice, dave) == ["masque"]
+    world.say(device, packet(DAVE, ALICE))
+    world.engine.reload(config(TWO[0], auto(tags=("newest",))), world.now)
+    assert where(world, alice, dave) == ["wireguard"]
     world.accounted()
 
 
