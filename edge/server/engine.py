@@ -104,6 +104,7 @@ class Engine:
         self._moved: dict[bytes, Tunnel] = {}  # whose endpoint is not saved yet
         self._up_until: dict[bytes, float] = {}  # by key: the end of the session that the last handshake made
         self._ups = 0  # tunnels that came up since the last look
+        self._downs = 0  # MASQUE sessions that ended since then
         # Requests for a MASQUE session since the last line about them, by status and HTTP version.
         self._refused: Counter[tuple[int, str]] = Counter()
         self._strangers = 0  # handshakes with unknown keys that have been told
@@ -236,8 +237,8 @@ class Engine:
             if isinstance(event, SessionUp):
                 if tunnel.current is session:
                     tunnel.owner.link = tunnel
-                self._ups += 1
-                if self._ups <= NAMED_UPS:
+                self._ups += event.first
+                if event.first and self._ups <= NAMED_UPS:
                     vnet = tunnel.owner.vnet.name
                     self._log.info(
                         "tunnel-up",
@@ -248,7 +249,9 @@ class Engine:
                         dialect=dialect,
                     )
             elif isinstance(event, SessionDown):
-                self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
+                self._downs += 1
+                if self._downs <= NAMED_UPS:
+                    self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
             else:
                 self._log.debug("endpoint", tunnel=tunnel.name, endpoint=endpoint, before=_told(event.before))
 
@@ -269,7 +272,9 @@ class Engine:
         """What may happen a thousand times a second is told as a number."""
         if self._ups > NAMED_UPS:
             self._log.info("more-tunnels-up", tunnels=self._ups - NAMED_UPS)
-        self._ups = 0
+        if self._downs > NAMED_UPS:
+            self._log.info("more-sessions-down", sessions=self._downs - NAMED_UPS)
+        self._ups = self._downs = 0
         if self._refused and now >= self._refusals_at:
             self._log.warning(
                 "masque-refused",

@@ -61,9 +61,10 @@ ACCESS_DENIED = 0x131
 
 @dataclass(frozen=True, slots=True)
 class SessionUp:
-    """A tunnel has a session (more)."""
+    """A tunnel has a session; `first` if it had none."""
 
     session: Session
+    first: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +278,7 @@ class MasqueServer:
         if tunnel.version not in (None, carrier.version):
             self.switches[carrier.version] += 1
         tunnel.version = carrier.version
+        first = tunnel.current is None
         excess = tunnel.add(session, now)
         if excess is not None:
             self._finish(excess, "replaced")
@@ -286,7 +288,7 @@ class MasqueServer:
             tunnel.prefer(session)
         elif tunnel.current is None:
             tunnel.prefer(session)
-        self._events.append(SessionUp(session))
+        self._events.append(SessionUp(session, first))
         if peer.early:
             self._unwrap(session, self._take_early(peer, stream, now), runs)
         if event.ended:

@@ -18,6 +18,7 @@ from edge.proto.masque.route import prefixes_of
 from edge.proto.masque.server import REFUSALS_LIMIT
 from edge.proto.types import DropReason
 from edge.server.assembly import ADVERTISED
+from edge.server.engine import NAMED_UPS
 from tests.edge.io.http2 import identities
 from tests.edge.server import lab
 from tests.edge.server.lab import ip, key, network
@@ -430,6 +431,31 @@ def test_what_is_told_names_the_tunnel_and_no_secret():
     assert (down["tunnel"], down["reason"]) == ("alice", "ended by the peer")
     text = f"{world.lines} {world.engine.config} {world.snapshot}"
     assert token("alice").decode() not in text and "PRIVATE" not in text
+
+
+def test_a_tunnel_that_is_up_already_is_not_told_of_again():
+    world = World(config(TWO[0], auto()))
+    for version in (H3, H2, H3):
+        world.dial(version, "dave")
+        world.later(2)
+    world.dial(H3, "alice").client.carrier.close(0x100)
+    world.settle()
+    world.dial(H3, "alice")
+    assert [line["tunnel"] for line in world.events("tunnel-up")] == ["dave", "alice", "alice"]
+
+
+def test_what_happens_to_many_at_once_is_told_as_a_number():
+    names = [f"c{number}" for number in range(NAMED_UPS + 3)]
+    clients = [client(name, f"100.96.0.{100 + number}") for number, name in enumerate(names)]
+    world = World(config(*clients))
+    fars = [world.dial(H2, name) for name in names]
+    world.later(2)
+    for far in fars:
+        far.client.carrier.close(0)
+    world.settle()
+    world.later(2)
+    assert len(world.events("session-down")) == NAMED_UPS
+    assert [line["sessions"] for line in world.events("more-sessions-down")] == [3]
 
 
 # -- a peer that may come by both ways --
