@@ -90,15 +90,15 @@ class Result:
         return heads, [cells]
 
     def world_lines(self) -> tuple[list[str], list[list[str]]]:
-        heads = ["world", "virtual s", "wall s", "virtual / wall", "packets/s of wall", "events/s", "RSS MB"]
+        heads = ["world", "virtual s", "CPU s", "virtual / CPU", "packets per CPU s", "events/s", "RSS MB"]
         body = [
             [
                 name,
                 f"{values['virtual']:,.0f}",
-                f"{values['wall']:.1f}",
-                f"{values['virtual'] / values['wall']:,.2f}",
-                f"{values['packets'] / values['wall']:,.0f}",
-                f"{values['events'] / values['wall']:,.0f}",
+                f"{values['cpu']:.1f}",
+                f"{values['virtual'] / values['cpu']:,.2f}",
+                f"{values['packets'] / values['cpu']:,.0f}",
+                f"{values['events'] / values['cpu']:,.0f}",
                 f"{values['rss_mb']:.0f}",
             ]
             for name, values in self.worlds.items()

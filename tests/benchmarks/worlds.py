@@ -75,7 +75,8 @@ WORLDS: Mapping[str, str | Path] = {
     "1,000 sites, until all are up": SITES,
 }
 
-# A process of its own: memory and imports are then those of a user's run.
+# A process of its own: memory and imports are then those of a user's run. Its CPU time is what is measured: a world
+# waits for nobody, so on an idle machine that is the time it takes, and on a busy one it still says something.
 CHILD = """
 import json, resource, sys, time
 from functools import partial
@@ -83,14 +84,14 @@ from pathlib import Path
 from scenarios.fabric import FABRICS
 from scenarios.runner import check, run
 given = sys.argv[1]
-began = time.perf_counter()
+began = time.process_time()
 (script,) = check(Path(given) if given.endswith(".yaml") else given)
 where = FABRICS["sim"]
 record = where.execute(partial(run, script, where), seed=7)
-wall = time.perf_counter() - began
+cpu = time.process_time() - began
 assert record.state == "passed", [step.error for step in record.steps]
 packets = sum(account.packets_out for account in record.accounts)
-print(json.dumps({"virtual": record.elapsed, "wall": wall, "events": record.events, "packets": packets,
+print(json.dumps({"virtual": record.elapsed, "cpu": cpu, "events": record.events, "packets": packets,
                   "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
@@ -112,8 +113,8 @@ def bare_heap(events: int = 300_000) -> float:
     """Events per second of a heap of 100 that does nothing else."""
     heap = [(at * 1e-5, at) for at in range(100)]
     heapq.heapify(heap)
-    began = time.perf_counter()
+    began = time.process_time()
     for number in range(events):
         at, _ = heapq.heappop(heap)
         heapq.heappush(heap, (at + 0.001, number))
-    return events / (time.perf_counter() - began)
+    return events / (time.process_time() - began)

@@ -20,7 +20,7 @@ from edge.proto.ip import (
 from edge.proto.types import NEVER
 from scenarios.proto.host import MAX_REMEMBERED, Host
 from scenarios.proto.lan import Lan
-from scenarios.proto.ledger import MAX_PACKET_LIFE, Ledger, Offence
+from scenarios.proto.ledger import DUPLICATE_LIFE, MAX_PACKET_LIFE, Ledger, Offence
 from scenarios.proto.ping import Ping
 from scenarios.proto.udp_echo import UdpEcho, UdpProbe
 from tests.scenarios.proto.tcp_world import Peer
@@ -211,6 +211,26 @@ def test_a_packet_of_a_lan_is_remembered_from_the_moment_it_was_sent() -> None:
     assert len(packets) == 2
     alice.handle_packets(packets, late + 1.0)
     assert not any(ledger.offences.values())
+
+
+def test_equal_packets_may_arrive_as_often_as_they_were_sent_and_once_more_for_a_while() -> None:
+    ledger = Ledger()
+    source, target = ip_address(ALICE).packed, ip_address(PBX).packed
+    packet = build_udp(source, target, 4000, 4000, b"the same", ident=1)
+    other = build_udp(source, target, 4000, 4000, b"something else", ident=2)
+    ledger.sent("acme", "alice", packet, 0.0)
+    ledger.sent("acme", "alice", packet, 0.1)
+    for _ in range(2):
+        assert ledger.received("acme", "hq/pbx", packet, 0.2) is None
+    assert ledger.duplicates == 0
+    ledger.sent("acme", "alice", other, DUPLICATE_LIFE)  # time goes on when somebody sends
+    assert ledger.received("acme", "hq/pbx", packet, DUPLICATE_LIFE) is None
+    assert ledger.duplicates == 1
+    for late in (2 * DUPLICATE_LIFE, 3 * DUPLICATE_LIFE):
+        ledger.sent("acme", "alice", other, late)
+    finding = ledger.received("acme", "hq/pbx", packet, 3 * DUPLICATE_LIFE)
+    assert finding is not None
+    assert finding.offence is Offence.FORGED
 
 
 class Listener:

@@ -523,11 +523,6 @@ def test_the_short_way_hears_what_is_to_be_echoed():
     assert bytes(160) in frames
 
 
-def collided(one):
-    """The peer has taken our SSRC."""
-    return plain(ssrc=one.ssrc)
-
-
 @pytest.mark.parametrize(
     ("source", "make"),
     [
@@ -537,7 +532,6 @@ def collided(one):
         (B, lambda one: plain(kind=8)),
         (B, lambda one: plain(kind=101)),
         (B, lambda one: plain(ssrc=8)),
-        (B, collided),
         (B, lambda one: plain()[:15]),
         (B, lambda one: plain()[:4] + b"\xa0" + plain()[5:]),
         (B, lambda one: b""),
@@ -562,4 +556,21 @@ def test_the_short_way_closes_with_what_it_led_to(how):
     else:
         goodbye = [rtcp.ReceiverReport(7), rtcp.SourceDescription(((7, "x"),)), rtcp.Bye((7,))]
         one.handle_rtcp((B[0], B[1] + 1), rtcp.compound(goodbye), 0.05)
+    assert not one.take(B, plain(), 4, 0.05)
+
+
+def test_our_own_ssrc_goes_the_long_way_even_if_it_is_the_one_that_plays():
+    class Unlucky(random.Random):
+        """Once the peer plays with SSRC 7, the next one drawn is 7."""
+
+        def getrandbits(self, k):
+            return 7 if playing else super().getrandbits(k)
+
+    playing = False
+    one = MediaSession(local=A, remote=B, rng=Unlucky(1), now=0.0)
+    for sequence in (0, 1):
+        one.handle_rtp(B, plain(sequence)[4:], 0.02 * sequence)
+    playing = True
+    one.handle_rtp(B, plain(ssrc=one.ssrc)[4:], 0.04)
+    assert one.ssrc == 7
     assert not one.take(B, plain(), 4, 0.05)
