@@ -6,6 +6,8 @@ from dataclasses import replace
 from hashlib import sha256
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from edge.config import TunnelKind, public_key
 from edge.document import Prefix
@@ -547,3 +549,77 @@ def test_a_rule_that_comes_with_a_reload_is_for_masque_too():
     world.settle()
     assert bob.payloads() == [b"hello"]
     assert world.snapshot.vnet("acme").drops == {DropReason.POLICY_BLOCKED: 1}
+
+
+# -- whatever happens --
+
+RELOADS = {
+    "tags": lambda n: config(TWO[0], replace(TWO[1], tags=(f"t{n}",)), auto()),
+    "vnet": lambda n: config(TWO[0], replace(TWO[1], vnet="other"), auto(), vnets=BOTH),
+    "home": lambda n: config(*TWO, auto(), vnets=BOTH),
+    "gone": lambda n: config(TWO[0], auto()),
+    "mtu": lambda n: config(*TWO, auto(), vnets=(network(mtu=1300 + n % 7), BOTH[1])),
+}
+BOTH = (network(mtu=1420), network("other", mtu=1420))
+STEPS = st.one_of(
+    st.tuples(st.just("send"), st.integers(1, 120)),
+    st.tuples(st.just("dial"), st.sampled_from([("bob", H3), ("bob", H2), ("dave", H3), ("alice", H2)])),
+    st.tuples(st.sampled_from(["deaf", "hears", "close", "end", "wireguard"]), st.integers(0, 9)),
+    st.tuples(st.just("reload"), st.sampled_from(list(RELOADS))),
+    st.tuples(st.just("later"), st.floats(0.0, 4.0)),
+)
+
+
+def counters(world):
+    """All that may never go back, by network; those of one that went away begin anew."""
+    return {
+        vnet.name: {
+            "in": vnet.packets_in,
+            "out": vnet.packets_out,
+            "generated": vnet.packets_generated,
+            **vnet.drops,
+        }
+        for vnet in world.snapshot.vnets
+    }
+
+
+@given(st.lists(STEPS, max_size=25))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_at_any_moment_everything_is_accounted_for_and_no_counter_goes_back(steps):
+    world = World(config(*TWO, auto(), vnets=BOTH))
+    fars = [world.dial(H3, "alice"), world.dial(H3, "bob"), world.dial(H2, "dave")]
+    sender, device = fars[0], world.device("dave")
+    fill(world, fars[1], sender)
+    before = counters(world)
+    for number, (what, how) in enumerate(steps):
+        if what == "send":
+            sender.seal(*[packet(ALICE, to, bytes(900)) for to in (BOB, DAVE) for _ in range(how)])
+            world.settle()
+        elif what == "dial":
+            fars.append(world.dial(how[1], how[0]))
+            sender = fars[-1] if how[0] == "alice" else sender
+        elif what in ("deaf", "hears"):
+            fars[how % len(fars)].hears = what == "hears"
+        elif what == "close":
+            fars[how % len(fars)].client.carrier.close(0x100)
+        elif what == "end":
+            fars[how % len(fars)].session.end()
+        elif what == "wireguard":
+            world.say(device, packet(DAVE, ALICE))
+        elif what == "reload":
+            world.engine.reload(RELOADS[how](number), world.now)
+        else:
+            world.later(how)
+        world.accounted()
+        now = counters(world)
+        for name in before.keys() & now.keys():
+            assert all(now[name].get(word, 0) >= count for word, count in before[name].items()), (what, how)
+            if what == "reload":  # which sends nothing
+                assert now[name]["out"] == before[name]["out"]
+        before = now
+    for far in fars:
+        world.vanishes(far)
+        far.client.carrier.close(0x100)
+    world.later(40)
+    world.accounted()
+    assert all(vnet.packets_held == 0 for vnet in world.snapshot.vnets)
