@@ -75,8 +75,21 @@ def test_a_flood_beyond_the_rate_is_asked_too():
     server = make_server(handshake_rate=2.0)
     for port in range(8):
         ask(server, hello()[1], ("198.51.100.1", port))
-    assert server.half_open == 4
-    assert server.counters.retries_sent == 4
+    assert server.half_open == 2
+    assert server.counters.retries_sent == 6
+
+
+def test_a_flood_of_forged_addresses_leaves_room_for_who_proves_its_own():
+    server = make_server(handshake_rate=2.0)
+    for n in range(100):
+        junk = b"\xc0\0\0\0\1\x08" + n.to_bytes(8) + b"\x08a source\0\x44\0" + bytes(1200)
+        ask(server, [junk], ("203.0.113.9", n + 1))
+    client, datagrams = hello()
+    [retry] = ask(server, datagrams)
+    assert header(retry).packet_type is QuicPacketType.RETRY
+    client.receive([read(retry, SERVER)], NOW)
+    ask(server, [d for _, ds in client.poll_transmit() for d in ds])
+    assert server.half_open == 1
 
 
 def test_a_token_is_good_at_another_pop_with_the_same_key():
