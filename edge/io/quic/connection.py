@@ -30,6 +30,7 @@ from edge.proto.masque.carrier import (
     RequestReceived,
     ResponseReceived,
     StreamAborted,
+    shown,
 )
 from edge.proto.masque.queue import DatagramQueue
 from edge.proto.types import NEVER, Address, DropReason
@@ -460,7 +461,7 @@ class Connection:
             self._nowhere.drops[DropReason.TUNNEL_DOWN] += fed
         if self.established or self._client:  # of others nobody has heard
             self._events.append(
-                CarrierClosed(self, closed.by_peer, closed.code, closed.reason, closed.transport)
+                CarrierClosed(self, closed.by_peer, closed.code, shown(closed.reason), closed.transport)
             )
 
     def _feed(self, budget: int) -> None:
