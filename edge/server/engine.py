@@ -43,6 +43,7 @@ HOUSEKEEPING = 1.0  # seconds between looks at idle flows and old fragments
 NAMED_UPS = (
     20  # tunnels per look whose coming up has a line of its own; a restart brings up thousands at once
 )
+NAMED_DOWNS = 20  # the same for sessions that end; one client may end as many as it likes
 STRANGERS_PACE = 60.0  # seconds between two lines about handshakes with unknown keys
 GREETING_PACE = 0.02  # after a restart: this long between two handfuls of initiations
 GREETINGS = 16
@@ -104,6 +105,7 @@ class Engine:
         self._moved: dict[bytes, Tunnel] = {}  # whose endpoint is not saved yet
         self._up_until: dict[bytes, float] = {}  # by key: the end of the session that the last handshake made
         self._ups = 0  # tunnels that came up since the last look
+        self._downs = 0  # sessions that ended since then
         # Requests for a MASQUE session since the last line about them, by status and HTTP version.
         self._refused: Counter[tuple[int, str]] = Counter()
         self._strangers = 0  # handshakes with unknown keys that have been told
@@ -248,7 +250,9 @@ class Engine:
                         dialect=dialect,
                     )
             elif isinstance(event, SessionDown):
-                self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
+                self._downs += 1
+                if self._downs <= NAMED_DOWNS:
+                    self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
             else:
                 self._log.debug("endpoint", tunnel=tunnel.name, endpoint=endpoint, before=_told(event.before))
 
@@ -269,7 +273,9 @@ class Engine:
         """What may happen a thousand times a second is told as a number."""
         if self._ups > NAMED_UPS:
             self._log.info("more-tunnels-up", tunnels=self._ups - NAMED_UPS)
-        self._ups = 0
+        if self._downs > NAMED_DOWNS:
+            self._log.info("more-sessions-down", sessions=self._downs - NAMED_DOWNS)
+        self._ups = self._downs = 0
         if self._refused and now >= self._refusals_at:
             self._log.warning(
                 "masque-refused",

@@ -18,6 +18,7 @@ from edge.proto.masque.route import prefixes_of
 from edge.proto.masque.server import REFUSALS_LIMIT
 from edge.proto.types import DropReason
 from edge.server.assembly import ADVERTISED
+from edge.server.engine import NAMED_DOWNS
 from tests.edge.io.http2 import identities
 from tests.edge.server import lab
 from tests.edge.server.lab import ip, key, network
@@ -524,3 +525,15 @@ def test_what_a_peer_gives_as_its_reason_forges_no_line_and_steers_no_terminal(v
     [line] = world.events("session-down")
     assert line["reason"].isprintable() and len(line["reason"]) <= 200
     assert line["reason"].startswith("bye?event")
+
+
+def test_many_sessions_that_end_at_once_are_told_as_a_number():
+    names = [f"c{n}" for n in range(NAMED_DOWNS + 5)]
+    world = World(config(*(client(name, f"100.96.0.{10 + n}") for n, name in enumerate(names))))
+    fars = [world.dial(H3, name) for name in names]
+    world.later(1.5)
+    for far in fars:
+        far.session.end()
+    world.later(1.5)
+    assert len(world.events("session-down")) == NAMED_DOWNS
+    assert [line["sessions"] for line in world.events("more-sessions-down")] == [5]
