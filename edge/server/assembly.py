@@ -169,6 +169,7 @@ def refuse_restart_only(old: EdgeConfig, new: EdgeConfig) -> None:
         ("listen.wireguard", old.listen, new.listen),
         ("listen.masque", old.masque and old.masque.listen, new.masque and new.masque.listen),
         ("masque.http2", old.masque and old.masque.http2, new.masque and new.masque.http2),
+        ("masque.keylog_file", old.masque and old.masque.keylog, new.masque and new.masque.keylog),
         ("listen.metrics", old.metrics, new.metrics),
         ("private_key_file", old.private_key, new.private_key),
         ("state", old.state, new.state),

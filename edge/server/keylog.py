@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,19 +11,21 @@ from pathlib import Path
 from edge.config import EdgeConfig
 from edge.errors import Refused
 
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 class KeyLog:
     """Appends lines to `path`, which only its owner may read. Call it with a line."""
 
     def __init__(self, path: Path) -> None:
         try:
-            self._file = os.open(
-                path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-            )
+            # Without O_NONBLOCK a pipe would be waited for until somebody reads it.
+            self._file = os.open(path, FLAGS, 0o600)
         except OSError as error:
-            raise Refused(
-                f"{path}: {error.strerror}\n    fix: `masque.keylog_file` is for a lab; leave it out"
-            ) from error
+            raise _refusal(path, error.strerror or "cannot be opened") from error
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            os.close(self._file)  # with another mode, a device would be lost for everybody else
+            raise _refusal(path, "not a file")
         os.fchmod(self._file, 0o600)
 
     @classmethod
@@ -41,3 +44,7 @@ class KeyLog:
     def __call__(self, line: str) -> None:
         with suppress(OSError):  # a full disk costs the line, not the PoP
             os.write(self._file, line.rstrip("\n").encode("ascii", "replace") + b"\n")
+
+
+def _refusal(path: Path, why: str) -> Refused:
+    return Refused(f"{path}: {why}\n    fix: `masque.keylog_file` is for a lab; leave it out")

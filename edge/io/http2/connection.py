@@ -25,6 +25,7 @@ from edge.io.http2.stream import LARGEST_DATAGRAM, Stream
 from edge.io.http2.tls import TlsChannel, TlsFailed
 from edge.proto.masque.carrier import (
     QUEUE_LIMIT,
+    REASON_LIMIT,
     CarrierClosed,
     CarrierEvent,
     CarrierReady,
@@ -34,6 +35,7 @@ from edge.proto.masque.carrier import (
     RequestReceived,
     ResponseReceived,
     StreamAborted,
+    shown,
 )
 from edge.proto.masque.queue import DatagramQueue
 from edge.proto.types import NEVER, Address, Deadline, DropReason
@@ -45,7 +47,6 @@ CONNECTION_WINDOW = 4 << 20
 UNWRITTEN_LIMIT = 128 << 10  # octets that the transport has not taken yet; from there on datagrams wait
 UNWRITTEN_MOST = 512 << 10  # control frames may go further: to here
 SILENT_LIMIT = 64 << 10  # octets of TLS that brought no HTTP: an honest handshake has a tenth of it
-REASON_LIMIT = 200
 
 
 class Http2Connection:
@@ -383,8 +384,7 @@ class Http2Connection:
         """RFC 9113 section 6.8: streams that are open may go on, unless it is an error."""
         if self._closed:
             return
-        text = goaway.debug[:REASON_LIMIT].decode("ascii", "replace")
-        self._farewell = goaway.code, "".join(c if c.isprintable() else "?" for c in text)
+        self._farewell = goaway.code, shown(goaway.debug[:REASON_LIMIT].decode("ascii", "replace"))
         if goaway.code != ErrorCodes.NO_ERROR:
             self._gone("closed by the peer")
             return

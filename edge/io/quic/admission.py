@@ -60,8 +60,8 @@ class Admission:
             return Verdict.TOO_MANY
         if proven and not self._of(host).allow(now):
             return Verdict.TOO_FAST  # only then is it known that it was the host
-        if not self._rate.allow(now):
-            # A flood of forged addresses must not use up what honest ones need.
+        # A flood of forged addresses must not use up what honest ones need: half is for who has proven its own.
+        if not self._rate.allow(now, leave=0.0 if proven else settings.handshake_rate):
             return Verdict.TOO_FAST if proven else Verdict.RETRY
         return Verdict.ACCEPT
 

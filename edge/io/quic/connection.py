@@ -30,6 +30,7 @@ from edge.proto.masque.carrier import (
     RequestReceived,
     ResponseReceived,
     StreamAborted,
+    shown,
 )
 from edge.proto.masque.queue import DatagramQueue
 from edge.proto.types import NEVER, Address, DropReason
@@ -64,7 +65,8 @@ class _Stream:
 class Connection:
     """See ``Carrier``. The endpoint that owns it feeds it bytes and time, and takes what it sends.
 
-    `touch` is told whenever there may be something to send.
+    `touch` is told whenever there may be something to send. `unused`: seconds that a client may go without a request
+    that is not refused; signs of life do not help it then.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Connection:
         now: float,
         handshake_timeout: float,
         keepalive: float | None,
+        unused: float = NEVER,
         events: list[CarrierEvent],
         touch: Callable[[Connection], None],
     ) -> None:
@@ -96,6 +99,9 @@ class Connection:
         self._handshake_by = now + handshake_timeout
         self._keepalive = NEVER if keepalive is None else keepalive
         self._heard_at = now
+        self._unused = unused
+        self._unused_since: float | None = now
+        self._now = now
         self._events = events
         self._touch = touch
         self._streams: dict[int, _Stream] = {}
@@ -223,6 +229,7 @@ class Connection:
 
     def process(self, now: float) -> None:
         """After all of a turn was received: what has happened becomes events."""
+        self._now = now
         if not self._alive():
             return
         for event in self._backend.events():
@@ -263,8 +270,8 @@ class Connection:
         at = self._backend.timer()
         if not self.established:
             at = min(at, self._handshake_by)
-        elif self._keepalive != NEVER:
-            at = min(at, self._heard_at + self._keepalive)
+        else:
+            at = min(at, self._heard_at + self._keepalive, self._useless_at())
         return at if at > now else now + MIN_TIMER
 
     def handle_timer(self, now: float) -> None:
@@ -274,6 +281,10 @@ class Connection:
                 not self._client
             )  # which may have sent three times what it got, and must not send more
             self._end(Closed(False, None, True, "handshake timeout"))
+            return
+        self._now = now
+        if self.established and now >= self._useless_at():
+            self.close(H3_NO_ERROR, "asks for nothing")
             return
         if self.established and now >= self._heard_at + self._keepalive:
             self._heard_at = now  # of the question; the answer comes or the idle timeout does
@@ -321,6 +332,7 @@ class Connection:
                 self.retired.append(cid)
             case Established():
                 self.established = True
+                self._unused_since = now
                 if not self._client:
                     self._events.append(CarrierReady(self))
             case SettingsReceived(datagrams, extended_connect):
@@ -335,6 +347,7 @@ class Connection:
             if self._client or not self._opened(now):
                 return
             state = self._streams[stream] = _Stream(stream)
+            self._unused_since = None
         if state.heard:  # trailers, which nobody wants
             self._body(stream, b"", ended)
             return
@@ -416,6 +429,7 @@ class Connection:
         self._discard(stream, state)
         if not state.hearing:
             self._forget(stream)
+        self._note_unused()
 
     def _discard(self, stream: int, state: _Stream) -> None:
         """What waits in the queue dies, and what the library has not sent yet."""
@@ -428,6 +442,14 @@ class Connection:
         state = self._streams.pop(stream, None)
         if state is not None:
             self._discard(stream, state)
+            self._note_unused()
+
+    def _note_unused(self) -> None:
+        if self._unused_since is None and not any(state.sending for state in self._streams.values()):
+            self._unused_since = self._now
+
+    def _useless_at(self) -> float:
+        return NEVER if self._unused_since is None else self._unused_since + self._unused
 
     def _end(self, closed: Closed) -> None:
         if self.ending is not None:
@@ -439,7 +461,7 @@ class Connection:
             self._nowhere.drops[DropReason.TUNNEL_DOWN] += fed
         if self.established or self._client:  # of others nobody has heard
             self._events.append(
-                CarrierClosed(self, closed.by_peer, closed.code, closed.reason, closed.transport)
+                CarrierClosed(self, closed.by_peer, closed.code, shown(closed.reason), closed.transport)
             )
 
     def _feed(self, budget: int) -> None:

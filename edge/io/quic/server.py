@@ -193,6 +193,7 @@ class QuicServer(Endpoint):
             now=now,
             handshake_timeout=settings.handshake_timeout,
             keepalive=settings.keepalive,
+            unused=settings.idle_timeout,
             events=self._events,
             touch=self._touch,
         )

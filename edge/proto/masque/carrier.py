@@ -19,6 +19,9 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 QUEUE_LIMIT = 256
 """HTTP datagrams of one stream that wait for the congestion window or for a slow TCP peer; the oldest dies first."""
 
+REASON_LIMIT = 200
+"""Characters of a reason that a peer gives, which ends up in logs."""
+
 
 class HttpVersion(StrEnum):
     """Which HTTP a carrier speaks: the word of logs, metrics and configuration."""
@@ -176,3 +179,8 @@ CarrierEvent: TypeAlias = (
     | PeerMoved
     | CarrierClosed
 )
+
+
+def shown(reason: str) -> str:
+    """A peer's reason as a log may have it: cut, and nothing in it that steers a terminal or begins a line."""
+    return "".join(c if c.isprintable() else "?" for c in reason[:REASON_LIMIT])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ POP = EdgeConfig("lab", ("127.0.0.1", 51820), bytes(32), {}, masque=MASQUE)
     [
         (replace(MASQUE, listen=("127.0.0.1", 443)), "listen.masque"),
         (replace(MASQUE, http2=False), "masque.http2"),
+        (replace(MASQUE, keylog=Path("keys.log")), "masque.keylog_file"),
         (None, "listen.masque"),
     ],
 )

@@ -44,6 +44,21 @@ def test_a_link_is_not_followed(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_what_is_no_file_is_refused_and_stays_as_it_is(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path, 0o644)
+    before = path.stat().st_mode
+    with pytest.raises(Refused, match="lab"), KeyLog.of(with_log(path)):
+        pass
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(Refused, match="lab"), KeyLog.of(with_log(path)):
+            pass
+    finally:
+        os.close(reader)
+    assert path.stat().st_mode == before
+
+
 def test_a_full_disk_costs_the_line_only(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "no space left")

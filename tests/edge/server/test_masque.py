@@ -551,6 +551,17 @@ def test_a_rule_that_comes_with_a_reload_is_for_masque_too():
     assert world.snapshot.vnet("acme").drops == {DropReason.POLICY_BLOCKED: 1}
 
 
+@pytest.mark.parametrize("version", [H3, H2])
+def test_what_a_peer_gives_as_its_reason_forges_no_line_and_steers_no_terminal(version):
+    world = World(config(client("alice", "100.96.0.2")))
+    alice = world.dial(version, "alice")
+    alice.client.carrier.close(0x100 if version is H3 else 1, "bye\nevent=tunnel-up \x1b[31m" + "x" * 900)
+    world.settle()
+    [line] = world.events("session-down")
+    assert line["reason"].isprintable() and len(line["reason"]) <= 200
+    assert line["reason"].startswith("bye?event")
+
+
 # -- whatever happens --
 
 RELOADS = {

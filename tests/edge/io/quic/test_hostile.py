@@ -288,7 +288,7 @@ def test_a_hostile_connection_needs_little_memory(rogue):
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     for step in range(300):
-        rogue.now += 0.1
+        rogue.now += 0.09
         rogue.inject(varint(0x31, 1000) + b"\x01" + bytes(999))
         rogue.inject(varint(0x06, 1000 + 2 * step % 100, 1) + b"x", hear=False)
         rogue.inject(stream_frame(4, b"x", 30_000 + 2 * (step % 50)), hear=False)

@@ -5,14 +5,25 @@ import gc
 import pytest
 from aioquic.buffer import Buffer
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
-from quic_pair import CLIENT, NAME, SERVER, Pair, client_settings, identity, read, server_settings
+from quic_pair import (
+    CLIENT,
+    CONNECT,
+    NAME,
+    OK,
+    SERVER,
+    Pair,
+    client_settings,
+    identity,
+    read,
+    server_settings,
+)
 from rogue import Rogue
 
 from edge.config.types import Retry
 from edge.io.quic import ClientSettings, QuicClient, QuicServer, ServerSettings
 from edge.io.quic.connection import Connection
 from edge.io.quic.retry import RetryTokens
-from edge.proto.masque.carrier import CarrierClosed, CarrierReady, PeerMoved
+from edge.proto.masque.carrier import CarrierClosed, CarrierReady, PeerMoved, RequestReceived
 from edge.proto.types import NEVER, BadPacket, DropReason
 
 NOW = 1000.0
@@ -75,8 +86,21 @@ def test_a_flood_beyond_the_rate_is_asked_too():
     server = make_server(handshake_rate=2.0)
     for port in range(8):
         ask(server, hello()[1], ("198.51.100.1", port))
-    assert server.half_open == 4
-    assert server.counters.retries_sent == 4
+    assert server.half_open == 2
+    assert server.counters.retries_sent == 6
+
+
+def test_a_flood_of_forged_addresses_leaves_room_for_who_proves_its_own():
+    server = make_server(handshake_rate=2.0)
+    for n in range(100):
+        junk = b"\xc0\0\0\0\1\x08" + n.to_bytes(8) + b"\x08a source\0\x44\0" + bytes(1200)
+        ask(server, [junk], ("203.0.113.9", n + 1))
+    client, datagrams = hello()
+    [retry] = ask(server, datagrams)
+    assert header(retry).packet_type is QuicPacketType.RETRY
+    client.receive([read(retry, SERVER)], NOW)
+    ask(server, [d for _, ds in client.poll_transmit() for d in ds])
+    assert server.half_open == 1
 
 
 def test_a_token_is_good_at_another_pop_with_the_same_key():
@@ -299,7 +323,7 @@ def test_a_forged_address_gets_little_and_the_peer_stays():
 
 def test_an_idle_connection_ends():
     pair = Pair(server=server_settings(idle_timeout=10.0))
-    pair.connect()
+    pair.tunnel()
     pair.run(9)
     assert pair.server.endpoint.connections == 1
     pair.run(2)
@@ -316,10 +340,37 @@ def test_keepalive_holds_it(side):
     make = {"server": server_settings, "client": client_settings}[side]
     settings[side] = make(keepalive=5.0)
     pair = Pair(**settings)
-    pair.connect()
+    pair.tunnel()
     pair.run(120)
     assert pair.server.endpoint.connections == 1
     assert not pair.client.seen(CarrierClosed)
+
+
+def test_a_client_that_asks_for_nothing_has_to_go_whatever_signs_of_life_it_gives():
+    pair = Pair(client=client_settings(keepalive=10.0))
+    pair.connect()
+    pair.run(29)
+    assert pair.server.endpoint.connections == 1
+    pair.run(2)
+    [closed] = pair.client.seen(CarrierClosed)
+    assert (closed.code, closed.transport) == (0x100, False)  # H3_NO_ERROR
+    assert pair.server.endpoint.connections == 0
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_it_may_stay_as_long_as_it_has_a_tunnel(refused):
+    pair = Pair(client=client_settings(keepalive=10.0))
+    carrier = pair.connect()
+    stream = carrier.request(CONNECT)
+    pair.until(lambda: pair.server.seen(RequestReceived))
+    far = pair.server.seen(RequestReceived)[-1].carrier
+    far.respond(stream, [(b":status", b"401")] if refused else OK, end=refused)
+    pair.run(100)
+    assert pair.server.endpoint.connections == (0 if refused else 1)
+    if not refused:
+        far.end(stream)
+        pair.run(31)
+        assert pair.server.endpoint.connections == 0
 
 
 def test_a_dead_peer_is_noticed_despite_keepalive():
