@@ -163,7 +163,7 @@ class MasqueSnapshot:
     failed: Mapping[str, int] = field(default_factory=dict)  # that never got through the handshake, by http
     sessions: Mapping[str, int] = field(default_factory=dict)  # accepted requests, ever, by http
     refused: Mapping[int, int] = field(default_factory=dict)  # requests, by HTTP status
-    fallbacks: int = 0  # tunnels that had used h3 last and came up over h2
+    fallbacks: int = 0  # tunnels that had spoken over h3 and now do over h2
     returns: int = 0  # and the other way round
     retries: int = 0  # Retry packets sent
     version_negotiations: int = 0
@@ -348,7 +348,9 @@ def _masque_families(now: MasqueSnapshot) -> Iterator[Metric]:
     for status, count in sorted({**dict.fromkeys(REFUSALS, 0), **now.refused}.items()):
         refused.add_metric([str(status)], count)
     switches = CounterMetricFamily(
-        "poplab_masque_switches", "Tunnels that came up over another HTTP version.", labels=["to"]
+        "poplab_masque_switches",
+        "Tunnels whose packets come over another HTTP version than before.",
+        labels=["to"],
     )
     switches.add_metric(["h2"], now.fallbacks)
     switches.add_metric(["h3"], now.returns)

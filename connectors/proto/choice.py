@@ -125,13 +125,12 @@ class Choice:
 
     def _due(self, number: int, health: Sequence[Health]) -> float:
         """When the way, which does not run, is to be begun."""
-        way = self._ways[number]
+        at = self._ways[number].again
         active = self.active
         if active is not None and health[active] is Health.UP:
             if number > active:
                 return NEVER
-            return max(way.again, self._ways[active].begun + BETTER)
-        at = way.again
+            at = max(at, self._ways[active].begun + BETTER)
         for better in range(number):
             other = self._ways[better]
             # One that was begun in this very call has the health of before.

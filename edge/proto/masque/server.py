@@ -119,9 +119,7 @@ class MasqueServer:
         )  # datagrams and packets that belong to no tunnel, by reason
         self.refusals: Counter[int] = Counter()  # by status
         self.sessions: Counter[HttpVersion] = Counter()  # accepted, ever
-        self.switches: Counter[HttpVersion] = (
-            Counter()
-        )  # tunnels that came up over another version than before
+        self.switches: Counter[HttpVersion] = Counter()  # tunnels that spoke over another version before
         self._template = template
         self._warp_names = frozenset(name.lower() for name in warp_names)
         self._by_token: dict[bytes, MasqueTunnel] = {}
@@ -275,9 +273,6 @@ class MasqueServer:
         session = Session(carrier, stream, tunnel, judged.dialect, judged.scope, now)
         peer.sessions[stream] = session
         self.sessions[carrier.version] += 1
-        if tunnel.version not in (None, carrier.version):
-            self.switches[carrier.version] += 1
-        tunnel.version = carrier.version
         first = tunnel.current is None
         excess = tunnel.add(session, now)
         if excess is not None:
@@ -288,6 +283,8 @@ class MasqueServer:
             tunnel.prefer(session)
         elif tunnel.current is None:
             tunnel.prefer(session)
+        if first:
+            self._note_version(tunnel)
         self._events.append(SessionUp(session, first))
         if peer.early:
             self._unwrap(session, self._take_early(peer, stream, now), runs)
@@ -415,9 +412,24 @@ class MasqueServer:
             packets, outside = _within(session.scope, packets, to_client=False)
             self.drops[DropReason.OUT_OF_SCOPE] += outside
         if packets:
-            if session.tunnel.current is not session:
-                session.tunnel.prefer(session)
-            runs.append((session.tunnel, packets))
+            tunnel = session.tunnel
+            if tunnel.current is not session:
+                tunnel.prefer(session)
+            if tunnel.version is not session.carrier.version:
+                self._note_version(tunnel)
+            runs.append((tunnel, packets))
+
+    def _note_version(self, tunnel: MasqueTunnel) -> None:
+        """When its only session, or the one that it sends through, is of another version than before.
+
+        A client that tries two ways at once has a session more for a moment, and that is no change.
+        """
+        current = tunnel.current
+        if current is None or current.carrier.version is tunnel.version:
+            return
+        if tunnel.version is not None:
+            self.switches[current.carrier.version] += 1
+        tunnel.version = current.carrier.version
 
     # -- the end --
 
@@ -447,6 +459,7 @@ class MasqueServer:
         if peer.sessions.pop(session.stream, None) is None:
             return
         session.tunnel.remove(session)
+        self._note_version(session.tunnel)
         self._events.append(SessionDown(session, reason))
 
 

@@ -91,7 +91,7 @@ class MasqueTunnel:
         self.owner = owner
         self.sessions: list[Session] = []  # oldest first
         self.current: Session | None = None  # the one that packets for the tunnel go to
-        self.version: HttpVersion | None = None  # of the latest session
+        self.version: HttpVersion | None = None  # that the peer has spoken over last
         self.handshakes = 0
         self.last_handshake = -NEVER
         self.dead: Counter[DropReason] = (

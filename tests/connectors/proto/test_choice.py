@@ -229,3 +229,18 @@ def test_a_way_that_went_quiet_is_left_as_soon_as_another_works_and_tried_anew_l
     assert ways.decide([IDLE, UP], again) == ([0], [])
     assert ways.decide([UP, UP], again + 0.1) == ([], [1])
     assert (ways.active, ways.switches) == (0, 2)
+
+
+def test_of_two_better_ways_the_best_has_its_time_before_the_next_is_begun_beside_it():
+    run = Run(3)
+    run.becomes(0, FAILED)
+    run.becomes(1, FAILED)
+    run.becomes(2, UP)
+    run.taken()
+    run.run(BETTER + STAGGER + 0.1)
+    assert [(at, number) for at, number in begun(run.taken()) if at >= BETTER] == [
+        (BETTER, 0),
+        (BETTER + STAGGER, 1),
+    ]
+    run.becomes(0, UP)
+    assert run.choice.active == 0 and {what for _, what in run.taken()} == {"-1", "-2"}

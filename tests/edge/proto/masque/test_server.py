@@ -471,8 +471,34 @@ def test_the_session_in_use_does_not_go_for_ones_that_say_nothing():
 def test_a_change_of_http_version_is_counted():
     pop = Pop()
     for version in (H3, H3, H2, H2, H3):
-        pop.session(version)
+        send(pop, *pop.session(version), packet())
     assert pop.server.switches == {H2: 1, H3: 1}
+
+
+def test_the_only_session_is_the_version_though_it_says_nothing():
+    pop = Pop()
+    for version in (H3, H2, H3):
+        near, stream = pop.session(version)
+        near.end(stream)
+        near.flush()
+        pop.take()
+    assert pop.server.switches == {H2: 1, H3: 1}
+    near, stream = pop.session(H3)
+    pop.session(H2)
+    near.end(stream)
+    near.flush()
+    pop.take()
+    assert pop.server.switches == {H2: 2, H3: 1}, "what is left is taken"
+
+
+def test_a_session_beside_one_in_use_that_says_nothing_is_no_change_of_version():
+    """Of two ways that come up at once, a client leaves one before it has used it."""
+    pop = Pop()
+    near, stream = pop.session(H3)
+    send(pop, near, stream, packet())
+    pop.session(H2)
+    send(pop, near, stream, packet())
+    assert not pop.server.switches
 
 
 def test_several_sessions_on_one_carrier_are_several():
