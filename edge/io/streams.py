@@ -29,7 +29,7 @@ SEND_BUFFER = (
 )  # of the kernel. What lies there can no longer be dropped, so seconds of it are too much
 NOT_SENT = 128 << 10  # of that, what the congestion window holds back
 BACKLOG = 1024
-ACCEPTS = 64  # in a row
+ACCEPTS = 8  # in a row: each costs as much as a few packets, which must not wait for a flood of them
 LAST_WORDS = 5.0  # seconds for what is left to be written when the core has closed
 LINGER = (
     1.0  # seconds for the peer to read it: with octets unread, closing would be a reset, which destroys it

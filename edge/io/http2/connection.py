@@ -8,6 +8,7 @@ window and transport take them, as many capsules in one frame as there are.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from h2 import events as h2_events
@@ -79,7 +80,6 @@ class Http2Connection:
         self._rng = rng
         self._now = now
         self._life = Liveness(timing, patient=client, now=now)
-        self._h2 = _begin(client)
         self._guard = FrameGuard(0 if client else PREFACE)
         self._streams: dict[int, Stream] = {}
         self._nowhere = DatagramQueue(QUEUE_LIMIT)  # where datagrams of unknown streams die
@@ -90,6 +90,11 @@ class Http2Connection:
         self._farewell: tuple[int | None, str] = (None, "")  # code and reason of the peer's GOAWAY
         self._silent = 0
         self._unwritten = 0
+
+    @cached_property
+    def _h2(self) -> H2Connection:
+        """Made when TLS is there: most of those who flood a server with handshakes never get that far."""
+        return _begin(self._client)
 
     # -- what it is --
 
@@ -118,6 +123,11 @@ class Http2Connection:
     def half_open(self) -> bool:
         """A stranger still: the peer has not proven that it speaks HTTP/2 over TLS."""
         return not self._life.settled and not self._closed
+
+    @property
+    def shaking_hands(self) -> bool:
+        """TLS is not established: what comes now costs signatures and key agreements."""
+        return not self._channel.established and not self._closed
 
     # -- Carrier: what a session asks for --
 

@@ -251,6 +251,7 @@ def test_a_handshake_message_that_is_long_and_never_whole():
     content = b"\x01\x01\xff\x00" + b"\3\3" + bytes(1 << 17)
     for start in range(0, 120_000, 16384):
         rude.server.receive(2, b"\x16\3\1\x40\0" + content[start : start + 16384], 0.0)
+        rude.server.handle_timeout(0.0)
     rude.server.poll_transmit()
     assert rude.server.counters.flooded == 1 and len(rude.server) == 1
 

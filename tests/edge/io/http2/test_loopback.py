@@ -7,8 +7,9 @@ import os
 import trio
 
 from edge.io.http2 import Http2Client, Http2Server
-from edge.io.streams import Octets, Opened, StreamDial, StreamPort
+from edge.io.streams import StreamDial, StreamPort
 from edge.proto.masque.carrier import CarrierReady, DataReceived, RequestReceived, ResponseReceived
+from edge.proto.types import Octets, Opened, Written
 from tests.edge.io.http2.pair import EXTENDED, OK, client_settings, server_settings
 
 PACKETS = [n.to_bytes(2) * 600 for n in range(1000)]
@@ -37,10 +38,10 @@ async def serve(port: StreamPort, woken: Woken) -> None:
         for event in port.receive():
             if isinstance(event, Opened):
                 assert server.accept(event.connection_id, event.peer, now)
+            elif isinstance(event, Written):
+                server.written(event.connection_id, event.octets)
             else:
                 server.receive(event.connection_id, event.data if isinstance(event, Octets) else b"", now)
-        for number, size in port.taken():
-            server.written(number, size)
         server.handle_timeout(now)
         for told in server.poll_events():
             if isinstance(told, RequestReceived):
@@ -60,11 +61,11 @@ async def ask(dial: StreamDial, woken: Woken) -> bytes:
         for event in dial.receive():
             if isinstance(event, Opened):
                 client = Http2Client(client_settings(), peer=event.peer, now=now, rng=os.urandom)
+            elif client is not None and isinstance(event, Written):
+                client.written(event.octets)
             elif client is not None:
                 client.receive(event.data if isinstance(event, Octets) else b"", now)
         if client is not None:
-            for _, size in dial.taken():
-                client.written(size)
             for told in client.poll_events():
                 if isinstance(told, CarrierReady):
                     stream = client.carrier.request(EXTENDED)
