@@ -142,7 +142,4 @@ def test_the_page_about_interoperability_names_the_tests_that_there_are() -> Non
     there = {path.name for path in (ROOT / "tests" / "interop").glob("test_*.py")}
     assert set(re.findall(r"T/(test_\w+\.py)", page)) == there - {"test_wgquick.py"}
     for name, word in re.findall(r"T/(test_\w+\.py) -k (\w+)`", page):
-        assert re.search(rf"def test_\w*{word}", (ROOT / "tests" / "interop" / name).read_text()), (
-            name,
-            word,
-        )
+        assert re.search(rf"def test_\w*{word}", (ROOT / "tests" / "interop" / name).read_text()), (name, word)

@@ -7,7 +7,7 @@ window and transport take them, as many capsules in one frame as there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
@@ -208,7 +208,12 @@ class Http2Connection:
             self._try(lambda: self._h2.ping(self._rng(8)))
 
     def close(self, code: int, reason: str = "", *, transport: bool = False) -> None:
-        """With `transport`, TLS ends without a word of HTTP: after the handshake there is no alert left to send."""
+        """What was ended before ends cleanly.
+
+        With `transport`, TLS ends without a word of HTTP: after the handshake there is no alert left to send.
+        """
+        if not self._closed and self._channel.established and not transport:
+            self._drain_streams([stream for stream in self._streams.values() if stream.ending])
         if not self._closed:
             self._counters.closed += 1
             self._die(False, code, reason, goaway=None if transport else code)
@@ -242,6 +247,12 @@ class Http2Connection:
         except TlsFailed as failed:
             self._counters.tls_failed += 1
             self._die(False, None, str(failed))
+            return
+        except (
+            Exception
+        ) as error:  # whatever a stranger's certificate makes of a library costs no other connection
+            self._counters.tls_failed += 1
+            self._die(False, None, f"TLS: {type(error).__name__}")
             return
         if channel.established and not known:
             self._counters.ready += 1
@@ -285,7 +296,7 @@ class Http2Connection:
     def transmit(self) -> bytes:
         """What is to be written now."""
         if not self._closed and self._channel.established:
-            self._drain_streams()
+            self._drain_streams(self._streams.values())
             try:
                 self._flush()
             except TlsFailed as failed:
@@ -407,10 +418,10 @@ class Http2Connection:
 
     # -- to the peer --
 
-    def _drain_streams(self) -> None:
+    def _drain_streams(self, streams: Iterable[Stream]) -> None:
         """DATA frames, one of each stream in turn, while window and transport take them."""
         room = UNWRITTEN_LIMIT - self._unwritten
-        turn = [stream for stream in self._streams.values() if stream.has_work]
+        turn = [stream for stream in streams if stream.has_work]
         while turn and room > 0:
             again: list[Stream] = []
             for stream in turn:

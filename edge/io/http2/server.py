@@ -19,8 +19,8 @@ from edge.proto.masque.carrier import CarrierEvent
 from edge.proto.types import NEVER, Address, Deadline
 
 HANDSHAKES_PER_TURN = 4
-"""Pieces of handshakes that are worked on at one time, since each costs as much as a hundred packets, and once more when
-time is told; the others wait."""
+"""Pieces of handshakes that are worked on at one time, and once more when time is told: each costs as much as a
+hundred packets. The others wait."""
 COMPACT_ABOVE = 1024  # entries of the agenda, more than half of which may belong to connections that are gone
 
 
@@ -60,7 +60,7 @@ class Http2Server:
 
     def accept(self, connection_id: int, peer: Address, now: float) -> bool:
         """A new connection of TCP; False if it is one too many, and nothing more is to be said about it."""
-        if self._draining or len(self._connections) >= self._settings.max_connections:
+        if self._draining or (len(self._connections) >= self._settings.max_connections):
             self.counters.refused += 1
             return False
         if len(self._half_open) >= self._settings.max_half_open:

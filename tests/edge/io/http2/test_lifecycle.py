@@ -221,6 +221,17 @@ def test_close_all():
     assert last(pair.client_events).reason == "stopped" and len(pair.server) == 0
 
 
+def test_a_stream_that_was_ended_ends_cleanly_before_the_connection_does():
+    pair = Pair()
+    stream = pair.tunnel()
+    pair.accepted.end(stream)
+    pair.server.close_all()
+    pair.settle()
+    told = [event for event in pair.client_events if isinstance(event, DataReceived | CarrierClosed)]
+    assert isinstance(told[0], DataReceived) and told[0].ended
+    assert isinstance(told[-1], CarrierClosed)
+
+
 # -- time --
 
 TIMING = Timing(handshake=5, keep_alive=10, dead=30, idle=60)
