@@ -30,6 +30,7 @@ from edge.state import StateStore
 
 READS_PER_TURN = 64  # 64 KiB of buffer each
 QUIC_READS = 32
+CLOSING = 256  # connections of TCP beyond those that are allowed, which are just being closed
 DRAIN_TURNS = 1024  # when stopping: more than the largest socket buffer holds, unless it is filled meanwhile
 
 
@@ -120,7 +121,7 @@ class Relay:
                 quic = UdpPort.bind(masque.listen, reads=QUIC_READS, buffer_bytes=16 << 20)
                 stack.callback(quic.close)
                 if masque.http2:
-                    streams = StreamPort.bind(quic.address)
+                    streams = StreamPort.bind(quic.address, limit=masque.max_connections + CLOSING)
                     stack.callback(streams.close)
             ports = Ports(wireguard, quic, streams)
             stack.callback(ports.close)
