@@ -131,9 +131,9 @@ class Http2Server:
         return found
 
     def handle_timeout(self, now: float) -> None:
-        for connection in list(self._backlog)[:HANDSHAKES_PER_TURN]:
-            connection.receive(b"".join(self._backlog.pop(connection)), now)
-            self._look(connection)
+        for stranger in list(self._backlog)[:HANDSHAKES_PER_TURN]:
+            stranger.receive(b"".join(self._backlog.pop(stranger)), now)
+            self._look(stranger)
         agenda = self._agenda
         due: list[tuple[float, int]] = []
         while agenda and agenda[0][0] <= now:
