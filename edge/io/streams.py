@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -29,11 +30,12 @@ SEND_BUFFER = (
 )  # of the kernel. What lies there can no longer be dropped, so seconds of it are too much
 NOT_SENT = 128 << 10  # of that, what the congestion window holds back
 BACKLOG = 1024
-ACCEPTS = 64  # in a row
+ACCEPTS = 8  # in a row: each costs as much as a few packets, which must not wait for a flood of them
 LAST_WORDS = 5.0  # seconds for what is left to be written when the core has closed
 LINGER = (
     1.0  # seconds for the peer to read it: with octets unread, closing would be a reset, which destroys it
 )
+RESERVED_FILES = 64  # that the process may open beside the connections of a port: metrics, state, a reload
 NO_FILES_PAUSE = 0.1  # seconds, when the process may open no more files
 NO_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 DIAL_TIMEOUT = 10.0
@@ -224,7 +226,10 @@ class StreamPort(_Streams):
 
     @classmethod
     def bind(cls, address: Address, *, limit: int = 10_000) -> StreamPort:
-        """Listen on `address` (port 0: any). Refused with the remedy if that cannot be had."""
+        """Listen on `address` (port 0: any). Refused with the remedy if that cannot be had.
+
+        The limit is lower where the process may not open so many files.
+        """
         sock = socket.socket(_family(address), socket.SOCK_STREAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -234,6 +239,9 @@ class StreamPort(_Streams):
         except OSError as error:
             sock.close()
             raise refusal(error, "tcp", address) from error
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if files != resource.RLIM_INFINITY:
+            limit = min(limit, max(1, files - RESERVED_FILES))
         return cls(sock, limit=limit)
 
     def close(self) -> None:

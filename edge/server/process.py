@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -38,6 +39,7 @@ def serve(path: Path, *, verbose: bool = False) -> None:
     # signal would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     configure_log(verbose=verbose)
+    _raise_file_limit()
     config = configuration.load(path)
     store: SqliteStore | MemoryStore = SqliteStore(config.state) if config.state else MemoryStore()
     try:
@@ -49,6 +51,13 @@ def serve(path: Path, *, verbose: bool = False) -> None:
             raise _first(group) from None
     finally:
         store.close()
+
+
+def _raise_file_limit() -> None:
+    """A connection of TCP is a file: the usual limit of 1,024 would be theirs who hold a few idle ones."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _tell_nobody(_: Word) -> None:

@@ -32,6 +32,7 @@ from edge.state import StateStore
 READS_PER_TURN = 64  # 64 KiB of buffer each
 QUIC_READS = 32
 FREE_PORT_TRIES = 16
+CLOSING = 256  # connections of TCP beyond those that are allowed, which are just being closed
 DRAIN_TURNS = 1024  # when stopping: more than the largest socket buffer holds, unless it is filled meanwhile
 
 
@@ -230,7 +231,7 @@ def _open_masque(config: MasqueConfig) -> tuple[UdpPort, StreamPort | None]:
         if not config.http2:
             return quic, None
         try:
-            return quic, StreamPort.bind(quic.address)
+            return quic, StreamPort.bind(quic.address, limit=config.max_connections + CLOSING)
         except Refused:
             quic.close()
             if config.listen[1] or attempt == FREE_PORT_TRIES - 1:

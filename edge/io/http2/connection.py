@@ -7,7 +7,8 @@ window and transport take them, as many capsules in one frame as there are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 from h2 import events as h2_events
@@ -79,7 +80,6 @@ class Http2Connection:
         self._rng = rng
         self._now = now
         self._life = Liveness(timing, patient=client, now=now)
-        self._h2 = _begin(client)
         self._guard = FrameGuard(0 if client else PREFACE)
         self._streams: dict[int, Stream] = {}
         self._nowhere = DatagramQueue(QUEUE_LIMIT)  # where datagrams of unknown streams die
@@ -90,6 +90,11 @@ class Http2Connection:
         self._farewell: tuple[int | None, str] = (None, "")  # code and reason of the peer's GOAWAY
         self._silent = 0
         self._unwritten = 0
+
+    @cached_property
+    def _h2(self) -> H2Connection:
+        """Made when TLS is there: most of those who flood a server with handshakes never get that far."""
+        return _begin(self._client)
 
     # -- what it is --
 
@@ -118,6 +123,11 @@ class Http2Connection:
     def half_open(self) -> bool:
         """A stranger still: the peer has not proven that it speaks HTTP/2 over TLS."""
         return not self._life.settled and not self._closed
+
+    @property
+    def shaking_hands(self) -> bool:
+        """TLS is not established: what comes now costs signatures and key agreements."""
+        return not self._channel.established and not self._closed
 
     # -- Carrier: what a session asks for --
 
@@ -198,7 +208,12 @@ class Http2Connection:
             self._try(lambda: self._h2.ping(self._rng(8)))
 
     def close(self, code: int, reason: str = "", *, transport: bool = False) -> None:
-        """With `transport`, TLS ends without a word of HTTP: after the handshake there is no alert left to send."""
+        """What was ended before ends cleanly.
+
+        With `transport`, TLS ends without a word of HTTP: after the handshake there is no alert left to send.
+        """
+        if not self._closed and self._channel.established and not transport:
+            self._drain_streams([stream for stream in self._streams.values() if stream.ending])
         if not self._closed:
             self._counters.closed += 1
             self._die(False, code, reason, goaway=None if transport else code)
@@ -232,6 +247,12 @@ class Http2Connection:
         except TlsFailed as failed:
             self._counters.tls_failed += 1
             self._die(False, None, str(failed))
+            return
+        except (
+            Exception
+        ) as error:  # whatever a stranger's certificate makes of a library costs no other connection
+            self._counters.tls_failed += 1
+            self._die(False, None, f"TLS: {type(error).__name__}")
             return
         if channel.established and not known:
             self._counters.ready += 1
@@ -275,7 +296,7 @@ class Http2Connection:
     def transmit(self) -> bytes:
         """What is to be written now."""
         if not self._closed and self._channel.established:
-            self._drain_streams()
+            self._drain_streams(self._streams.values())
             try:
                 self._flush()
             except TlsFailed as failed:
@@ -397,10 +418,10 @@ class Http2Connection:
 
     # -- to the peer --
 
-    def _drain_streams(self) -> None:
+    def _drain_streams(self, streams: Iterable[Stream]) -> None:
         """DATA frames, one of each stream in turn, while window and transport take them."""
         room = UNWRITTEN_LIMIT - self._unwritten
-        turn = [stream for stream in self._streams.values() if stream.has_work]
+        turn = [stream for stream in streams if stream.has_work]
         while turn and room > 0:
             again: list[Stream] = []
             for stream in turn:

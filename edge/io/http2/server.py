@@ -6,17 +6,21 @@ The shell numbers connections and moves octets: ``accept``, ``receive``, ``writt
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 from h2.errors import ErrorCodes
 
-from edge.io.http2.connection import Http2Connection
+from edge.io.http2.connection import SILENT_LIMIT, Http2Connection
 from edge.io.http2.settings import ClientSettings, Counters, ServerSettings
 from edge.io.http2.tls import TlsChannel, client_context, server_context
 from edge.proto.masque.carrier import CarrierEvent
 from edge.proto.types import NEVER, Address, Deadline
 
+HANDSHAKES_PER_TURN = 4
+"""Pieces of handshakes that are worked on at one time, and once more when time is told: each costs as much as a
+hundred packets. The others wait."""
 COMPACT_ABOVE = 1024  # entries of the agenda, more than half of which may belong to connections that are gone
 
 
@@ -32,6 +36,11 @@ class Http2Server:
         self._connections: dict[int, Http2Connection] = {}
         self._numbers: dict[Http2Connection, int] = {}
         self._half_open: dict[Http2Connection, None] = {}  # in the order in which they came
+        self._hosts: Counter[str] = Counter()  # half-open connections of each
+        self._backlog: dict[
+            Http2Connection, list[bytes]
+        ] = {}  # octets of handshakes that wait for their turn
+        self._turn, self._begun = now, 0  # when handshakes were last worked on, and how many then
         self._work: dict[Http2Connection, None] = {}  # what may have something to transmit
         self._agenda: list[tuple[float, int]] = []
         self._events: list[CarrierEvent] = []
@@ -51,14 +60,13 @@ class Http2Server:
 
     def accept(self, connection_id: int, peer: Address, now: float) -> bool:
         """A new connection of TCP; False if it is one too many, and nothing more is to be said about it."""
-        if self._draining or len(self._connections) >= self._settings.max_connections:
+        if self._draining or (len(self._connections) >= self._settings.max_connections):
             self.counters.refused += 1
             return False
         if len(self._half_open) >= self._settings.max_half_open:
-            # Who is honest needs it for a round trip or two; so the oldest is most likely not.
-            oldest = next(iter(self._half_open))
-            oldest.evict()
-            self._look(oldest)
+            stranger = self._least_likely()
+            stranger.evict()
+            self._look(stranger)
         self.counters.accepted += 1
         connection = Http2Connection(
             TlsChannel(self._context),
@@ -74,15 +82,24 @@ class Http2Server:
         self._connections[connection_id] = connection
         self._numbers[connection] = connection_id
         self._half_open[connection] = None
+        self._hosts[peer[0]] += 1
         self._arm(connection)
         return True
 
     def receive(self, connection_id: int, data: bytes, now: float) -> None:
         """Octets that came; empty: no more will."""
         connection = self._connections.get(connection_id)
-        if connection is not None:
-            connection.receive(data, now)
-            self._look(connection)
+        if connection is None:
+            return
+        if data and connection.shaking_hands and not self._may_shake(connection, now):
+            waiting = self._backlog.setdefault(connection, [])
+            waiting.append(data)
+            if sum(map(len, waiting)) > SILENT_LIMIT:
+                connection.evict()
+                self._look(connection)
+            return
+        connection.receive(data, now)
+        self._look(connection)
 
     def written(self, connection_id: int, octets: int) -> None:
         """The shell got rid of so many octets of what ``poll_transmit`` gave."""
@@ -110,10 +127,13 @@ class Http2Server:
                     found.append((number, data, closed))
                 if closed:
                     del self._connections[number], self._numbers[connection]
-                    self._half_open.pop(connection, None)
+                    self._not_half_open(connection)
         return found
 
     def handle_timeout(self, now: float) -> None:
+        for stranger in list(self._backlog)[:HANDSHAKES_PER_TURN]:
+            stranger.receive(b"".join(self._backlog.pop(stranger)), now)
+            self._look(stranger)
         agenda = self._agenda
         due: list[tuple[float, int]] = []
         while agenda and agenda[0][0] <= now:
@@ -129,6 +149,8 @@ class Http2Server:
             heapify(self._agenda)
 
     def next_timeout(self) -> Deadline:
+        if self._backlog:
+            return Deadline(-NEVER, "http2 handshakes")
         if not self._agenda:
             return Deadline(NEVER, "idle")
         at, number = self._agenda[0]
@@ -150,9 +172,34 @@ class Http2Server:
     def _mark(self, connection: Http2Connection) -> None:
         self._work[connection] = None
 
+    def _may_shake(self, connection: Http2Connection, now: float) -> bool:
+        """Whether the handshake may go on at once."""
+        if connection in self._backlog:
+            return False
+        if now != self._turn:
+            self._turn, self._begun = now, 0
+        self._begun += 1
+        return self._begun <= HANDSHAKES_PER_TURN
+
+    def _least_likely(self) -> Http2Connection:
+        """Whose place is given away: of the host that has most half-open ones, who is honest needs it for a round trip
+        or two, so the oldest is most likely not."""
+        host = max(self._hosts, key=self._hosts.__getitem__)
+        return next(connection for connection in self._half_open if connection.peer[0] == host)
+
+    def _not_half_open(self, connection: Http2Connection) -> None:
+        if connection in self._half_open:
+            del self._half_open[connection]
+            host = connection.peer[0]
+            self._hosts[host] -= 1
+            if not self._hosts[host]:
+                del self._hosts[host]
+
     def _look(self, connection: Http2Connection) -> None:
         if not connection.half_open:
-            self._half_open.pop(connection, None)
+            self._not_half_open(connection)
+        if connection.closed:
+            self._backlog.pop(connection, None)
         self._arm(connection)
 
     def _arm(self, connection: Http2Connection) -> None:

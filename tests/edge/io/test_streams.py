@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from edge.io.streams import (
     INBOX_LIMIT,
     NOT_SENT,
     READ_SIZE,
+    RESERVED_FILES,
     SEND_BUFFER,
     TCP_NOTSENT_LOWAT,
     StreamDial,
@@ -175,6 +177,14 @@ async def test_a_connection_too_many_is_closed_and_counted():
             await other.until(lambda core: core.ended)
         assert server.port.refused == 1
         assert len(server.port) == 1
+
+
+async def test_connections_do_not_take_every_file_that_the_process_may_open(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (RESERVED_FILES + 1, 4096))
+    async with connected() as (server, _client):
+        async with serving(StreamDial(server.port.address)) as other:
+            await other.until(lambda core: core.ended)
+        assert server.port.refused == 1
 
 
 async def test_a_reset_ends_only_its_own_connection():

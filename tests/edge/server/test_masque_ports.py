@@ -33,11 +33,11 @@ async def test_a_number_whose_tcp_is_taken_is_not_chosen(monkeypatch) -> None:
     refused = []
     bind = StreamPort.bind
 
-    def first_taken(address):
+    def first_taken(address, *, limit):
         if not refused:
             refused.append(address[1])
             raise Refused("taken")
-        return bind(address)
+        return bind(address, limit=limit)
 
     monkeypatch.setattr(StreamPort, "bind", first_taken)
     async with trio.open_nursery() as nursery:

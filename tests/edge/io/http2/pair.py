@@ -80,6 +80,8 @@ class Pair:
         data = self.client.poll_transmit()
         for start in range(0, len(data), self.piece):
             self.server.receive(1, data[start : start + self.piece], self.now)
+            if self.server.next_timeout().at <= self.now:
+                self.server.handle_timeout(self.now)
         self.client.written(len(data))
         if self.client.closed and not self._client_gone:
             self._client_gone = True

@@ -17,7 +17,7 @@ from edge.proto.masque.carrier import (
     ResponseReceived,
     StreamAborted,
 )
-from tests.edge.io.http2.pair import EXTENDED, OK, ORDINARY
+from tests.edge.io.http2.pair import EXTENDED, OK, ORDINARY, Pair
 from tests.edge.io.http2.rude import (
     ACK,
     CONTINUATION,
@@ -251,6 +251,7 @@ def test_a_handshake_message_that_is_long_and_never_whole():
     content = b"\x01\x01\xff\x00" + b"\3\3" + bytes(1 << 17)
     for start in range(0, 120_000, 16384):
         rude.server.receive(2, b"\x16\3\1\x40\0" + content[start : start + 16384], 0.0)
+        rude.server.handle_timeout(0.0)
     rude.server.poll_transmit()
     assert rude.server.counters.flooded == 1 and len(rude.server) == 1
 
@@ -264,6 +265,16 @@ def test_an_error_that_nobody_foresaw_ends_only_its_connection(monkeypatch):
     rude.say(frame(PING, payload=bytes(8)))
     assert rude.ended is not None and rude.ended.reason == "HTTP/2: RuntimeError"
     assert rude.cut and rude.server.counters.malformed == 1
+
+
+def test_an_error_in_a_handshake_that_nobody_foresaw_ends_only_its_connection(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a certificate that nobody has seen yet")
+
+    monkeypatch.setattr(SSL.Connection, "get_peer_certificate", fail)
+    pair = Pair()
+    pair.settle()
+    assert len(pair.server) == 0 and pair.server.counters.tls_failed == 1
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from h2.errors import ErrorCodes
 
-from edge.io.http2 import Timing
+from edge.io.http2 import Http2Client, Timing
+from edge.io.http2.server import HANDSHAKES_PER_TURN
 from edge.proto.masque.carrier import (
     CarrierClosed,
     CarrierReady,
@@ -14,7 +15,7 @@ from edge.proto.masque.carrier import (
     StreamAborted,
 )
 from edge.proto.types import DropReason
-from tests.edge.io.http2.pair import EXTENDED, OK, ORDINARY, Pair, server_settings
+from tests.edge.io.http2.pair import EXTENDED, OK, ORDINARY, Pair, client_settings, server_settings
 from tests.edge.io.http2.rude import ACK, GOAWAY, PING, PREFACE, RST_STREAM, SETTINGS, Rude, RudeServer, frame
 
 
@@ -220,6 +221,17 @@ def test_close_all():
     assert last(pair.client_events).reason == "stopped" and len(pair.server) == 0
 
 
+def test_a_stream_that_was_ended_ends_cleanly_before_the_connection_does():
+    pair = Pair()
+    stream = pair.tunnel()
+    pair.accepted.end(stream)
+    pair.server.close_all()
+    pair.settle()
+    told = [event for event in pair.client_events if isinstance(event, DataReceived | CarrierClosed)]
+    assert isinstance(told[0], DataReceived) and told[0].ended
+    assert isinstance(told[-1], CarrierClosed)
+
+
 # -- time --
 
 TIMING = Timing(handshake=5, keep_alive=10, dead=30, idle=60)
@@ -335,6 +347,51 @@ def test_strangers_cannot_keep_others_out():
     assert len(pair.server) == 1 + 8
     assert last(pair.server_events).reason == "too many handshakes at once"
     assert pair.tunnel()
+
+
+def test_who_takes_most_places_loses_them_first():
+    pair = Pair(server=server_settings(timing=TIMING, max_half_open=8))
+    assert pair.server.accept(2, ("198.51.100.1", 1), pair.now)  # honest, slow, and the oldest
+    for number in range(3, 50):
+        assert pair.server.accept(number, ("203.0.113.66", number), pair.now)
+    pair.server.poll_transmit()
+    pair.server.receive(2, b"no TLS", pair.now)
+    assert pair.server.counters.tls_failed == 1  # it was still there
+
+
+def test_few_handshakes_are_worked_on_at_once_and_none_is_forgotten():
+    pair = Pair(server=server_settings(timing=TIMING))
+    pair.settle()
+    numbers = range(2, 32)
+    for number in numbers:
+        assert pair.server.accept(number, ("203.0.113.66", number), pair.now)
+    pair.now += 0.001
+    for number in numbers:
+        client = Http2Client(client_settings(), peer=("192.0.2.1", 443), now=pair.now, rng=bytes)
+        pair.server.receive(number, client.poll_transmit(), pair.now)
+    answered = []
+    while fresh := [number for number, data, _ in pair.server.poll_transmit() if data]:
+        answered.append(len(fresh))
+        assert pair.server.next_timeout().at <= pair.now or sum(answered) == len(numbers)
+        pair.server.handle_timeout(pair.now)
+    assert sum(answered) == len(numbers)
+    assert max(answered) <= HANDSHAKES_PER_TURN
+    assert pair.server.next_timeout().at > pair.now
+
+
+def test_what_waits_for_a_handshake_is_limited_and_goes_with_it():
+    pair = Pair(server=server_settings(timing=TIMING))
+    pair.settle()
+    for number in range(2, 12):
+        pair.server.accept(number, ("203.0.113.66", number), pair.now)
+    pair.now += 0.001
+    for _ in range(20):
+        for number in range(2, 12):
+            pair.server.receive(number, b"\x16\3\1\x40\0" + bytes(8000), pair.now)
+    assert pair.server.counters.evicted == 10
+    pair.server.poll_transmit()
+    assert len(pair.server) == 1
+    assert pair.server.next_timeout().at > pair.now
 
 
 def test_the_agenda_does_not_grow_with_connections_that_are_gone():
