@@ -18,7 +18,7 @@ import segno
 from click.core import ParameterSource
 
 from edge import enrol
-from edge.config import CONFIG_NAME, TunnelKind, counted, leaf, load
+from edge.config import CONFIG_NAME, EdgeConfig, TunnelKind, counted, leaf, load
 from edge.document import did_you_mean
 from edge.errors import PoplabError, Refused
 from edge.state import holder
@@ -152,14 +152,19 @@ def init_masque(context: click.Context, config: Path | None, hosts: tuple[str, .
 @click.option(
     "--host", "hosts", multiple=True, help="One more name or address that clients dial; may be repeated."
 )
+@click.option("--new-key", is_flag=True, help="Replace the key, too: who pins it must be enrolled anew.")
 @click.pass_context
-def renew(context: click.Context, config: Path | None, hosts: tuple[str, ...]) -> None:
+def renew(context: click.Context, config: Path | None, hosts: tuple[str, ...], new_key: bool) -> None:
     """Make a new certificate for the key that there is: clients that pin it, or trust ca.crt, notice nothing."""
     path = _config(context, config)
-    renewed = enrol.renew(path, hosts=hosts)
+    renewed = enrol.renew(path, hosts=hosts, new=new_key)
     click.echo(
         f"{renewed.file}: until {renewed.certificate.not_valid_after_utc:%Y-%m-%d}: {', '.join(renewed.hosts)}"
     )
+    if renewed.outdated:
+        _hint(
+            f"note: to be enrolled anew, because they pin the key from before: {', '.join(renewed.outdated)}"
+        )
     _next(path, renewed.state)
 
 
@@ -293,10 +298,22 @@ def check(context: click.Context, config: Path | None) -> None:
         counted(routes, "route"),
     ]
     click.echo(f"{path}: good: {', '.join(parts)}")
-    certificate = None if loaded.masque is None else leaf(loaded.masque.certificate)
-    if certificate is not None and certificate.not_valid_after_utc - datetime.now(UTC) < EXPIRY_NOTICE:
+    for note in _notes(path, loaded):
+        _hint(f"note: {note}")
+
+
+def _notes(path: Path, config: EdgeConfig) -> Iterator[str]:
+    """What is no mistake, and yet should be known."""
+    certificate = None if config.masque is None else leaf(config.masque.certificate)
+    if certificate is None:
+        return
+    if certificate.not_valid_after_utc - datetime.now(UTC) < EXPIRY_NOTICE:
         end = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
-        _hint(f"note: the certificate ends on {end}: poplab edge --config {_quote(path)} renew")
+        yield f"the certificate ends on {end}: poplab edge --config {_quote(path)} renew"
+    try:
+        enrol.authority_of(path.parent, config.name, certificate)
+    except Refused as error:
+        yield str(error)
 
 
 @edge.command()

@@ -213,3 +213,76 @@ def test_an_authority_that_has_ended_is_said_to_have(config: Path) -> None:
     )
     with pytest.raises(Refused, match="the authority itself ended"):
         enrol.renew(config)
+
+
+def enrol_pinned(config: Path) -> None:
+    enrol.add_client(config, "carol", masque=enrol.Masque(enrol.Dialect.WARP))
+
+
+def test_a_lost_certificate_is_made_again_for_its_key(config: Path) -> None:
+    before = leaf(shown(config))
+    (config.parent / "masque.crt").unlink()
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 2 and f"`poplab edge --config {config} renew` makes one" in checked.stderr
+    renewed = run("--config", config, "renew", "--host", "pop.example.net")
+    assert renewed.exit_code == 0, renewed.output
+    after = leaf(shown(config))
+    assert before is not None and after is not None
+    assert spki(after.public_key()) == spki(before.public_key())
+    assert "pop.example.net" in hosts(config)
+
+
+def test_a_lost_key_costs_whoever_pins_it_and_one_command_replaces_it(config: Path) -> None:
+    enrol_pinned(config)
+    pinned = leaf(shown(config))
+    (config.parent / "masque.key").unlink()
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 2 and f"`poplab edge --config {config} renew --new-key`" in checked.stderr
+    refused = run("--config", config, "renew")
+    assert refused.exit_code == 2 and "must be enrolled anew: carol" in refused.stderr
+    assert "`poplab edge renew --new-key`" in refused.stderr
+    renewed = run("--config", config, "renew", "--new-key")
+    assert renewed.exit_code == 0 and "to be enrolled anew" in renewed.stderr and "carol" in renewed.stderr
+    after = leaf(shown(config))
+    assert after is not None and pinned is not None
+    assert spki(after.public_key()) != spki(pinned.public_key())
+    assert stat.S_IMODE((config.parent / "masque.key").stat().st_mode) == 0o600
+
+
+def test_certificate_and_key_may_both_be_lost(config: Path) -> None:
+    for name in ("masque.crt", "masque.key"):
+        (config.parent / name).unlink()
+    assert "`poplab edge init-masque`" in run("check", "--config", config).stderr
+    assert "`poplab edge renew`" in run("--config", config, "init-masque").stderr
+    assert "renew --new-key`" in run("--config", config, "renew").stderr
+    assert enrol.renew(config, new=True).outdated == ()
+    load(config)
+
+
+@pytest.mark.parametrize("kept", ["ca.key", ""])
+def test_a_lost_authority_is_noticed_before_a_client_goes_without(config: Path, kept: str) -> None:
+    (config.parent / "ca.crt").rename(config.parent / "copy")
+    if not kept:
+        (config.parent / "ca.key").unlink()
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 0 and "ca.crt: No such file" in checked.stderr
+    for program in ("poplab", "xray"):
+        refused = run("--config", config, "add-client", "alice", "--tunnel", "masque", "--for", program)
+        assert refused.exit_code == 2 and "ca.crt: No such file" in refused.stderr and not refused.stdout
+    assert load(config).tunnels == {}
+    with pytest.raises(Refused, match=r"ca\.crt: No such file"):
+        enrol.renew(config)
+    enrol_pinned(config)
+    (config.parent / "copy").rename(config.parent / "ca.crt")
+    assert run("check", "--config", config).stderr == ""
+
+
+def test_another_authority_in_its_place_is_noticed_too(config: Path) -> None:
+    (config.parent / "ca.crt").write_text(
+        certificate_pem(new_authority("lab-1", new_key(), datetime.now(UTC)))
+    )
+    with pytest.raises(Refused, match="not the one that has issued"):
+        enrol.add_client(config, "alice", masque=enrol.Masque())
+    (config.parent / "ca.crt").write_text("damaged")
+    with pytest.raises(Refused, match="not a certificate"):
+        enrol.add_client(config, "alice", masque=enrol.Masque())
