@@ -142,7 +142,8 @@ def init_masque(context: click.Context, config: Path | None, hosts: tuple[str, .
     for file in made.files:
         click.echo(str(file))
     if made.listen:
-        _hint(f'next: add `masque: "{made.listen}"` under `listen` in {path}, and restart the PoP')
+        how = "replace `masque: null` by" if made.off else "add"
+        _hint(f'next: {how} `masque: "{made.listen}"` under `listen` in {path}, and restart the PoP')
     else:
         _hint(f"next: poplab edge --config {_quote(path)} add-client NAME --tunnel masque")
 
@@ -182,7 +183,8 @@ def enrol_options(command: Any) -> Any:
             click.option("--endpoint", default="", help="HOST:PORT that the peer dials."),
             click.option(
                 "--tunnel",
-                type=_choice((TunnelKind.WIREGUARD, TunnelKind.MASQUE)),
+                type=_choice(TunnelKind),
+                metavar="[wireguard|masque]",
                 default=TunnelKind.WIREGUARD.value,
                 show_default=True,
                 help="What the peer speaks; the rest depends on it.",
@@ -228,7 +230,14 @@ OF_MASQUE = {"program": "--for", "dialect": "--dialect", "client_key": "--client
 
 def _peer_options(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """`options` for the kind of tunnel that they name; Refused if one is of the other kind."""
-    masque = options.pop("tunnel") == TunnelKind.MASQUE
+    kind = options.pop("tunnel")
+    if kind == TunnelKind.AUTO:
+        raise Refused(
+            "a peer of `tunnel: auto` has credentials of both kinds, and this makes those of one\n"
+            "    fix: --tunnel masque, then write `tunnel: auto` and a `public_key` into its file: see "
+            '"By both" in docs/edge.md'
+        )
+    masque = kind == TunnelKind.MASQUE
     for option, name in (OF_WIREGUARD if masque else OF_MASQUE).items():
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
             fix = "leave it out" if masque else "--tunnel masque"
@@ -304,8 +313,11 @@ def check(context: click.Context, config: Path | None) -> None:
 
 def _notes(path: Path, config: EdgeConfig) -> Iterator[str]:
     """What is no mistake, and yet should be known."""
-    certificate = None if config.masque is None else leaf(config.masque.certificate)
-    if certificate is None:
+    if config.masque is None:
+        return
+    if config.masque.keylog is not None:
+        yield f"TLS secrets are recorded in {config.masque.keylog}: whoever can read it, can read the tunnels"
+    if (certificate := leaf(config.masque.certificate)) is None:
         return
     if certificate.not_valid_after_utc - datetime.now(UTC) < EXPIRY_NOTICE:
         end = f"{certificate.not_valid_after_utc:%Y-%m-%d}"

@@ -92,6 +92,11 @@ class Reading:
         self.unread: set[str] = set()  # tunnels whose own file has mistakes
         self.config = self._read()
 
+    @property
+    def masque_off(self) -> bool:
+        """Whether `listen` says that there are to be no MASQUE tunnels, rather than nothing of them."""
+        return self.main is not None and self.main.data["listen"].get("masque", UNSET) is None
+
     def judge(self, added: TunnelConfig | None = None) -> list[Problem]:
         """Everything that is wrong with the files, and with what they say if the tunnel `added` were in them, too."""
         config = self.config

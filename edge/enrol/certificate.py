@@ -38,6 +38,7 @@ class Made:
 
     files: tuple[Path, ...]
     listen: str
+    off: bool = False  # there is a null to be replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def init_masque(config_path: Path, *, hosts: Sequence[str] = ()) -> Made:
                 "be told, move the files away"
             )
         write_all_new(files)
-        return Made(tuple(files), "" if config.masque else masque_beside(config.listen))
+        listen = "" if config.masque else masque_beside(config.listen)
+        return Made(tuple(files), listen, reading.masque_off)
 
 
 def renew(config_path: Path, *, hosts: Sequence[str] = (), new: bool = False) -> Renewed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,6 +113,7 @@ def test_a_pop_without_masque_is_told_what_to_do_and_then_has_it(without: Path) 
     refused = run("--config", without, "add-client", "alice", "--tunnel", "masque")
     assert refused.exit_code == 2
     assert 'add `masque: "127.0.0.1:4433"` to `listen`' in refused.stderr
+    assert refused.stderr.count("tunnel 'alice'") == 1
     assert f"`poplab edge --config {without} init-masque` makes the certificate" in refused.stderr
     made = run("--config", without, "init-masque", "--host", "pop.example.net")
     assert sorted(made.stdout.split()) == sorted(str(without.parent / name) for name in FILES)
@@ -286,3 +288,20 @@ def test_another_authority_in_its_place_is_noticed_too(config: Path) -> None:
     (config.parent / "ca.crt").write_text("damaged")
     with pytest.raises(Refused, match="not a certificate"):
         enrol.add_client(config, "alice", masque=enrol.Masque())
+
+
+def test_init_masque_says_what_to_replace(tmp_path: Path) -> None:
+    path = enrol.init(tmp_path / "old", masque=None)
+    assert (
+        'replace `masque: null` by `masque: "127.0.0.1:4433"`' in run("--config", path, "init-masque").stderr
+    )
+
+
+def test_the_settings_that_a_new_pop_shows_can_be_switched_on(config: Path) -> None:
+    text = config.read_text()
+    (block,) = re.findall(r"^# masque:.*\n(?:#   .*\n)+", text, re.MULTILINE)
+    config.write_text(text.replace(block, re.sub("^# ", "", block, flags=re.MULTILINE)))
+    masque = load(config).masque
+    assert masque is not None and masque.endpoint and masque.keylog == config.parent / "keys.log"
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 0 and "TLS secrets are recorded in" in checked.stderr
