@@ -111,7 +111,7 @@ def renew(config_path: Path, *, hosts: Sequence[str] = (), new: bool = False) ->
         pinned = tuple(tunnel.name for tunnel in config.tunnels.values() if tunnel.client_key)
         try:
             old = read_certificates(file)[1][0] if file.exists() else None
-            authority, authority_key = _authority(folder, config.name, old, file)
+            authority, authority_key = _authority(folder, config.name, old, reading.certificate_files)
             key = new_key() if new else _kept(key_file, pinned)
         except BadFile as error:
             raise Refused(f"{error.message}\n    fix: {error.fix}") from error
@@ -144,15 +144,16 @@ def _kept(key_file: Path, pinned: Sequence[str]) -> CertificateKey:
 
 
 def _authority(
-    folder: Path, name: str, old: x509.Certificate | None, file: Path
+    folder: Path, name: str, old: x509.Certificate | None, shown: tuple[Path, Path]
 ) -> tuple[x509.Certificate, CertificateKey]:
-    """The PoP's own, with its key; Refused if it is not there, or has not issued the certificate `old` in `file`."""
+    """The PoP's own, with its key; Refused if it is not there, or has not issued `old`, which `shown` names first."""
+    file, shown_key = shown
     authority_file, key_file = folder / AUTHORITY_CERTIFICATE, folder / AUTHORITY_KEY
     if not authority_file.exists():
         if old is None and not key_file.exists():
             raise Refused(
                 f"{authority_file}: No such file: there is no authority that could issue {file.name}\n"
-                "    fix: put back what is missing; or `poplab edge init-masque`, for which nothing may be left of it"
+                f"    fix: put back what is missing; or {_all_anew(file, shown_key)}"
             )
         if old is None or is_ours(folder, name, old):
             raise lost(authority_file, "No such file")
@@ -161,7 +162,7 @@ def _authority(
     if not key_file.exists() and (old is None or is_issued_by(old, authorities[0])):
         raise Refused(
             f"{key_file}: No such file: only this key can issue a certificate that clients take\n"
-            f"    fix: put it back from where it is kept; if it is lost, {_all_anew(file)}"
+            f"    fix: put it back from where it is kept; if it is lost, {_all_anew(file, shown_key)}"
         )
     if old is not None and not is_issued_by(old, authorities[0]):
         raise _not_ours(file)
@@ -171,11 +172,11 @@ def _authority(
 
 
 def _all_anew(*files: Path) -> str:
-    """What is left if the authority is of no more use."""
+    """What is left to do if the authority is of no more use."""
     names = [AUTHORITY_CERTIFICATE, AUTHORITY_KEY, *(file.name for file in files)]
     return (
-        f"move {', '.join(names[:-1])} and {names[-1]} away, "
-        f"`poplab edge init-masque`, and give every client the new {AUTHORITY_CERTIFICATE}"
+        f"move away what there is of {', '.join(names[:-1])} and {names[-1]}, `poplab edge init-masque`, "
+        f"give every client the new {AUTHORITY_CERTIFICATE}, and enrol anew who pins the key"
     )
 
 

@@ -305,3 +305,15 @@ def test_the_settings_that_a_new_pop_shows_can_be_switched_on(config: Path) -> N
     assert masque is not None and masque.endpoint and masque.keylog == config.parent / "keys.log"
     checked = run("check", "--config", config)
     assert checked.exit_code == 0 and "TLS secrets are recorded in" in checked.stderr
+
+
+@pytest.mark.parametrize("lost", [("ca.key",), ("ca.crt", "ca.key", "masque.crt")])
+def test_what_to_do_without_an_authority_can_be_done(config: Path, lost: tuple[str, ...]) -> None:
+    for name in lost:
+        (config.parent / name).unlink()
+    with pytest.raises(Refused, match="move away what there is of (.*), `poplab edge init-masque`") as caught:
+        enrol.renew(config)
+    for name in re.findall(r"[a-z]+\.(?:crt|key)", str(caught.value).partition("move away")[2]):
+        (config.parent / name).unlink(missing_ok=True)
+    enrol.init_masque(config)
+    load(config)
