@@ -18,7 +18,7 @@ import segno
 from click.core import ParameterSource
 
 from edge import enrol
-from edge.config import CONFIG_NAME, TunnelKind, counted, leaf, load
+from edge.config import CONFIG_NAME, EdgeConfig, TunnelKind, counted, leaf, load
 from edge.document import did_you_mean
 from edge.errors import PoplabError, Refused
 from edge.state import holder
@@ -142,7 +142,8 @@ def init_masque(context: click.Context, config: Path | None, hosts: tuple[str, .
     for file in made.files:
         click.echo(str(file))
     if made.listen:
-        _hint(f'next: add `masque: "{made.listen}"` under `listen` in {path}, and restart the PoP')
+        how = "replace `masque: null` by" if made.off else "add"
+        _hint(f'next: {how} `masque: "{made.listen}"` under `listen` in {path}, and restart the PoP')
     else:
         _hint(f"next: poplab edge --config {_quote(path)} add-client NAME --tunnel masque")
 
@@ -152,14 +153,19 @@ def init_masque(context: click.Context, config: Path | None, hosts: tuple[str, .
 @click.option(
     "--host", "hosts", multiple=True, help="One more name or address that clients dial; may be repeated."
 )
+@click.option("--new-key", is_flag=True, help="Replace the key, too: who pins it must be enrolled anew.")
 @click.pass_context
-def renew(context: click.Context, config: Path | None, hosts: tuple[str, ...]) -> None:
+def renew(context: click.Context, config: Path | None, hosts: tuple[str, ...], new_key: bool) -> None:
     """Make a new certificate for the key that there is: clients that pin it, or trust ca.crt, notice nothing."""
     path = _config(context, config)
-    renewed = enrol.renew(path, hosts=hosts)
+    renewed = enrol.renew(path, hosts=hosts, new=new_key)
     click.echo(
         f"{renewed.file}: until {renewed.certificate.not_valid_after_utc:%Y-%m-%d}: {', '.join(renewed.hosts)}"
     )
+    if renewed.outdated:
+        _hint(
+            f"note: to be enrolled anew, because they pin the key from before: {', '.join(renewed.outdated)}"
+        )
     _next(path, renewed.state)
 
 
@@ -177,7 +183,8 @@ def enrol_options(command: Any) -> Any:
             click.option("--endpoint", default="", help="HOST:PORT that the peer dials."),
             click.option(
                 "--tunnel",
-                type=_choice((TunnelKind.WIREGUARD, TunnelKind.MASQUE)),
+                type=_choice(TunnelKind),
+                metavar="[wireguard|masque]",
                 default=TunnelKind.WIREGUARD.value,
                 show_default=True,
                 help="What the peer speaks; the rest depends on it.",
@@ -223,7 +230,14 @@ OF_MASQUE = {"program": "--for", "dialect": "--dialect", "client_key": "--client
 
 def _peer_options(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     """`options` for the kind of tunnel that they name; Refused if one is of the other kind."""
-    masque = options.pop("tunnel") == TunnelKind.MASQUE
+    kind = options.pop("tunnel")
+    if kind == TunnelKind.AUTO:
+        raise Refused(
+            "a peer of `tunnel: auto` has credentials of both kinds, and this makes those of one\n"
+            "    fix: --tunnel masque, then write `tunnel: auto` and a `public_key` into its file: see "
+            '"By both" in docs/edge.md'
+        )
+    masque = kind == TunnelKind.MASQUE
     for option, name in (OF_WIREGUARD if masque else OF_MASQUE).items():
         if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
             fix = "leave it out" if masque else "--tunnel masque"
@@ -293,10 +307,25 @@ def check(context: click.Context, config: Path | None) -> None:
         counted(routes, "route"),
     ]
     click.echo(f"{path}: good: {', '.join(parts)}")
-    certificate = None if loaded.masque is None else leaf(loaded.masque.certificate)
-    if certificate is not None and certificate.not_valid_after_utc - datetime.now(UTC) < EXPIRY_NOTICE:
+    for note in _notes(path, loaded):
+        _hint(f"note: {note}")
+
+
+def _notes(path: Path, config: EdgeConfig) -> Iterator[str]:
+    """What is no mistake, and yet should be known."""
+    if config.masque is None:
+        return
+    if config.masque.keylog is not None:
+        yield f"TLS secrets are recorded in {config.masque.keylog}: whoever can read it, can read the tunnels"
+    if (certificate := leaf(config.masque.certificate)) is None:
+        return
+    if certificate.not_valid_after_utc - datetime.now(UTC) < EXPIRY_NOTICE:
         end = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
-        _hint(f"note: the certificate ends on {end}: poplab edge --config {_quote(path)} renew")
+        yield f"the certificate ends on {end}: poplab edge --config {_quote(path)} renew"
+    try:
+        enrol.authority_of(path.parent, config.name, certificate)
+    except Refused as error:
+        yield str(error)
 
 
 @edge.command()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from edge.config import MasqueFile
+from edge import enrol
+from edge.config import MasqueFile, load
 from edge.document import Document
 from edge.metrics import Snapshot, families
 from edge.proto.forwarding import Action, Flow, Party, Verdict
@@ -98,6 +99,14 @@ def test_the_commands_about_masque_work_in_their_order(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {
         "lab", "alice.yaml", "bob.json", "carol.json", "dave.yaml", "hq.yaml",
     }  # fmt: skip
+
+
+def test_the_example_of_a_tunnel_by_both_fits_into_a_new_pop(tmp_path: Path) -> None:
+    config = enrol.init(tmp_path / "lab")
+    (example,) = [block for block in blocks("docs/edge.md", "yaml") if "tunnel: auto" in block]
+    (tmp_path / "lab" / "tunnels.d" / "dora.yaml").write_text(example)
+    dora = load(config).tunnels["dora"]
+    assert dora.by_masque and dora.by_wireguard
 
 
 def test_every_setting_of_masque_is_in_the_page() -> None:

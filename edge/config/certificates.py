@@ -32,8 +32,11 @@ class BadCertificateFile(BadFile):
     """What is wrong with a file that holds a certificate."""
 
 
-def read_certificates(path: Path) -> tuple[bytes, list[x509.Certificate]]:
-    """The PEM text of `path`, and the certificates in it, the leaf first; BadCertificateFile if there are none."""
+def read_certificates(path: Path, maker: str = MAKER) -> tuple[bytes, list[x509.Certificate]]:
+    """The PEM text of `path`, and the certificates in it, the leaf first; BadCertificateFile if there are none.
+
+    `maker` is what makes such a file.
+    """
     try:
         if not path.is_file():
             path.stat()  # says what is wrong, if it is not there
@@ -42,7 +45,7 @@ def read_certificates(path: Path) -> tuple[bytes, list[x509.Certificate]]:
             text = stream.read(LIMIT)
     except OSError as error:
         raise BadCertificateFile(
-            f"certificate file {path}: {error.strerror}", f"{MAKER} makes one; check the path"
+            f"certificate file {path}: {error.strerror}", f"{maker} makes one; check the path"
         ) from error
     except ValueError as error:  # a NUL
         raise BadCertificateFile(
@@ -62,9 +65,9 @@ def read_certificates(path: Path) -> tuple[bytes, list[x509.Certificate]]:
         ) from error
 
 
-def read_private_key(path: Path) -> tuple[bytes, CertificateKey]:
+def read_private_key(path: Path, maker: str = MAKER) -> tuple[bytes, CertificateKey]:
     """The PEM text of `path`, and the key in it; BadKeyFile if others may use it, or it holds none for TLS."""
-    text = read_private(path, maker=MAKER, limit=LIMIT)
+    text = read_private(path, maker=maker, limit=LIMIT)
     try:
         key = load_pem_private_key(text, None)
     except TypeError as error:

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from edge.config.certificates import check_match, check_validity, read_certificates, read_private_key
+from edge.config.certificates import MAKER, check_match, check_validity, read_certificates, read_private_key
 from edge.config.checks import check
 from edge.config.file import EdgeFile, MasqueFile, ProbeFile, TunnelFile, VnetFile
 from edge.config.finding import Finding
@@ -91,6 +91,11 @@ class Reading:
         )
         self.unread: set[str] = set()  # tunnels whose own file has mistakes
         self.config = self._read()
+
+    @property
+    def masque_off(self) -> bool:
+        """Whether `listen` says that there are to be no MASQUE tunnels, rather than nothing of them."""
+        return self.main is not None and self.main.data["listen"].get("masque", UNSET) is None
 
     def judge(self, added: TunnelConfig | None = None) -> list[Problem]:
         """Everything that is wrong with the files, and with what they say if the tunnel `added` were in them, too."""
@@ -265,15 +270,19 @@ class Reading:
     def _certificate(self, file: MasqueFile) -> tuple[bytes, bytes]:
         """(certificates, key) in PEM; empty while other mistakes are collected."""
         path: Path = ("masque", "certificate_file")
-        shown = self._named(path, file.certificate_file, read_certificates)
-        key = self._named(("masque", "key_file"), file.key_file, read_private_key)
+        folder = self.path.parent
+        renew = f"poplab edge --config {shlex.quote(str(self.path))} renew"
+        # Of two files of which one is there, the other is lost: what makes both would overwrite nothing.
+        by_key = f"`{renew}`" if lexists(folder / file.key_file) else MAKER
+        anew = f"`{renew} --new-key`" if lexists(folder / file.certificate_file) else MAKER
+        shown = self._named(path, file.certificate_file, lambda at: read_certificates(at, by_key))
+        key = self._named(("masque", "key_file"), file.key_file, lambda at: read_private_key(at, anew))
         if shown is None:
             return b"", b""
-        command = f"`poplab edge --config {shlex.quote(str(self.path))} renew`"
         try:
             if key is not None:
                 check_match(shown[1], key[1])
-            check_validity(shown[1][0], datetime.now(UTC), f"{command} makes one for the same key")
+            check_validity(shown[1][0], datetime.now(UTC), f"`{renew}` makes one for the same key")
         except BadFile as error:
             self.problem(path, error.message, error.fix)
         return shown[0], b"" if key is None else key[0]

@@ -42,11 +42,11 @@ def check_masque(config: EdgeConfig, command: str) -> Iterator[Finding]:
 
 def _no_listener(config: EdgeConfig, tunnels: list[TunnelConfig], command: str) -> Iterator[Finding]:
     if tunnels:
-        others = f", and {counted(len(tunnels) - 1, 'other')} like it" if tunnels[1:] else ""
+        others = f" and {counted(len(tunnels) - 1, 'other')}" if tunnels[1:] else ""
         makes = f"; `{command} init-masque` makes the certificate" if command else ""
         yield Finding(
             ("tunnels", tunnels[0].name, "tunnel"),
-            f"tunnel {tunnels[0].name!r}{others}: the PoP does not listen for MASQUE",
+            f"the PoP does not listen for MASQUE, as it must for this tunnel{others}",
             f'add `masque: "{masque_beside(config.listen)}"` to `listen`{makes}',
         )
 

@@ -61,9 +61,10 @@ def mismatches(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A fix for a word that is not known: the nearest one, or all of them."""
+    """A fix for a word that is not known: the nearest one, the one that begins with it, or all of them."""
     choices = sorted(set(known))
-    if near := difflib.get_close_matches(word, choices, n=1, cutoff=0.6):
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if near or len(near := [choice for choice in choices if choice.startswith(f"{word}_")]) == 1:
         return f"did you mean {near[0]!r}?"
     return f"known: {', '.join(choices)}" if choices else ""
 

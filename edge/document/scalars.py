@@ -214,7 +214,9 @@ class Sha256(bytes):
     def parse(cls, value: object) -> Self:
         if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", value):
             # The value is not repeated: it may be the secret itself.
-            raise ValueError("not a SHA-256 in hex; write its 64 digits, as `sha256sum` prints them")
+            raise ValueError(
+                "not a SHA-256 in hex; write its 64 digits, as `printf %s TOKEN | sha256sum` prints them"
+            )
         return cls.fromhex(value)
 
 

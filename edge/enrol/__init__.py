@@ -8,6 +8,7 @@ from edge.enrol.folder import init
 from edge.enrol.masque import Masque
 from edge.enrol.peers import Deliver, Enrolled, add_client, add_connector
 from edge.enrol.programs import Dialect, Program
+from edge.enrol.trust import authority_of
 
 __all__ = [
     "Deliver",
@@ -19,6 +20,7 @@ __all__ = [
     "Renewed",
     "add_client",
     "add_connector",
+    "authority_of",
     "init",
     "init_masque",
     "renew",

@@ -30,13 +30,18 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 def new_authority(name: str, key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
     """The certificate that clients trust; `name` is that of the PoP."""
-    subject = _subject(f"{name} CA")
+    subject = authority_name(name)
     return (
         _begun(subject, subject, key.public_key(), key.public_key(), now, now + AUTHORITY_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
         .sign(key, SHA256())
     )
+
+
+def authority_name(name: str) -> x509.Name:
+    """What the authority of the PoP `name` is called."""
+    return _subject(f"{name} CA")
 
 
 def issue(

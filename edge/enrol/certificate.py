@@ -13,6 +13,7 @@ from edge.config import (
     MASQUE_CERTIFICATE,
     MASQUE_KEY,
     BadFile,
+    CertificateKey,
     EdgeConfig,
     Reading,
     certificate_names,
@@ -25,10 +26,9 @@ from edge.config import (
 from edge.document import address_bytes
 from edge.enrol.authority import certificate_pem, is_dns_name, issue, key_pem, new_authority, new_key
 from edge.enrol.files import alone, write_all_new, write_over
+from edge.enrol.trust import AUTHORITY_CERTIFICATE, AUTHORITY_KEY, is_issued_by, is_ours, lost
 from edge.errors import Refused
 
-AUTHORITY_CERTIFICATE = "ca.crt"
-AUTHORITY_KEY = "ca.key"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -38,6 +38,7 @@ class Made:
 
     files: tuple[Path, ...]
     listen: str
+    off: bool = False  # there is a null to be replaced
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Renewed:
     file: Path
     certificate: x509.Certificate
     state: Path | None  # of the PoP; who holds it, is the process to tell
+    outdated: tuple[str, ...]  # tunnels whose files pin the key from before
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -88,13 +90,17 @@ def init_masque(config_path: Path, *, hosts: Sequence[str] = ()) -> Made:
                 "be told, move the files away"
             )
         write_all_new(files)
-        return Made(tuple(files), "" if config.masque else masque_beside(config.listen))
+        listen = "" if config.masque else masque_beside(config.listen)
+        return Made(tuple(files), listen, reading.masque_off)
 
 
-def renew(config_path: Path, *, hosts: Sequence[str] = ()) -> Renewed:
-    """A new certificate for the key that there is: for its hosts until now, those of the configuration, and `hosts`."""
+def renew(config_path: Path, *, hosts: Sequence[str] = (), new: bool = False) -> Renewed:
+    """A new certificate for the key that there is: for its hosts until now, those of the configuration, and `hosts`.
+
+    `new`: for a new key, so that whoever pins the one from before must be enrolled anew.
+    """
     with alone(config_path):
-        reading = Reading(config_path)  # its problems may be that the certificate has ended
+        reading = Reading(config_path)  # its problems may be that the certificate has ended, or is gone
         config, folder = reading.config, config_path.parent
         if reading.certificate_files is None:
             raise Refused(
@@ -102,34 +108,76 @@ def renew(config_path: Path, *, hosts: Sequence[str] = ()) -> Renewed:
                 "    fix: `poplab edge init-masque` says what it takes"
             )
         file, key_file = reading.certificate_files
-        authority_file = folder / AUTHORITY_CERTIFICATE
+        pinned = tuple(tunnel.name for tunnel in config.tunnels.values() if tunnel.client_key)
         try:
-            old = read_certificates(file)[1][0]
-            _, key = read_private_key(key_file)
-            if not authority_file.exists():
-                raise _not_ours(file)
-            _, authorities = read_certificates(authority_file)
-            _, authority_key = read_private_key(folder / AUTHORITY_KEY)
-            check_match(authorities, authority_key)
+            old = read_certificates(file)[1][0] if file.exists() else None
+            authority, authority_key = _authority(folder, config.name, old, reading.certificate_files)
+            key = new_key() if new else _kept(key_file, pinned)
         except BadFile as error:
             raise Refused(f"{error.message}\n    fix: {error.fix}") from error
-        if not is_issued_by(old, authorities[0]):
-            raise _not_ours(file)
         now = datetime.now(UTC)
-        if authorities[0].not_valid_after_utc <= now:
+        if authority.not_valid_after_utc <= now:
             raise Refused(
-                f"{authority_file}: the authority itself ended on {authorities[0].not_valid_after_utc:%Y-%m-%d}\n"
-                f"    fix: move {AUTHORITY_CERTIFICATE}, {AUTHORITY_KEY}, {file.name} and {key_file.name} away, "
-                f"`poplab edge init-masque`, and give every client the new {AUTHORITY_CERTIFICATE}"
+                f"{folder / AUTHORITY_CERTIFICATE}: the authority itself ended on "
+                f"{authority.not_valid_after_utc:%Y-%m-%d}\n    fix: {_all_anew(file, key_file)}"
             )
-        before, addresses = certificate_names(old)
+        before, addresses = certificate_names(old) if old is not None else ([], [])
         wanted = [*own_hosts(config), *before, *addresses, *hosts]
-        new = _issued(authorities[0], authority_key, key, config.name, wanted, now)
+        certificate = _issued(authority, authority_key, key, config.name, wanted, now)
         try:
-            write_over(file, certificate_pem(new))
+            if new:
+                write_over(key_file, key_pem(key))  # first: if that is all, the next renewal is for this key
+            write_over(file, certificate_pem(certificate))
         except OSError as error:
             raise Refused(f"{error.filename2 or error.filename}: {error.strerror}") from error
-        return Renewed(file, new, config.state)
+        return Renewed(file, certificate, config.state, pinned if new else ())
+
+
+def _kept(key_file: Path, pinned: Sequence[str]) -> CertificateKey:
+    if key_file.exists():
+        return read_private_key(key_file)[1]
+    whom = f": {', '.join(pinned)}" if pinned else "; there is none"
+    raise Refused(
+        f"{key_file}: No such file: with another key, clients that pin this one must be enrolled anew{whom}\n"
+        "    fix: put it back, or `poplab edge renew --new-key`"
+    )
+
+
+def _authority(
+    folder: Path, name: str, old: x509.Certificate | None, shown: tuple[Path, Path]
+) -> tuple[x509.Certificate, CertificateKey]:
+    """The PoP's own, with its key; Refused if it is not there, or has not issued `old`, which `shown` names first."""
+    file, shown_key = shown
+    authority_file, key_file = folder / AUTHORITY_CERTIFICATE, folder / AUTHORITY_KEY
+    if not authority_file.exists():
+        if old is None and not key_file.exists():
+            raise Refused(
+                f"{authority_file}: No such file: there is no authority that could issue {file.name}\n"
+                f"    fix: put back what is missing; or {_all_anew(file, shown_key)}"
+            )
+        if old is None or is_ours(folder, name, old):
+            raise lost(authority_file, "No such file")
+        raise _not_ours(file)
+    _, authorities = read_certificates(authority_file)
+    if not key_file.exists() and (old is None or is_issued_by(old, authorities[0])):
+        raise Refused(
+            f"{key_file}: No such file: only this key can issue a certificate that clients take\n"
+            f"    fix: put it back from where it is kept; if it is lost, {_all_anew(file, shown_key)}"
+        )
+    if old is not None and not is_issued_by(old, authorities[0]):
+        raise _not_ours(file)
+    _, authority_key = read_private_key(key_file)
+    check_match(authorities, authority_key)
+    return authorities[0], authority_key
+
+
+def _all_anew(*files: Path) -> str:
+    """What is left to do if the authority is of no more use."""
+    names = [AUTHORITY_CERTIFICATE, AUTHORITY_KEY, *(file.name for file in files)]
+    return (
+        f"move away what there is of {', '.join(names[:-1])} and {names[-1]}, `poplab edge init-masque`, "
+        f"give every client the new {AUTHORITY_CERTIFICATE}, and enrol anew who pins the key"
+    )
 
 
 def own_hosts(config: EdgeConfig) -> tuple[str, ...]:
@@ -147,23 +195,6 @@ def called(name: str, *dialled: str) -> tuple[str, ...]:
         if any(address) if address is not None else host:
             found.append(host)
     return (*found, *LOCAL)
-
-
-def authority_of(folder: Path, certificate: x509.Certificate) -> str:
-    """The PEM of the authority in `folder` that has issued `certificate`; empty if it was somebody else."""
-    try:
-        text, (authority, *_) = read_certificates(folder / AUTHORITY_CERTIFICATE)
-    except BadFile:
-        return ""
-    return text.decode() if is_issued_by(certificate, authority) else ""
-
-
-def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
-    try:
-        certificate.verify_directly_issued_by(authority)
-    except Exception:  # InvalidSignature, ValueError, TypeError: each says no
-        return False
-    return True
 
 
 def _issued(

@@ -37,6 +37,11 @@ listen:
 
 # endpoint: "pop.example.net:51820"   # what peers dial, where that is not the address above
 
+# masque:                             # what MASQUE clients meet; all of it may be left out
+#   http2: true                       # false leaves the TCP port closed
+#   endpoint: "pop.example.net:443"   # what they dial, where that is not the address above
+#   keylog_file: keys.log             # TLS secrets for tshark: who reads it, reads the tunnels; for a lab only
+
 private_key_file: {key}         # beside this file, mode 0600
 state: state.db                   # peers' last addresses and timestamps: survives a restart
 

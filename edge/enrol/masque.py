@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from edge.config import EdgeConfig, TunnelConfig, TunnelKind, leaf, spki
 from edge.document import KeyInfo
 from edge.enrol.authority import new_key
-from edge.enrol.certificate import authority_of
 from edge.enrol.dialled import dialled
 from edge.enrol.programs import (
     SPEAKS,
@@ -28,6 +27,7 @@ from edge.enrol.programs import (
     xray,
     xray_warp,
 )
+from edge.enrol.trust import authority_of
 from edge.errors import Refused
 
 TOKEN_SIZE = 32  # random bytes
@@ -122,7 +122,10 @@ class MasquePeer:
         if not outer and config.endpoint:
             outer = config.endpoint.rpartition(":")[0] + f":{masque.listen[1]}"
         endpoint = dialled(self.endpoint, outer, masque.listen, "masque")
-        return Server(config, masque, endpoint, certificate, authority_of(self.folder, certificate))
+        authority = (
+            authority_of(self.folder, config.name, certificate) if self.token else ""
+        )  # others pin its key
+        return Server(config, masque, endpoint, certificate, authority)
 
 
 def _client_key(text: str) -> bytes:

@@ -27,6 +27,9 @@ from edge.errors import Refused
 
 YOUR_OWN = "PUT THE PRIVATE KEY OF THE DEVICE HERE"
 SOCKS = "127.0.0.1", 1080
+XRAY_WHEEL = (
+    "python -c 'import sys, pathlib, xray; xray.startFromJSON(pathlib.Path(sys.argv[1]).read_text())'"
+)
 
 
 class Dialect(StrEnum):
@@ -200,12 +203,14 @@ def usage(program: Program, server: Server, tunnel: TunnelConfig) -> tuple[str, 
     """What to do with the text, in words."""
     if program is Program.POPLAB:
         return (
-            f"what a client of CONNECT-IP (RFC 9484) has to know: https://{server.endpoint}{server.masque.path} "
+            "no command reads this file yet: it has what `connectors.ways.MasqueTarget` needs, for programs in Python",
+            f"any other client of CONNECT-IP (RFC 9484) is to enter https://{server.endpoint}{server.masque.path} "
             f"and the token, as bearer or as the password of {tunnel.name}",
         )
     if program is Program.XRAY:
         return (
             f"`xray run -c FILE` makes a SOCKS proxy on {SOCKS[0]}:{SOCKS[1]} that leads into the tunnel",
+            f"with the wheel of Xray, the same is `{XRAY_WHEEL} FILE`",
         )
     if program is Program.MIHOMO:
         return ("it goes under `proxies` of mihomo's configuration; `network: h2` in it means HTTP/2",)

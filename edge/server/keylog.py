@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,10 @@ class KeyLog:
             # Without O_NONBLOCK a pipe would be waited for until somebody reads it.
             self._file = os.open(path, FLAGS, 0o600)
         except OSError as error:
-            raise _refusal(path, error.strerror or "cannot be opened") from error
+            fix = ""
+            if isinstance(error, FileNotFoundError):
+                fix = f"make the folder:  mkdir -p {shlex.quote(str(path.parent))}"
+            raise _refusal(path, error.strerror or "cannot be opened", fix) from error
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             os.close(self._file)  # with another mode, a device would be lost for everybody else
             raise _refusal(path, "not a file")
@@ -46,5 +50,6 @@ class KeyLog:
             os.write(self._file, line.rstrip("\n").encode("ascii", "replace") + b"\n")
 
 
-def _refusal(path: Path, why: str) -> Refused:
-    return Refused(f"{path}: {why}\n    fix: `masque.keylog_file` is for a lab; leave it out")
+def _refusal(path: Path, why: str, fix: str = "") -> Refused:
+    fix = fix or "`masque.keylog_file` is for a lab; leave it out"
+    return Refused(f"{path}: {why}\n    fix: {fix}")

@@ -85,6 +85,10 @@ async def _run(relay: Relay, path: Path, tell: Callable[[Word], None]) -> None:
                 vnets=len(config.vnets),
                 tunnels=len(config.tunnels),
             )
+            if config.masque is not None and config.masque.keylog is not None:
+                log.warning(
+                    "keylog", file=str(config.masque.keylog), danger="its readers can read the tunnels"
+                )
             async for number in signals:
                 if number == signal.SIGHUP:
                     tell(_reload(relay, path, next(reloads)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -112,6 +113,7 @@ def test_a_pop_without_masque_is_told_what_to_do_and_then_has_it(without: Path) 
     refused = run("--config", without, "add-client", "alice", "--tunnel", "masque")
     assert refused.exit_code == 2
     assert 'add `masque: "127.0.0.1:4433"` to `listen`' in refused.stderr
+    assert refused.stderr.count("tunnel 'alice'") == 1
     assert f"`poplab edge --config {without} init-masque` makes the certificate" in refused.stderr
     made = run("--config", without, "init-masque", "--host", "pop.example.net")
     assert sorted(made.stdout.split()) == sorted(str(without.parent / name) for name in FILES)
@@ -213,3 +215,105 @@ def test_an_authority_that_has_ended_is_said_to_have(config: Path) -> None:
     )
     with pytest.raises(Refused, match="the authority itself ended"):
         enrol.renew(config)
+
+
+def enrol_pinned(config: Path) -> None:
+    enrol.add_client(config, "carol", masque=enrol.Masque(enrol.Dialect.WARP))
+
+
+def test_a_lost_certificate_is_made_again_for_its_key(config: Path) -> None:
+    before = leaf(shown(config))
+    (config.parent / "masque.crt").unlink()
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 2 and f"`poplab edge --config {config} renew` makes one" in checked.stderr
+    renewed = run("--config", config, "renew", "--host", "pop.example.net")
+    assert renewed.exit_code == 0, renewed.output
+    after = leaf(shown(config))
+    assert before is not None and after is not None
+    assert spki(after.public_key()) == spki(before.public_key())
+    assert "pop.example.net" in hosts(config)
+
+
+def test_a_lost_key_costs_whoever_pins_it_and_one_command_replaces_it(config: Path) -> None:
+    enrol_pinned(config)
+    pinned = leaf(shown(config))
+    (config.parent / "masque.key").unlink()
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 2 and f"`poplab edge --config {config} renew --new-key`" in checked.stderr
+    refused = run("--config", config, "renew")
+    assert refused.exit_code == 2 and "must be enrolled anew: carol" in refused.stderr
+    assert "`poplab edge renew --new-key`" in refused.stderr
+    renewed = run("--config", config, "renew", "--new-key")
+    assert renewed.exit_code == 0 and "to be enrolled anew" in renewed.stderr and "carol" in renewed.stderr
+    after = leaf(shown(config))
+    assert after is not None and pinned is not None
+    assert spki(after.public_key()) != spki(pinned.public_key())
+    assert stat.S_IMODE((config.parent / "masque.key").stat().st_mode) == 0o600
+
+
+def test_certificate_and_key_may_both_be_lost(config: Path) -> None:
+    for name in ("masque.crt", "masque.key"):
+        (config.parent / name).unlink()
+    assert "`poplab edge init-masque`" in run("check", "--config", config).stderr
+    assert "`poplab edge renew`" in run("--config", config, "init-masque").stderr
+    assert "renew --new-key`" in run("--config", config, "renew").stderr
+    assert enrol.renew(config, new=True).outdated == ()
+    load(config)
+
+
+@pytest.mark.parametrize("kept", ["ca.key", ""])
+def test_a_lost_authority_is_noticed_before_a_client_goes_without(config: Path, kept: str) -> None:
+    (config.parent / "ca.crt").rename(config.parent / "copy")
+    if not kept:
+        (config.parent / "ca.key").unlink()
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 0 and "ca.crt: No such file" in checked.stderr
+    for program in ("poplab", "xray"):
+        refused = run("--config", config, "add-client", "alice", "--tunnel", "masque", "--for", program)
+        assert refused.exit_code == 2 and "ca.crt: No such file" in refused.stderr and not refused.stdout
+    assert load(config).tunnels == {}
+    with pytest.raises(Refused, match=r"ca\.crt: No such file"):
+        enrol.renew(config)
+    enrol_pinned(config)
+    (config.parent / "copy").rename(config.parent / "ca.crt")
+    assert run("check", "--config", config).stderr == ""
+
+
+def test_another_authority_in_its_place_is_noticed_too(config: Path) -> None:
+    (config.parent / "ca.crt").write_text(
+        certificate_pem(new_authority("lab-1", new_key(), datetime.now(UTC)))
+    )
+    with pytest.raises(Refused, match="not the one that has issued"):
+        enrol.add_client(config, "alice", masque=enrol.Masque())
+    (config.parent / "ca.crt").write_text("damaged")
+    with pytest.raises(Refused, match="not a certificate"):
+        enrol.add_client(config, "alice", masque=enrol.Masque())
+
+
+def test_init_masque_says_what_to_replace(tmp_path: Path) -> None:
+    path = enrol.init(tmp_path / "old", masque=None)
+    assert (
+        'replace `masque: null` by `masque: "127.0.0.1:4433"`' in run("--config", path, "init-masque").stderr
+    )
+
+
+def test_the_settings_that_a_new_pop_shows_can_be_switched_on(config: Path) -> None:
+    text = config.read_text()
+    (block,) = re.findall(r"^# masque:.*\n(?:#   .*\n)+", text, re.MULTILINE)
+    config.write_text(text.replace(block, re.sub("^# ", "", block, flags=re.MULTILINE)))
+    masque = load(config).masque
+    assert masque is not None and masque.endpoint and masque.keylog == config.parent / "keys.log"
+    checked = run("check", "--config", config)
+    assert checked.exit_code == 0 and "TLS secrets are recorded in" in checked.stderr
+
+
+@pytest.mark.parametrize("lost", [("ca.key",), ("ca.crt", "ca.key", "masque.crt")])
+def test_what_to_do_without_an_authority_can_be_done(config: Path, lost: tuple[str, ...]) -> None:
+    for name in lost:
+        (config.parent / name).unlink()
+    with pytest.raises(Refused, match="move away what there is of (.*), `poplab edge init-masque`") as caught:
+        enrol.renew(config)
+    for name in re.findall(r"[a-z]+\.(?:crt|key)", str(caught.value).partition("move away")[2]):
+        (config.parent / name).unlink(missing_ok=True)
+    enrol.init_masque(config)
+    load(config)

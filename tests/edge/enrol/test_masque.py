@@ -110,6 +110,12 @@ def test_a_client_of_our_own_gets_all_that_it_needs_in_one_file(config: Path) ->
     }
 
 
+def test_what_to_do_with_the_file_of_our_own_is_said(config: Path) -> None:
+    used = " ".join(enrol.add_client(config, "alice", masque=Masque()).usage)
+    assert "no command reads this file yet" in used and "`connectors.ways.MasqueTarget`" in used
+    assert "https://127.0.0.1:4433/.well-known/" in used
+
+
 def test_a_connector_is_told_what_it_serves(config: Path) -> None:
     enrolled = enrol.add_connector(config, "hq", routes=["10.0.50.0/24"], masque=Masque())
     said = yaml.safe_load(enrolled.text)
@@ -334,6 +340,7 @@ def test_a_pipe_gets_the_file_and_nothing_else(config: Path) -> None:
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["outbounds"]
     assert "the only place of the token" in result.stderr and "`xray run -c FILE`" in result.stderr
+    assert "startFromJSON(pathlib.Path(sys.argv[1]).read_text())' FILE`" in result.stderr
     token = outbound(result.stdout)[1]["pass"]
     assert token not in result.stderr
 
@@ -367,6 +374,7 @@ def test_a_token_that_nobody_got_opens_nothing(config: Path) -> None:
         (["--tunnel", "masque", "--qr"], "--qr is of WireGuard tunnels\n    fix: leave it out"),
         (["--tunnel", "masque", "--no-psk"], "--psk is of WireGuard tunnels"),
         (["--tunnel", "masque", "--keepalive", "5"], "--keepalive is of WireGuard tunnels"),
+        (["--tunnel", "auto"], 'see "By both" in docs/edge.md'),
         (["--tunnel", "gre"], "is not one of 'wireguard', 'masque'"),
     ],
 )

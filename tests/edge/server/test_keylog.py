@@ -44,6 +44,12 @@ def test_a_link_is_not_followed(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_a_missing_folder_is_to_be_made(tmp_path):
+    path = tmp_path / "a b" / "keys.log"
+    with pytest.raises(Refused, match=f"mkdir -p '{path.parent}'"), KeyLog.of(with_log(path)):
+        pass
+
+
 def test_what_is_no_file_is_refused_and_stays_as_it_is(tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path, 0o644)

@@ -17,6 +17,7 @@ import pytest
 import structlog
 import trio
 
+from edge import enrol
 from edge.config import public_key
 from edge.server import control
 from edge.server.process import configure_log
@@ -197,6 +198,16 @@ async def test_it_serves_reloads_refuses_a_bad_file_and_drains(folder: Path) -> 
     assert "edge.yaml:6:11" in text or "edge.yaml:7:" in text, "the refusal names the place"
     assert {f.name for f in folder.iterdir()} == {"edge.yaml", "pop.key", *STATE_FILES}
     assert nothing_listens(wireguard)
+
+
+async def test_recorded_secrets_are_warned_of_at_the_start(tmp_path: Path) -> None:
+    config = enrol.init(tmp_path / "pop", listen="127.0.0.1:0", masque="127.0.0.1:0")
+    config.write_text(
+        config.read_text().replace("127.0.0.1:9180", "127.0.0.1:0") + "masque: {keylog_file: k.log}\n"
+    )
+    async with pop(config) as (_, log):
+        said = await log.event("keylog")
+    assert said["level"] == "warning" and said["file"].endswith("k.log")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
