@@ -32,6 +32,7 @@ _TOKENS = re.compile(
 _NUMBER_AND_WORD = re.compile(
     r"""(?:"[^"]*"|'[^']*')|(?<![\w.])(?P<number>\d+(?:\.\d+)?)(?P<space>\s*)(?P<word>[A-Za-z]\w*)"""
 )
+_LONE_EQUALS = re.compile(r"""(?P<string>"[^"]*"|'[^']*')|\s*(?<![=<>!:+*/-])=(?![=<>])\s*""")
 _CONSTANTS: dict[str, Plain] = {"true": True, "false": False, "none": None}
 
 _ORDER: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
@@ -143,6 +144,7 @@ def parse(text: str) -> Expression:
             tree = ast.parse(_TOKENS.sub(_plain_number, text.strip()), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError, Warning) as error:
         _explain_unit(text)
+        _explain_sign(text)
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ExpressionError(f"cannot read {text!r}: {reason}", _EXAMPLE) from None
     paths: list[tuple[str, ...]] = []
@@ -163,6 +165,15 @@ def _explain_unit(text: str) -> None:
             raise ExpressionError(
                 f"cannot read {text!r}: a unit stands right behind its number", fix
             ) from None
+
+
+def _explain_sign(text: str) -> None:
+    """If nobody can read `text` because ``=`` stands where a comparison should."""
+    fixed = _LONE_EQUALS.sub(lambda match: match["string"] or " == ", text)
+    if fixed != text:
+        raise ExpressionError(
+            f"cannot read {text!r}: `=` does not compare, `==` does", f"write {fixed}"
+        ) from None
 
 
 def _plain_number(match: re.Match[str]) -> str:
