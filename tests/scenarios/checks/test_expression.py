@@ -148,7 +148,9 @@ words = st.sampled_from(WORDS.split())
 @settings(max_examples=100, deadline=None)
 def test_no_text_raises_anything_but_its_own_error(text: str) -> None:
     with contextlib.suppress(ExpressionError):
-        parse(text).evaluate(DATA)
+        expression = parse(text)
+        list(expression.equated())
+        expression.evaluate(DATA)
 
 
 @given(st.text(string.ascii_letters + "_", min_size=1, max_size=12))
