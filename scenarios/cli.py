@@ -67,7 +67,8 @@ poplab.add_command(fuzz, "fuzz")
     "chosen",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Only these cells of the matrix; or tunnel=masque (wireguard, auto), where the file leaves it open.",
+    help="Only these cells of the matrix; or tunnel=masque (wireguard, auto) instead of the file's top-level `tunnel`, "
+    "for connectors and clients that name no kind themselves.",
 )
 @click.option(
     "--jobs",

@@ -12,9 +12,10 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import pairwise
 
 from scenarios.checks.values import Plain
 
@@ -32,6 +33,7 @@ _TOKENS = re.compile(
 _NUMBER_AND_WORD = re.compile(
     r"""(?:"[^"]*"|'[^']*')|(?<![\w.])(?P<number>\d+(?:\.\d+)?)(?P<space>\s*)(?P<word>[A-Za-z]\w*)"""
 )
+_LONE_EQUALS = re.compile(r"""(?P<string>"[^"]*"|'[^']*')|\s*(?<![=<>!:+*/-])=(?![=<>])\s*""")
 _CONSTANTS: dict[str, Plain] = {"true": True, "false": False, "none": None}
 
 _ORDER: dict[type[ast.cmpop], Callable[[float, float], bool]] = {
@@ -107,6 +109,25 @@ class Expression:
                 return name not in _CONSTANTS
         return True
 
+    def equated(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Each name that is written out and a text that it, or an item of it, is said to be, or not to be."""
+        for node in ast.walk(self.tree):
+            if not isinstance(node, ast.Compare):
+                continue
+            for operation, (left, right) in zip(
+                node.ops, pairwise([node.left, *node.comparators]), strict=True
+            ):
+                sides = [(left, right)]
+                if isinstance(operation, ast.Eq | ast.NotEq):
+                    sides.append((right, left))
+                elif not (
+                    isinstance(operation, ast.In | ast.NotIn) and isinstance(right, ast.List | ast.Tuple)
+                ):
+                    continue  # a part of a text can be anything
+                for name, value in sides:
+                    if isinstance(name, ast.Name | ast.Attribute | ast.Subscript):
+                        yield from ((_path(name), text) for text in _texts(value))
+
     def evaluate(self, names: Mapping[str, Plain]) -> Outcome:
         """Answer from `names`; raises ExpressionError if a name is missing or two values do not compare."""
         evaluation = _Evaluation(names)
@@ -143,6 +164,7 @@ def parse(text: str) -> Expression:
             tree = ast.parse(_TOKENS.sub(_plain_number, text.strip()), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError, Warning) as error:
         _explain_unit(text)
+        _explain_sign(text)
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ExpressionError(f"cannot read {text!r}: {reason}", _EXAMPLE) from None
     paths: list[tuple[str, ...]] = []
@@ -163,6 +185,15 @@ def _explain_unit(text: str) -> None:
             raise ExpressionError(
                 f"cannot read {text!r}: a unit stands right behind its number", fix
             ) from None
+
+
+def _explain_sign(text: str) -> None:
+    """If nobody can read `text` because ``=`` stands where a comparison should."""
+    fixed = _LONE_EQUALS.sub(lambda match: match["string"] or " == ", text)
+    if fixed != text:
+        raise ExpressionError(
+            f"cannot read {text!r}: `=` does not compare, `==` does", f"write {fixed}"
+        ) from None
 
 
 def _plain_number(match: re.Match[str]) -> str:
@@ -239,6 +270,12 @@ def _path(node: ast.AST) -> tuple[str, ...]:
     steps.reverse()
     known = [step for step in steps[: steps.index(None)] if step] if None in steps else steps
     return tuple(step for step in known if step is not None)
+
+
+def _texts(node: ast.expr) -> list[str]:
+    """The text that stands there, or those of a list."""
+    items = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
+    return [item.value for item in items if isinstance(item, ast.Constant) and isinstance(item.value, str)]
 
 
 def _refuse_private(name: str) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
-from scenarios.report.record import MemberRecord, RunRecord, VnetRecord
+from scenarios.report.record import MemberRecord, RunRecord, VnetRecord, WayRecord
 
 FROM = 6
 """So many of a kind are a group; fewer are shown one by one."""
@@ -23,16 +23,24 @@ def made_of(members: Sequence[MemberRecord]) -> str:
     return f"{kind} {ways.pop()}".strip() if kind != "wireguard" and len(ways) == 1 else kind
 
 
+def ways_of_several(run: RunRecord) -> list[WayRecord]:
+    """Every change of the tunnels that did not stay with their first way to the PoP, the first way included."""
+    several = {change.tunnel for change in run.ways if change.before}
+    return [change for change in run.ways if change.tunnel in several]
+
+
 def ways_taken(run: RunRecord) -> list[str]:
-    """A line for each tunnel that did not stay with its first way to the PoP."""
+    """A line for each of these tunnels: who left the first way first, and of those at one moment by name."""
     lines: dict[str, str] = {}
-    for change in run.ways:
+    left: dict[str, float] = {}
+    for change in ways_of_several(run):
+        if change.before:
+            left.setdefault(change.tunnel, change.at)
         if change.tunnel in lines:
             lines[change.tunnel] += f", at {change.at:.2f} s {change.way or 'none'}"
         else:
             lines[change.tunnel] = f"{change.tunnel}: {change.way}"
-    several = {change.tunnel for change in run.ways if change.before}
-    return [line for tunnel, line in lines.items() if tunnel in several]
+    return [lines[tunnel] for tunnel in sorted(lines, key=lambda tunnel: (left[tunnel], tunnel))]
 
 
 class Several(NamedTuple):

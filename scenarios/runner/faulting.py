@@ -39,7 +39,7 @@ class Faulting(Quiet):
         self._targets = self._resolve(words)
         for target in self._targets:
             self._text = self._do(target)
-            kind = type(verb).__name__.lower()
+            kind = verbs.FAULT_KINDS[type(verb)]
             record = FaultRecord(at=self._stage.elapsed(), kind=kind, target=target, text=self._text)
             self._stage.did(record)
         if isinstance(verb, verbs.Pause):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path as FilePath
 
+from connectors.proto.masque_way import Http2Way, QuicWay
+from connectors.proto.wireguard_way import WireGuardWay
 from edge.document import Path, did_you_mean
 from edge.errors import ConfigError, Problem
 from scenarios import world
@@ -16,6 +18,9 @@ from scenarios.runner.loading import FIELDS
 from scenarios.runner.stepping import fields
 from scenarios.schema import GLOBAL_NAMES, Script, Step, raise_if, read, topology_semantics
 from scenarios.schema.language import Limit
+
+WAYS = (QuicWay.word, Http2Way.word, WireGuardWay.word)
+"""What the way of a tunnel to the PoP is called; there may be none, which is an empty text."""
 
 Fields = tuple[str, ...] | None
 """What conditions can ask of a step; None: nobody knows, its form is wrong."""
@@ -152,6 +157,7 @@ def _unknown(
         "tunnels": cast.tunnels,
         **results,
     }
+    yield from _strange_ways(expression)
     if own is None:
         return
     after = {step.id: number for number, step in enumerate(scenario.steps, 1) if step.id is not None}
@@ -162,3 +168,11 @@ def _unknown(
             yield f"there is no {first!r}", did_you_mean(first, [*own, *results, *GLOBAL_NAMES])
         elif rest and first not in own and (known := inside.get(first)) is not None and rest[0] not in known:
             yield f"{first} has no {rest[0]!r}", did_you_mean(rest[0], known)
+
+
+def _strange_ways(expression: Expression) -> Iterator[tuple[str, str]]:
+    """What no tunnel's way is ever called: the condition would just never hold."""
+    for path, text in expression.equated():
+        of_a_tunnel = len(path) == 3 and path[0] in ("clients", "tunnels") and path[2] in ("way", "ways")
+        if of_a_tunnel and text and text not in WAYS:
+            yield f"no way is called {text!r}", f'write one of {", ".join(WAYS)}, or "" for none'

@@ -75,9 +75,13 @@ class Script:
         return shlex.join(words)
 
     def with_tunnel(self, word: TunnelWord) -> Script:
-        """The same, with tunnels of that kind where the file names none."""
-        if word == self.scenario.tunnel:
-            return self
+        """The same, with connectors and clients of that kind where they name none themselves, whatever the top says."""
+        topology = self.scenario.topology
+        words = [client.tunnel for client in topology.clients.values()]
+        for site in topology.sites.values():  # without connectors it has one that names nothing
+            words += [each.tunnel for each in site.connectors.values()] or [None]
+        if None not in words or word == self.scenario.tunnel:
+            return self  # nothing changes, and the title claims nothing
         scenario = structs.replace(self.scenario, tunnel=word)
         return replace(self, scenario=scenario, cell={**self.cell, "tunnel": word})
 

@@ -334,4 +334,11 @@ class Verbs(Section, frozen=True, kw_only=True):
 VERBS = {field.name: field.encode_name for field in msgspec.structs.fields(Verbs)}
 """Attribute to word, of every verb."""
 
+FAULT_KINDS: dict[type, str] = {
+    get_args(field.type)[0]: field.encode_name.removeprefix("fault.")
+    for field in msgspec.structs.fields(Verbs)
+    if field.encode_name.startswith("fault.")
+}
+"""What the file calls each fault behind ``fault.``."""
+
 FAULT_WORDS = tuple(word for word in VERBS.values() if word.startswith("fault."))

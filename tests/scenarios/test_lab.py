@@ -138,7 +138,7 @@ async def test_faults(poplab_world: WorldMaker) -> None:
         await fault.pause("alice", 0.5)
         assert (await world.ping("alice", "hq/server", count=1)).received == 1
         kinds = [record.kind for record in world.stage.faults]
-        assert kinds[:2] == ["partition", "heal"] and kinds[-1] == "pause"
+        assert kinds[:2] == ["partition", "heal"] and kinds[-3:] == ["roam", "rekey-now", "pause"]
 
 
 async def test_raw_packets_and_what_becomes_of_them(poplab_world: WorldMaker) -> None:

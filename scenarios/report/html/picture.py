@@ -151,7 +151,7 @@ class _Band:
     def _clients(self, found: list[Clients], top: float) -> float:
         for client in found[:MOST_CLIENTS]:
             member = client.members[0]
-            about = ", ".join(filter(None, [member.role, *member.tags]))
+            about = ", ".join(filter(None, [made_of(client.members), member.role, *member.tags]))
             if client.shown.size > 1:
                 about = ", ".join(
                     filter(None, [counted(client.shown.size, "client"), up_of(client.members), about])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.report.groups import Clients, Several, Site, clients, sites
+from scenarios.report.groups import Clients, Several, Site, clients, made_of, sites
 from scenarios.report.html.markup import Markup, element, join
 from scenarios.report.html.picture import (
     CARD,
@@ -80,7 +80,9 @@ class _Trunk:
         for member in ends:
             group = [member] if site.size == 1 else site.connectors
             name = member.name if len(group) == 1 else f"{site.size} sites {site.name}"
-            about = ", ".join(["connector", *member.tags]) if len(group) == 1 else up_of(group)
+            about = (
+                ", ".join(["connector", made_of(group), *member.tags]) if len(group) == 1 else up_of(group)
+            )
             self._card(LEFT, Several(name, routes), about, group, colour)
         begin = self.y
         middles = []
@@ -96,7 +98,7 @@ class _Trunk:
 
     def client(self, client: Clients, colour: str) -> None:
         member = client.members[0]
-        about = ", ".join(filter(None, [member.role, *member.tags]))
+        about = ", ".join(filter(None, [made_of(client.members), member.role, *member.tags]))
         if client.shown.size > 1:
             about = up_of(client.members)
         self._card(LEFT, client.shown, about, client.members, colour)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from scenarios.report.findings import explain
-from scenarios.report.groups import made_of
+from scenarios.report.groups import made_of, ways_of_several
 from scenarios.report.html.markup import Child, Markup, element, join
 from scenarios.report.html.words import MARKS, moment, mos_class, per_cent, seconds
 from scenarios.report.record import CallRecord, CheckRecord, RunRecord, State, StepRecord
@@ -238,11 +238,10 @@ def faults(run: RunRecord) -> Markup:
 
 
 def ways(run: RunRecord) -> Markup:
-    """Of tunnels that took more than one."""
+    """Of tunnels that took more than one: what they left, and what they found after they had none."""
     rows: list[list[Child]] = [
         [moment(change.at), change.tunnel, code(change.before or "none"), code(change.way or "none")]
-        for change in run.ways
-        if change.before
+        for change in ways_of_several(run)
     ]
     return join(
         table(["at", "tunnel", "from", "to"], rows[:MOST_FAULTS]),

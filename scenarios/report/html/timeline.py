@@ -105,7 +105,7 @@ def _draw(run: RunRecord, rows: list[Row], end: float, *, beside: bool) -> Marku
         parts.append(element("text", f"⚡ faults ({len(run.faults)})", x=0, y=top + 11, class_="t-soft"))
     for index, row in enumerate(rows):
         y = top + lane + step * index
-        parts.append(_label(row, y, 46 if beside else 52))
+        parts.append(_label(row, y, *((42, f"{LABELS - 1}%") if beside else (52, "100%"))))
         middle = y + 4 if beside else y + 20
         for start, until, kind, tip in row.bars:
             width = max(until - start, 0.0) * scale
@@ -127,9 +127,11 @@ def _draw(run: RunRecord, rows: list[Row], end: float, *, beside: bool) -> Marku
     )  # fmt: skip
 
 
-def _label(row: Row, y: float, letters: int) -> Markup:
+def _label(row: Row, y: float, letters: int, width: str) -> Markup:
     fill = {"good": "var(--good)", "bad": "var(--bad)", "warn": "var(--warn)"}.get(row.colour, "var(--soft)")
-    return element(
+    text = element(
         "text", element("title", row.name), element("tspan", row.mark, style=f"fill:{fill}", font_weight="700"),
-        element("tspan", short(row.name, letters), x=20), x=0, y=y + 14,
+        element("tspan", short(row.name, letters), x=20), x=0, y=14,
     )  # fmt: skip
+    # Letters keep their size while the page narrows: what has no room ends before the bars.
+    return element("svg", text, y=y, width=width, height=20, style=f"width:{width};overflow:hidden")

@@ -87,6 +87,23 @@ def test_what_the_file_says_already_is_not_set(tmp_path: Path) -> None:
     assert script.title == "a"
 
 
+def test_set_overrides_the_tunnel_at_the_top_and_claims_nothing_where_it_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    top = PLAIN.replace("fabric: sim", "fabric: sim\ntunnel: masque")
+    (script,) = select([write(tmp_path / "a.yaml", top)], {"tunnel": "auto"})
+    assert ([end.tunnel for end in build(script).ends], script.title) == (["auto"], "a [tunnel=auto]")
+    named = top.replace("{vnet: acme}}}", "{vnet: acme, tunnel: wireguard}}}")
+    (script,) = select([write(tmp_path / "b.yaml", named)], {"tunnel": "auto"})
+    assert ([end.tunnel for end in build(script).ends], script.title) == (["wireguard"], "b")
+    site = named.replace("topology: {", "topology: {sites: {hq: {vnet: acme, routes: [10.0.50.0/24]}}, ")
+    (script,) = select([write(tmp_path / "c.yaml", site)], {"tunnel": "auto"})
+    assert ([end.tunnel for end in build(script).ends], script.title) == (
+        ["auto", "wireguard"],
+        "c [tunnel=auto]",
+    )
+
+
 def test_set_of_a_tunnel_holds_for_files_beside_one_that_has_it_as_an_axis(tmp_path: Path) -> None:
     write(tmp_path / "a.yaml", AXIS)
     write(tmp_path / "b.yaml", PLAIN)

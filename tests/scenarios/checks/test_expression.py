@@ -113,6 +113,21 @@ def test_an_unknown_name_is_answered_with_the_near_one() -> None:
     assert caught.value.fix == "did you mean 'alice'?"
 
 
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ('ended_by = "caller"', 'write ended_by == "caller"'),
+        ("status=200 and ended_by == 'a = b'", "write status == 200 and ended_by == 'a = b'"),
+        ("status =< 200", "write for example: setup_time < 2s and status == 200"),
+    ],
+)
+def test_a_comparison_that_is_written_as_an_assignment_is_mended(text: str, fix: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        parse(text)
+    assert caught.value.fix == fix
+    assert ("`==`" in str(caught.value)) is ("=<" not in text)
+
+
 def test_names_asked_for_are_known_before_a_run() -> None:
     parsed = parse('hosts["hq/pbx"].seen[clients.alice.ip].packets == min(status, 1)')
     assert parsed.paths == (("hosts", "hq/pbx", "seen"), ("clients", "alice", "ip"), ("status",))
@@ -133,7 +148,9 @@ words = st.sampled_from(WORDS.split())
 @settings(max_examples=100, deadline=None)
 def test_no_text_raises_anything_but_its_own_error(text: str) -> None:
     with contextlib.suppress(ExpressionError):
-        parse(text).evaluate(DATA)
+        expression = parse(text)
+        list(expression.equated())
+        expression.evaluate(DATA)
 
 
 @given(st.text(string.ascii_letters + "_", min_size=1, max_size=12))

@@ -269,6 +269,22 @@ def test_how_a_tunnel_reaches_the_pop_is_shown_and_that_it_changed() -> None:
     assert "way   mallory: h3, at 3.46 s h2" in lines
 
 
+def test_ways_are_told_in_the_order_in_which_the_first_one_was_left() -> None:
+    run = record()
+    names = ("late", "b", "a")
+    run.ways = [WayRecord(at=0.1, tunnel=name, way="h3") for name in names]
+    run.ways += [
+        WayRecord(at=at, tunnel=name, way="h2", before="h3")
+        for name, at in zip(names, (5.0, 3.0, 3.0), strict=True)
+    ]
+    lines: list[str] = []
+    PlainLines(lines.append).ended(run)
+    told = [line for line in lines if line.startswith("way   ")]
+    assert told == [
+        "way   a: h3, at 3.00 s h2", "way   b: h3, at 3.00 s h2", "way   late: h3, at 5.00 s h2",
+    ]  # fmt: skip
+
+
 def test_a_step_may_have_a_table() -> None:
     run = record()
     run.steps[0].table = [["bytes", "udp DF"], ["1420", "whole"], ["1500", "MTU 1420"]]

@@ -197,6 +197,42 @@ def test_two_hundred_of_a_kind_are_drawn_as_one() -> None:
     assert "fleet-117" in page  # in the list below it
 
 
+def test_both_pictures_name_the_way_of_clients() -> None:
+    run = record()
+    alice = run.vnets[0].members[-1]
+    alice.tunnel, alice.way = "masque", "h2"
+    page = report_html(run).decode()
+    for kind in ("wide", "narrow"):
+        begin = page.index(f'class="{kind}" role="img"')
+        assert "masque h2, phone" in page[begin : page.index("</svg>", begin)]
+
+
+def test_a_long_name_ends_before_the_bars_of_the_timeline() -> None:
+    run = record()
+    run.steps[0].name = "W" * 40
+    page = report_html(run).decode()
+    timeline = page[page.index("<h2>Timeline") :]
+    label = timeline[: timeline.index(">" + "W" * 40 + "</tspan>")].rpartition("<svg")[2]
+    width, overflow = re.findall(r'style="width:([0-9.]+)%;overflow:(\w+)"', label)[0]
+    first_bar = min(float(x) for x in re.findall(r'x="([0-9.]+)%"', timeline[: timeline.index("narrow")]))
+    assert float(width) < first_bar
+    assert overflow == "hidden"
+
+
+def test_of_tunnels_that_moved_every_way_is_listed() -> None:
+    run = record()
+    run.ways = [
+        WayRecord(at=0.1, tunnel="mover", way="h3"),
+        WayRecord(at=0.2, tunnel="settled", way="h3"),
+        WayRecord(at=3.0, tunnel="mover", way="", before="h3"),
+        WayRecord(at=5.0, tunnel="mover", way="h2"),
+    ]
+    page = report_html(run).decode()
+    section = page[page.index("Tunnels that went another way") : page.index(">Steps<")]
+    rows = re.findall(r"<td[^>]*>(\w+)</td><td[^>]*><code>(\w+)</code></td><td[^>]*><code>(\w+)<", section)
+    assert rows == [("mover", "none", "h3"), ("mover", "h3", "none"), ("mover", "none", "h2")]
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_every_state_and_an_empty_run_make_a_page(state: State) -> None:
     bare = RunRecord(file="a", name="a", about="", fabric="", seed=7, deadline=1, repeat="", state=state)
