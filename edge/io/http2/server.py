@@ -150,7 +150,7 @@ class Http2Server:
 
     def next_timeout(self) -> Deadline:
         if self._backlog:
-            return Deadline(-NEVER, "http2 handshakes")
+            return Deadline(self._turn, "http2 handshakes")
         if not self._agenda:
             return Deadline(NEVER, "idle")
         at, number = self._agenda[0]
