@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -74,14 +75,15 @@ class Homes:
         self._at = (self._at + 1) % len(self._addresses)
 
 
-class _MasqueWay:
+class _MasqueWay(ABC):
     """What both have in common: the session, and whether the PoP is heard."""
 
     word = ""
     _no_error = 0
 
+    @abstractmethod
     def _client_due(self) -> float:
-        raise NotImplementedError
+        """When the client wants ``handle_timeout``; NEVER without one."""
 
     def __init__(self, make_session: Callable[[], ClientSession]) -> None:
         self.handshakes = 0

@@ -20,7 +20,14 @@ from edge.errors import PoplabError, Refused
 from edge.metrics import FORWARD_BOUNDS, HANDSHAKE_BOUNDS, Histogram, Snapshot, TunnelSnapshot, VnetSnapshot
 from edge.proto.forwarding import Attachment, Forwarder, Observer, Policy, Prober, ReplicaChanged, Watch
 from edge.proto.forwarding.policy import DEFAULT_RULE
-from edge.proto.masque.server import SessionDown, SessionEvent, SessionMoved, SessionRefused, SessionUp
+from edge.proto.masque.server import (
+    SessionDown,
+    SessionEvent,
+    SessionMoved,
+    SessionRefused,
+    SessionSwitched,
+    SessionUp,
+)
 from edge.proto.masque.tunnel import MasqueTunnel
 from edge.proto.types import Address, DropReason, StreamEvent, StreamOutput
 from edge.proto.wireguard import (
@@ -40,6 +47,14 @@ from edge.server.masque import MasqueFront
 from edge.state import PeerState, StateStore
 
 HOUSEKEEPING = 1.0  # seconds between looks at idle flows and old fragments
+WHAT = {
+    SessionUp: "session",
+    SessionDown: "session-down",
+    SessionMoved: "endpoint",
+    SessionSwitched: "switched",
+}
+"""What an observer is told of a MASQUE session."""
+
 NAMED_UPS = (
     20  # tunnels per look whose coming up has a line of its own; a restart brings up thousands at once
 )
@@ -229,7 +244,7 @@ class Engine:
             session, tunnel = event.session, event.session.tunnel
             version, dialect = str(session.carrier.version), str(session.dialect)
             endpoint = _told(session.carrier.peer)
-            what = {SessionUp: "session", SessionDown: "session-down", SessionMoved: "endpoint"}[type(event)]
+            what = WHAT[type(event)]
             if self._watch is not None and tunnel.owner is not None:
                 detail = event.reason if isinstance(event, SessionDown) else f"{version} {dialect}"
                 vnet = tunnel.owner.vnet.name
@@ -252,6 +267,13 @@ class Engine:
                 self._downs += 1
                 if self._downs <= NAMED_UPS:
                     self._log.info("session-down", tunnel=tunnel.name, http=version, reason=event.reason)
+            elif isinstance(event, SessionSwitched):
+                self._ups += 1
+                if self._ups <= NAMED_UPS:
+                    before = str(event.before)
+                    self._log.info(
+                        "tunnel-switched", tunnel=tunnel.name, endpoint=endpoint, http=version, before=before
+                    )
             else:
                 self._log.debug("endpoint", tunnel=tunnel.name, endpoint=endpoint, before=_told(event.before))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -46,7 +47,7 @@ class QuicCounters:
     closed: Counter[Ending] = field(default_factory=Counter)
 
 
-class Endpoint:
+class Endpoint(ABC):
     """Call ``receive`` and ``handle_timeout``, then ``poll_events``, act on them, then ``poll_transmit``."""
 
     def __init__(self, now: float) -> None:
@@ -140,11 +141,12 @@ class Endpoint:
     def _touch(self, connection: Connection) -> None:
         self._touched[connection] = None
 
-    def _index(self, connection: Connection) -> None:
+    def _index(self, connection: Connection) -> None:  # noqa: B027 - a client has nothing to tell apart
         """Its connection ids may have changed."""
 
+    @abstractmethod
     def _forget(self, connection: Connection, last: tuple[bytes, Address] | None, now: float) -> None:
-        raise NotImplementedError
+        """It is over; `last` is what it sent last."""
 
 
 def segments(data: memoryview, segment: int) -> Iterator[bytes]:

@@ -93,7 +93,15 @@ class SessionMoved:
     before: Address
 
 
-SessionEvent = SessionUp | SessionDown | SessionRefused | SessionMoved
+@dataclass(frozen=True, slots=True)
+class SessionSwitched:
+    """The tunnel goes on in `session`, over another HTTP version than `before`: a fallback, or the return from it."""
+
+    session: Session
+    before: HttpVersion
+
+
+SessionEvent = SessionUp | SessionDown | SessionRefused | SessionMoved | SessionSwitched
 
 
 class _Peer:
@@ -429,6 +437,7 @@ class MasqueServer:
             return
         if tunnel.version is not None:
             self.switches[current.carrier.version] += 1
+            self._events.append(SessionSwitched(current, tunnel.version))
         tunnel.version = current.carrier.version
 
     # -- the end --

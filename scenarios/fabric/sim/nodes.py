@@ -144,9 +144,9 @@ class Node(ABC):
             self._armed = at
             self._heap.at(at, self._due, at)
 
+    @abstractmethod
     def _turn_with_streams(self, core: Any, streams: Streams, reads: Datagrams, now: float) -> float:
         """A turn of a core that also has TCP; returns when the next one is due."""
-        raise NotImplementedError
 
     def _segments(self, streams: Streams, now: float) -> float:
         """Send what TCP has to send; returns when it wants a turn."""
@@ -154,8 +154,9 @@ class Node(ABC):
             self._send_segment(host, packet)
         return now if streams.has_events else streams.poll_timeout()
 
+    @abstractmethod
     def _send_segment(self, host: str, packet: bytes) -> None:
-        raise NotImplementedError
+        """A segment of TCP onto the link to `host`."""
 
     @abstractmethod
     def _send(self, destination: Address, datagrams: list[bytes]) -> None:

@@ -562,6 +562,20 @@ def test_what_a_peer_gives_as_its_reason_forges_no_line_and_steers_no_terminal(v
     assert line["reason"].startswith("bye?event")
 
 
+def test_a_fallback_and_the_return_from_it_are_told():
+    world = World(config(client("alice", "100.96.0.2")))
+    first = world.dial(H3, "alice")
+    second = world.dial(H2, "alice")
+    first.client.carrier.close(0x100)
+    world.settle()
+    world.dial(H3, "alice")
+    second.client.carrier.close(0)
+    world.settle()
+    told = [(line["tunnel"], line["before"], line["http"]) for line in world.events("tunnel-switched")]
+    assert told == [("alice", "h3", "h2"), ("alice", "h2", "h3")]
+    assert len(world.events("tunnel-up")) == 1, "it was never down"
+
+
 # -- whatever happens --
 
 RELOADS = {
