@@ -519,7 +519,7 @@ class Host:
             return
         if way.flow is not self._latest:
             self._remember(way.flow)
-        self._ident = ident = self._ident + 1 & 0xFFFF
+        self._ident = ident = self._ident % 0xFFFF + 1
         self._send(way.build(payload, ident))
 
     def _open(self, local_port: int, destination: Endpoint) -> _Way | None:

@@ -172,7 +172,7 @@ class TcpStack:
             if key is None:
                 continue  # refused before it began
             for out in connection.poll_transmit(now):
-                self._ident = self._ident + 1 & 0xFFFF
+                self._ident = self._ident % 0xFFFF + 1
                 packets.append(
                     build_tcp(
                         self._address,

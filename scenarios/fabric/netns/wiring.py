@@ -1,0 +1,203 @@
+"""Interfaces, addresses and routes inside namespaces, by netlink (rtnetlink(7), packet(7), ethtool)."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+from contextlib import suppress
+from ipaddress import ip_interface, ip_network
+from struct import pack
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from scenarios.fabric.netns.namespace import Namespace
+
+ETHERNET = "eth0"
+LAN = "lan"
+"""The bridge of a site."""
+
+OURS_FIRST, LOCAL = 1, 10
+"""Priorities of rules: what is not for the kernel, then the kernel's own addresses, which else come first of all."""
+
+_MAIN_TABLE, _LOCAL_TABLE = 254, 255
+_IFA_F_NODAD = 0x02
+_EEXIST = 17
+
+_SIOCETHTOOL = 0x8946
+_OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # ETHTOOL_STXCSUM, STSO, SGSO, SGRO
+_TRANSPORTS = (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+_SYSCTLS = {
+    "ipv6/conf/all/accept_dad": 0,
+    "ipv6/conf/default/accept_dad": 0,  # addresses work at once: there is nobody else who could have them
+    "ipv6/conf/default/accept_ra": 0,
+    "ipv6/conf/default/autoconf": 0,
+    "ipv6/conf/default/router_solicitations": 0,
+    "ipv4/conf/all/rp_filter": 0,  # replies that take another way are what one wants to see
+    "ipv4/conf/default/rp_filter": 0,
+    "ipv4/conf/all/send_redirects": 0,  # they would mend a wrong route table while it is looked at
+    "ipv4/conf/default/send_redirects": 0,
+}
+_FORWARDING = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
+
+
+class Machine:
+    """A namespace that is set up as a machine: loopback up, and a hand to configure it."""
+
+    def __init__(self, name: str, *, forwards: bool = False) -> None:
+        self.space = Namespace(name)
+        self.name = name
+        for key, value in {**_SYSCTLS, **(_FORWARDING if forwards else {})}.items():
+            self.space.sysctl(key, value)
+        with self.space.inside():
+            self.netlink: Any = IPRoute()
+        self.netlink.link("set", index=1, state="up")
+
+    def __repr__(self) -> str:
+        return f"<Machine {self.name}>"
+
+    def close(self) -> None:
+        self.netlink.close()
+        self.space.close()
+
+    def index(self, interface: str) -> int | None:
+        """Of an interface; None if it is not there."""
+        found = self.netlink.link_lookup(ifname=interface)
+        return found[0] if found else None
+
+    def _there(self, interface: str) -> int:
+        index = self.index(interface)
+        assert index is not None, f"{self.name} has no {interface}"
+        return index
+
+    # -- links
+
+    def bridge(self) -> None:
+        self.netlink.link("add", ifname=LAN, kind="bridge")
+        # Nothing is learnt late and nothing waits: there are no loops in a site.
+        self.netlink.link("set", index=self._there(LAN), state="up", br_forward_delay=0, br_stp_state=0)
+
+    def plug(self, other: Machine, port: str, *, mtu: int = 1500) -> None:
+        """A cable from a port of this machine's bridge to the Ethernet interface of `other`."""
+        self.netlink.link(
+            "add",
+            ifname=port,
+            kind="veth",
+            mtu=mtu,
+            master=self._there(LAN),
+            state="up",
+            peer={"ifname": ETHERNET, "net_ns_fd": other.space.fd, "IFLA_MTU": mtu},
+        )
+        other.plain(ETHERNET)
+        other.up(ETHERNET)
+
+    def up(self, interface: str, *, mtu: int | None = None) -> None:
+        index = self._there(interface)
+        if mtu is None:
+            self.netlink.link("set", index=index, state="up")
+        else:
+            self.netlink.link("set", index=index, state="up", mtu=mtu)
+
+    def plain(self, interface: str) -> None:
+        """No offloads: what is seen on it is what a wire would carry, checksums and all."""
+        with self.space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            for command in _OFFLOADS:
+                value = array.array("B", pack("II", command, 0))
+                request = pack("16sP16x", interface.encode(), value.buffer_info()[0])
+                with suppress(OSError):  # a driver without it has none to turn off
+                    fcntl.ioctl(any_socket, _SIOCETHTOOL, request)
+
+    # -- addresses
+
+    def address(self, interface: str, text: str) -> None:
+        """Add an address with its prefix length, such as 10.0.50.1/24."""
+        given = ip_interface(text)
+        flags = _IFA_F_NODAD if given.version == 6 else 0
+        self.netlink.addr(
+            "add",
+            index=self._there(interface),
+            address=str(given.ip),
+            prefixlen=given.network.prefixlen,
+            family=_family(given.version),
+            **({"flags": flags} if flags else {}),
+        )
+
+    def forget_address(self, interface: str, text: str) -> None:
+        given = ip_interface(text)
+        index = self.index(interface)
+        if index is not None:
+            with suppress(NetlinkError):
+                self.netlink.addr(
+                    "delete", index=index, address=str(given.ip), prefixlen=given.network.prefixlen
+                )
+
+    # -- routes
+
+    def route(
+        self,
+        to: str,
+        *,
+        via: str | None = None,
+        interface: str | None = None,
+        onlink: bool = False,
+        metric: int | None = None,
+    ) -> None:
+        """``ip route replace TO [via VIA] [dev INTERFACE]``."""
+        network = ip_network(to)
+        words: dict[str, Any] = {"dst": to, "family": _family(network.version)}
+        if via is not None:
+            words["gateway"] = via
+        if interface is not None:
+            words["oif"] = self._there(interface)
+        if onlink:
+            words["flags"] = ["onlink"]
+        if metric is not None:
+            words["priority"] = metric
+        self.netlink.route("replace", **words)
+
+    def nowhere(self, version: int, *, metric: int = 9999) -> None:
+        """What no other route takes vanishes, as where nobody answers; without it, people are told."""
+        to = "0.0.0.0/0" if version == 4 else "::/0"
+        self.netlink.route("replace", dst=to, family=_family(version), type="blackhole", priority=metric)
+
+    def next_hop(self, destination: str, *, source: str | None = None, came_in: str | None = None) -> Any:
+        """What ``ip route get`` says: a netlink message. OSError-like NetlinkError where there is no route."""
+        network = ip_network(destination)
+        words: dict[str, Any] = {"dst": destination, "family": _family(network.version)}
+        if source is not None:
+            words["src"] = source
+        if came_in is not None:
+            words["iif"] = self._there(came_in)
+        return self.netlink.route("get", **words)[0]
+
+    # -- machines whose hosts are ours
+
+    def silence(self, interface: str) -> None:
+        """The kernel answers neither pings nor what comes for TCP and UDP on `interface`: a host of ours does.
+
+        It still answers ARP and neighbour solicitations there, and routes what the host sends.
+        """
+        for family in _FAMILIES:
+            for protocol in (*_TRANSPORTS, *((socket.IPPROTO_ICMP,) if family == socket.AF_INET else ())):
+                with suppress(NetlinkError):
+                    self.netlink.rule(
+                        "add",
+                        priority=OURS_FIRST,
+                        table=_MAIN_TABLE,
+                        action="blackhole",
+                        iifname=interface,
+                        family=family,
+                        ip_proto=protocol,
+                    )
+            self.netlink.rule("add", priority=LOCAL, table=_LOCAL_TABLE, family=family)
+            self.netlink.rule("del", priority=0, table=_LOCAL_TABLE, family=family)
+        self.space.sysctl("ipv4/icmp_echo_ignore_all", 1)
+        self.space.sysctl("ipv6/icmp/echo_ignore_all", 1)
+
+
+def _family(version: int) -> int:
+    return socket.AF_INET if version == 4 else socket.AF_INET6

@@ -1,0 +1,80 @@
+"""A host whose system is not ours: a kernel with real programs. What passes its network card is all that is known."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from edge.proto.ip import TCP, UDP, Header, is_error, parse_untrusted, quoted_untrusted, reported_mtu
+from edge.proto.types import BadPacket
+from scenarios.proto.host import MAX_REMEMBERED, Host, IcmpError, checksum_right
+
+
+class RealHost(Host):
+    """It keeps the same books as a host of ours: who sent how much, what was refused, what was never sent like this."""
+
+    def saw_sent(self, packets: list[bytes], now: float) -> None:
+        """Copies of what its kernel has sent."""
+        for packet in packets:
+            self.counters["sent"] += 1
+            self._ledger.sent(self.vnet, self.name, packet, now)
+        if self.tap is not None and packets:
+            self.tap.sent(self, packets, now)
+
+    def saw_received(self, packets: list[bytes], now: float) -> None:
+        """Copies of what its kernel was given."""
+        if self.tap is not None and packets:
+            self.tap.received(self, packets, now)
+        for packet in packets:
+            self.counters["received"] += 1
+            try:
+                header = parse_untrusted(packet)
+                self._book(packet[: header.total_length], header, now)
+            except BadPacket as bad:
+                self.counters[bad.reason] += 1
+
+    def _book(self, packet: bytes, header: Header, now: float) -> None:
+        if header.destination != self.packed:
+            self.counters["misdelivered"] += 1
+            self._ledger.misdelivered(self.vnet, self.name, header, now)
+            return
+        for watcher in self.watchers:
+            watcher(header, header.total_length)
+        if header.is_fragment:
+            self.counters["fragments"] += 1
+            return
+        if not checksum_right(packet, header):
+            self.counters["bad_checksum"] += 1
+            return
+        if is_error(header):
+            self._book_error(packet, header, now)
+            return
+        if self._ledger.received(self.vnet, self.name, packet, now) is not None:
+            self.counters["not_as_sent"] += 1
+        source = str(ip_address(header.source))
+        if source in self.seen or len(self.seen) < MAX_REMEMBERED:
+            seen = self.seen[source]
+            seen.packets += 1
+            seen.bytes += header.total_length
+        if header.protocol in (UDP, TCP):
+            key = (source, header.destination_port)
+            if key in self.port_bytes or len(self.port_bytes) < MAX_REMEMBERED:
+                headers = header.header_length + (8 if header.protocol == UDP else 20)
+                self.port_bytes[key] += header.total_length - headers
+
+    def _book_error(self, packet: bytes, header: Header, now: float) -> None:
+        inner = quoted_untrusted(packet, header)
+        if inner is None or inner.source != self.packed:
+            self.counters["other_icmp"] += 1
+            return
+        self.counters["icmp_errors"] += 1
+        self.icmp_errors.append(
+            IcmpError(
+                now,
+                str(ip_address(header.source)),
+                header.icmp_type,
+                header.icmp_code,
+                f"{ip_address(inner.destination)}:{inner.destination_port}",
+                reported_mtu(packet, header),
+                inner.total_length,
+            )
+        )
