@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -27,16 +28,26 @@ class Streams(Protocol):
 
 
 class Dialer:
-    """`wake` is called when there is something to ``receive``; `nursery` runs the connections."""
+    """`wake` is called when there is something to ``receive``; `nursery` runs the connections.
 
-    def __init__(self, nursery: trio.Nursery, wake: Callable[[], None]) -> None:
+    `make_socket` as in ``StreamDial``.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        wake: Callable[[], None],
+        *,
+        make_socket: Callable[[int, int], socket.socket] = socket.socket,
+    ) -> None:
         self._nursery = nursery
         self._wake = wake
+        self._make_socket = make_socket
         self._dials: dict[int, StreamDial] = {}
 
     def dial(self, number: int, address: Address) -> None:
         """Open connection `number`; an event tells how it went."""
-        dial = StreamDial(address)
+        dial = StreamDial(address, make_socket=self._make_socket)
         self._dials[number] = dial
         self._nursery.start_soon(self._run, number, dial)
 

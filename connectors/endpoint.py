@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import trio
 
+from connectors.arrivals import Arrivals, Datagrams, DatagramsAndPackets
 from connectors.dialer import Dialer, Streams
 from connectors.proto import ChoosingEnd, EndpointStatistics, PacketSide, TunnelEnd
+from connectors.tun_side import TunSide
 from connectors.ways import MasqueTarget, TunnelWord, WireGuardTarget, make_end
 from edge.io.driver import Driver, Port
-from edge.io.udp import Read, UdpPort
+from edge.io.udp import UdpPort
 from edge.proto.types import Address
 
 OpenStreams = Callable[[trio.Nursery, Callable[[], None]], Streams]
@@ -31,7 +34,8 @@ class Endpoint:
     `private_key` and `psk` are 32 bytes and never shown. `keepalive` in seconds keeps NAT mappings and the PoP's
     idea of our address fresh; it also makes the tunnel come up without waiting for traffic. `tunnel` other than
     wireguard needs `masque`. `open_port` is called once per run with the address to bind, and `open_streams`, if there
-    may be TCP, with a nursery and what wakes this end; a lab puts a simulated path there.
+    may be TCP, with a nursery and what wakes this end; a lab puts a simulated path there. A `side` that is a TunSide is
+    attached to its device for each run; then the port must have a file descriptor. `linger` as in ``Driver``.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class Endpoint:
         open_port: Callable[[Address], Port] = UdpPort.bind,
         open_streams: OpenStreams = Dialer,
         rng: Callable[[int], bytes] = os.urandom,
+        linger: float = 0.0,
     ) -> None:
         self.name = name
         self.side = side
@@ -61,7 +66,8 @@ class Endpoint:
         self._open_port = open_port
         self._open_streams = open_streams
         self._rng = rng
-        self._driver: Driver[list[Read]] | None = None
+        self._linger = linger
+        self._driver: Driver[Arrivals] | None = None
         self._port: Port | None = None
         self._end: TunnelEnd | ChoosingEnd | None = None
         self._scope: trio.CancelScope | None = None
@@ -128,18 +134,32 @@ class Endpoint:
         return NOTHING_YET if self._end is None else self._end.statistics()
 
     async def run(self, *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED) -> None:
-        """Run until cancelled or stopped; started once the port is bound. The tunnel comes up on its own.
+        """Run until cancelled or stopped; started once port and device are open. The tunnel comes up on its own.
 
         A cancellation is graceful: what has arrived is still delivered, and what the hosts say to it still leaves.
         """
-        port = self._open_port(self._bind)
-        if self._up.is_set():  # an earlier run's
-            self._up = trio.Event()
-        self._crashed = False
-        with trio.CancelScope() as self._scope:
-            await self._run(port, task_status)
+        with ExitStack() as stack:
+            port = self._open_port(self._bind)
+            stack.callback(port.close)
+            source: Datagrams | DatagramsAndPackets
+            if isinstance(self.side, TunSide):
+                device = stack.enter_context(self.side.attached())
+                source = DatagramsAndPackets(port, self.side, device)
+            else:
+                source = Datagrams(port)
+            stack.callback(source.close)
+            if self._up.is_set():  # an earlier run's
+                self._up = trio.Event()
+            self._crashed = False
+            with trio.CancelScope() as self._scope:
+                await self._run(port, source, task_status)
 
-    async def _run(self, port: Port, task_status: trio.TaskStatus[Endpoint]) -> None:
+    async def _run(
+        self,
+        port: Port,
+        source: Datagrams | DatagramsAndPackets,
+        task_status: trio.TaskStatus[Endpoint],
+    ) -> None:
         try:
             now = trio.current_time()
             end = make_end(
@@ -151,7 +171,7 @@ class Endpoint:
                 epoch=time.time() - now,
                 rng=self._rng,
             )
-            driver = Driver(port)
+            driver: Driver[Arrivals] = Driver(source, linger=self._linger)
             self._end, self._driver, self._port = end, driver, port
             async with trio.open_nursery() as nursery:
                 streams = None if isinstance(end, TunnelEnd) else self._open_streams(nursery, driver.wake)
@@ -165,33 +185,38 @@ class Endpoint:
                         self._turn(end, port, streams, await driver.wait(at))
                 except trio.Cancelled:
                     if not self._crashed:
-                        self._drain(end, port, streams)
+                        self._drain(end, port, source, streams)
                     raise
         finally:
             self._driver = self._port = None
-            port.close()
             if self._way:
                 self._took("")
 
-    def _drain(self, end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None) -> None:
+    def _drain(
+        self,
+        end: TunnelEnd | ChoosingEnd,
+        port: Port,
+        source: Datagrams | DatagramsAndPackets,
+        streams: Streams | None,
+    ) -> None:
         for _ in range(DRAIN_TURNS):
-            reads = port.receive()
-            self._turn(end, port, streams, reads)
-            if not reads:
+            arrivals = source.receive()
+            self._turn(end, port, streams, arrivals)
+            if not arrivals:
                 break
         if isinstance(end, ChoosingEnd):
             end.stop(trio.current_time())
             self._send(end, port, streams)
 
     def _turn(
-        self, end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None, reads: list[Read]
+        self, end: TunnelEnd | ChoosingEnd, port: Port, streams: Streams | None, arrivals: Arrivals
     ) -> None:
         now = trio.current_time()
         if isinstance(end, TunnelEnd):
-            end.turn(reads, now)
+            end.turn(arrivals.reads, now)
         else:
             assert streams is not None
-            end.turn(reads, now, streams.receive())
+            end.turn(arrivals.reads, now, streams.receive())
         self._send(end, port, streams)
         if end.has_been_up and not self._up.is_set():
             self._up.set()

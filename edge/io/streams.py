@@ -287,12 +287,22 @@ class StreamPort(_Streams):
 
 
 class StreamDial(_Streams):
-    """One connection, number 1, to `address`. If it does not come about, all there is of it is an ``Eof``."""
+    """One connection, number 1, to `address`. If it does not come about, all there is of it is an ``Eof``.
 
-    def __init__(self, address: Address, *, timeout: float = DIAL_TIMEOUT) -> None:
+    `make_socket`, of family and type, may make the socket in another network namespace, or mark it.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        timeout: float = DIAL_TIMEOUT,
+        make_socket: Callable[[int, int], socket.socket] = socket.socket,
+    ) -> None:
         super().__init__()
         self._address = address
         self._timeout = timeout
+        self._make_socket = make_socket
 
     async def serve(
         self, wake: Callable[[], None], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -300,7 +310,7 @@ class StreamDial(_Streams):
         """Until the connection is closed, or cancelled. `wake` as in ``StreamPort``."""
         self._wake = wake
         task_status.started()
-        stream = _Stream(1, socket.socket(_family(self._address), socket.SOCK_STREAM))
+        stream = _Stream(1, self._make_socket(_family(self._address), socket.SOCK_STREAM))
         try:
             failed = await self._connect(stream.sock)
             if failed:

@@ -11,7 +11,7 @@ import errno
 import select
 import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from struct import Struct
 from typing import TypeAlias
@@ -73,11 +73,21 @@ class UdpPort:
         self.address: Address = (host, port)
 
     @classmethod
-    def bind(cls, address: Address, *, reads: int = 2, buffer_bytes: int = 4 << 20) -> UdpPort:
-        """Open a port on `address` (port 0: any). Refused with the remedy if that cannot be had."""
+    def bind(
+        cls,
+        address: Address,
+        *,
+        reads: int = 2,
+        buffer_bytes: int = 4 << 20,
+        make_socket: Callable[[int, int], socket.socket] = socket.socket,
+    ) -> UdpPort:
+        """Open a port on `address` (port 0: any). Refused with the remedy if that cannot be had.
+
+        `make_socket`, of family and type, may make the socket in another network namespace, or mark it.
+        """
         host, port = address
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock = make_socket(family, socket.SOCK_DGRAM)
         try:
             for force, plain in ((SO_RCVBUFFORCE, socket.SO_RCVBUF), (SO_SNDBUFFORCE, socket.SO_SNDBUF)):
                 # The forced form needs privilege; the plain one is clamped by the system's limit.

@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
 import trio
@@ -40,7 +40,8 @@ class Relay:
     """A PoP on its ports. ``run`` it in a nursery; everything else may be called while it runs.
 
     `rng(n)` gives secret random bytes; `timer` measures the budget of hooks and the latency of a turn; `linger` as in
-    ``Driver``; `observer` as in ``Engine``.
+    ``Driver``; `observer` as in ``Engine``. Sockets are opened inside of what `opening` gives: a lab enters another
+    network namespace there.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Relay:
         log: FilteringBoundLogger = SILENT,
         linger: float = 0.0,
         observer: Observer | None = None,
+        opening: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         assembly.refuse_if_wrong(config)
         self._config = config
@@ -62,6 +64,7 @@ class Relay:
         self._log = log
         self._linger = linger
         self._observer = observer
+        self._opening = opening
         self._engine: Engine | None = None
         self._driver: Driver[Arrivals] | None = None
         self._ports: Ports | None = None
@@ -115,15 +118,16 @@ class Relay:
     def _open(self) -> Iterator[Ports]:
         """All sockets, or none."""
         with ExitStack() as stack:
-            masque = self._config.masque
-            wireguard = UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
-            stack.callback(wireguard.close)
-            quic = streams = None
-            if masque is not None:
-                quic, streams = _open_masque(masque)
-                stack.callback(quic.close)
-                if streams is not None:
-                    stack.callback(streams.close)
+            with self._opening():
+                masque = self._config.masque
+                wireguard = UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
+                stack.callback(wireguard.close)
+                quic = streams = None
+                if masque is not None:
+                    quic, streams = _open_masque(masque)
+                    stack.callback(quic.close)
+                    if streams is not None:
+                        stack.callback(streams.close)
             ports = Ports(wireguard, quic, streams)
             stack.callback(ports.close)
             yield ports

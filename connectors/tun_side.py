@@ -1,0 +1,87 @@
+"""The side behind a tunnel as a device of this machine's kernel: what it routes there goes into the tunnel, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+from connectors.proto.border import Border
+from edge.proto.types import NEVER
+
+INBOX = 512  # packets read ahead while nobody takes them
+
+
+class PacketDevice(Protocol):
+    """A Tun, or what stands for one."""
+
+    def fileno(self) -> int: ...
+
+    def receive(self) -> list[bytearray]: ...
+
+    def send(self, packets: list[bytearray]) -> None: ...
+
+
+class TunSide:
+    """A ``PacketSide`` whose device is opened by `open_device` for each run of its endpoint, and closed after it.
+
+    `open_device` may also set the interface up, and on the way out take back what it changed. `zombie`: the tunnel
+    stays alive and forwards nothing.
+    """
+
+    def __init__(
+        self, open_device: Callable[[], AbstractContextManager[PacketDevice]], border: Border
+    ) -> None:
+        self.border = border
+        self.zombie = False
+        self.packets_in = 0  # into the tunnel
+        self.packets_out = 0
+        self.lost_to_zombie = 0
+        self._open_device = open_device
+        self._device: PacketDevice | None = None
+        self._inbox: list[bytearray] = []
+
+    @contextmanager
+    def attached(self) -> Iterator[PacketDevice]:
+        """With the device, for one run."""
+        with self._open_device() as device:
+            self._device = device
+            try:
+                yield device
+            finally:
+                self._device = None
+                self._inbox = []
+
+    def gather(self) -> bool:
+        """Read what the kernel has, a bounded number of packets; whether there is something for the tunnel."""
+        device = self._device
+        if device is not None and len(self._inbox) < INBOX:
+            packets = device.receive()
+            if packets:
+                self._inbox += self.border.outward(packets)
+        return bool(self._inbox)
+
+    def handle_packets(self, packets: list[bytearray], now: float) -> None:
+        if self.zombie or self._device is None:
+            self.lost_to_zombie += len(packets)
+            return
+        packets = self.border.inward(packets)
+        self.packets_out += len(packets)
+        self._device.send(packets)
+
+    def poll_packets(self) -> list[bytearray]:
+        packets = self._inbox
+        if not packets:
+            return packets
+        self._inbox = []
+        if self.zombie:
+            self.lost_to_zombie += len(packets)
+            return []
+        self.packets_in += len(packets)
+        return packets
+
+    def handle_timeout(self, now: float) -> None:
+        """Nothing is ever due: the kernel keeps its own timers."""
+
+    def poll_timeout(self) -> float:
+        return NEVER
