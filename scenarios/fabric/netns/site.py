@@ -1,0 +1,93 @@
+"""The LAN of a site: a switch, a machine for each host, router and connector, and the address that they send to."""
+
+from __future__ import annotations
+
+import socket
+from struct import pack
+
+from edge.document import Prefix
+from edge.proto.ip import build_icmp6
+from scenarios.fabric.netns.wiring import ETHERNET, Machine
+from scenarios.proto.route_table import Device, Route, network_text
+from scenarios.site_plan import Machine as Planned
+from scenarios.site_plan import SitePlan
+
+_BROADCAST = b"\xff" * 6
+_ETH_P_ARP = 0x0806
+
+
+class SiteLan:
+    """`plan` in namespaces."""
+
+    def __init__(self, plan: SitePlan) -> None:
+        self.plan = plan
+        self.machines: dict[str, Machine] = {}
+        self._holder: str | None = None
+        self._switch = Machine(f"{plan.site}: switch")
+        self._switch.bridge()
+        for number, planned in enumerate(plan.machines):
+            machine = self.machines[planned.name] = Machine(planned.name, forwards=planned.role != "host")
+            self._switch.plug(machine, f"port{number}")
+            for address in planned.addresses:
+                machine.address(ETHERNET, str(address))
+        for planned in plan.machines:
+            self._set_routes(planned)
+        if len(plan.connectors) == 1:
+            self._holder = plan.connectors[0].name
+
+    def close(self) -> None:
+        for machine in self.machines.values():
+            machine.close()
+        self._switch.close()
+
+    def _set_routes(self, planned: Planned) -> None:
+        machine = self.machines[planned.name]
+        for route in planned.static:
+            if route.device is Device.LAN:
+                _set_route(machine, route)
+        if planned.role != "host":
+            for version in {address.version for address in planned.addresses}:
+                machine.nowhere(version)  # the Internet does not answer for private addresses
+
+    def gateway_is(self, connector: str | None) -> None:
+        """From now on `connector` has the address that the others send to, as the master of a VRRP group does.
+
+        None: nobody works; it stays where it is.
+        """
+        if connector is None or connector == self._holder:
+            return
+        for shared in self.plan.shared:
+            if self._holder is not None:
+                self.machines[self._holder].forget_address(ETHERNET, str(shared))
+            machine = self.machines[connector]
+            machine.address(ETHERNET, str(shared))
+            _announce(machine, shared)
+        self._holder = connector
+
+
+def _set_route(machine: Machine, route: Route) -> None:
+    to = network_text(route.network)
+    if to == "default":
+        to = "0.0.0.0/0"
+    if route.via is None:
+        machine.route(to, interface=ETHERNET)
+    else:
+        family = socket.AF_INET if len(route.via) == 4 else socket.AF_INET6
+        via = socket.inet_ntop(family, route.via)
+        machine.route(to, via=via, interface=ETHERNET, onlink=route.onlink)
+
+
+def _announce(machine: Machine, shared: Prefix) -> None:
+    """Tell the neighbours who has `shared` now (RFC 5227 section 3, RFC 4861 section 7.2.6)."""
+    with machine.space.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((ETHERNET, 0))
+        own = sock.getsockname()[4]
+        if shared.version == 4:
+            body = pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + shared.address + bytes(6) + shared.address
+            sock.send(_BROADCAST + own + pack("!H", _ETH_P_ARP) + body)
+        else:
+            everybody = socket.inet_pton(socket.AF_INET6, "ff02::1")
+            override = 0x20000000
+            body = pack("!I", override) + shared.address + pack("!BB", 2, 1) + own
+            packet = build_icmp6(shared.address, everybody, 136, 0, body, hop_limit=255)
+            sock.send(b"\x33\x33\x00\x00\x00\x01" + own + pack("!H", 0x86DD) + bytes(packet))
