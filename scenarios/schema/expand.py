@@ -13,7 +13,7 @@ from edge.config import RuleFile
 from edge.document import IPAddress, Path, Prefix, Words
 from scenarios.schema.apps import Apps
 from scenarios.schema.language import Scenario
-from scenarios.schema.topology import Client, Host, Site
+from scenarios.schema.topology import Client, Host, Router, Site
 
 MAX_MACHINES = 100_000
 
@@ -131,14 +131,42 @@ class _Work:
                     f"{each}-{index}" if site.count is not None else each: connector
                     for each, connector in site.connectors.items()
                 }
-                yield copy, replace(site, routes=routes, hosts=hosts, connectors=connectors, count=None)
+                yield (
+                    copy,
+                    replace(
+                        site,
+                        routes=routes,
+                        hosts=hosts,
+                        connectors=connectors,
+                        gateway=self._moved(site.gateway, site, index, (*path, "gateway")),
+                        router=self._router(site, index, (*path, "router")),
+                        count=None,
+                    ),
+                )
+
+    def _router(self, site: Site, index: int, path: Path) -> Router | None:
+        if site.router is None:
+            return None
+        return replace(
+            site.router, ip=self._after(site.router.ip, _step(site.router.ip, site, index), (*path, "ip"))
+        )
+
+    def _moved(self, address: IPAddress | None, site: Site, index: int, path: Path) -> IPAddress | None:
+        """An address of the LAN, in the copy `index` of its site."""
+        return None if address is None else self._after(address, _step(address, site, index), path)
 
     def _hosts(
         self, site_name: str, name: str, host: Host, site: Site, index: int
     ) -> Iterator[tuple[str, Host]]:
-        home = next((route for route in site.routes if route.covers(host.ip)), None)
-        step = index << (len(host.ip) * 8 - home.length) if home is not None else 0
+        step = _step(host.ip, site, index)
         path: Path = ("topology", "sites", site_name, "hosts", name)
+        gateway = self._moved(host.gateway, site, index, (*path, "gateway"))
+        routes = host.routes and tuple(
+            replace(
+                route, via=self._after(route.via, _step(route.via, site, index), (*path, "routes", place))
+            )
+            for place, route in enumerate(host.routes)
+        )
         for copy, further in self._copies("hosts", name, host.count, site_name):
             if site.count is not None and host.count is not None:
                 group = f"{self.written['sites', site_name][1]}/{name}"
@@ -146,7 +174,14 @@ class _Work:
             app = _named(host.app, f"{site_name}-{copy}") if site.count is not None else host.app
             yield (
                 copy,
-                replace(host, ip=self._after(host.ip, step + further, (*path, "ip")), app=app, count=None),
+                replace(
+                    host,
+                    ip=self._after(host.ip, step + further, (*path, "ip")),
+                    gateway=gateway,
+                    routes=routes,
+                    app=app,
+                    count=None,
+                ),
             )
         if site.count is not None and host.count is None:
             group = f"{self.written['sites', site_name][1]}/{name}"
@@ -241,6 +276,12 @@ def _named(app: Apps, name: str) -> Apps:
     if phone is None or phone.user is not None:
         return app
     return replace(app, sip_phone=replace(phone, user=name))
+
+
+def _step(address: IPAddress, site: Site, index: int) -> int:
+    """How far from the one written the address is that it stands for in the copy `index` of its site."""
+    home = next((route for route in site.routes if route.covers(address)), None)
+    return index << (len(address) * 8 - home.length) if home is not None else 0
 
 
 def _plus(address: IPAddress, further: int) -> IPAddress | None:

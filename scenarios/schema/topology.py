@@ -53,12 +53,33 @@ class Link(Impairment, frozen=True, kw_only=True):
     down: Impairment | None = None
 
 
+class StaticRoute(Section, frozen=True, kw_only=True):
+    """A route that somebody wrote into a machine."""
+
+    to: Prefix
+    via: IPAddress
+    """On the LAN."""
+
+
 class Host(Section, frozen=True, kw_only=True):
     """A machine in the network of a site. The copies of a counted one have the addresses that follow."""
 
     ip: IPAddress
+    gateway: IPAddress | None = None
+    """Its default gateway; without it, what is right for the site's `deploy`."""
+    routes: tuple[StaticRoute, ...] | None = None
+    """Beside the default gateway; without it, what is right for the site's `deploy`."""
     app: Apps = Apps()
     count: Copies | None = None
+
+
+class Router(Section, frozen=True, kw_only=True):
+    """The ordinary router of a site. What it has no better route for, it sends to the Internet."""
+
+    ip: IPAddress
+    """Its address on the LAN."""
+    routes: tuple[Prefix, ...] | None = None
+    """What it sends to the connector; without it, what is right for the site's `deploy`."""
 
 
 class Connector(Section, frozen=True, kw_only=True):
@@ -70,11 +91,20 @@ class Connector(Section, frozen=True, kw_only=True):
     keepalive: Duration | None = None
 
 
+DeployWord = Literal["default-gateway", "intermediate-gateway", "per-host"]
+"""How packets of a LAN find the connector. default-gateway: it is every host's default gateway; intermediate-gateway:
+the router is, and has routes to it; per-host: so is the router, and every host has routes to the connector."""
+
+
 class Site(Section, frozen=True, kw_only=True):
     """A network behind connectors. The copies of a counted one have the prefixes and addresses that follow."""
 
     vnet: Name
     routes: Annotated[tuple[Prefix, ...], msgspec.Meta(min_length=1)]
+    deploy: DeployWord = "default-gateway"
+    gateway: IPAddress | None = None
+    """The address on the LAN that the connectors share; without it, the first free one of the routes."""
+    router: Router | None = None
     connectors: Annotated[dict[Name, Connector], msgspec.Meta(max_length=8)] = {}
     """In order of preference; without them, one that is called like the site."""
     hosts: dict[Name, Host] = {}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from edge.document import Path, address_bytes, did_you_mean
 from scenarios.proto.link_profile import PRESETS
+from scenarios.schema import lan_semantics
 from scenarios.schema.cast import Actor, Cast
 from scenarios.schema.language import Scenario
 from scenarios.schema.places import Finding, is_a, known
@@ -70,6 +71,7 @@ def _sites(scenario: Scenario) -> Iterator[Finding]:
             if (other := seen.setdefault(host.ip, short)) != short:
                 text = f"{other!r} and {short!r} both have {host.ip}"
                 yield Finding(where, text, "give one another address")
+        yield from lan_semantics.check(name, site)
         for connector, given in site.connectors.items():
             there = (*path, "connectors", connector)
             yield from _link(scenario, given.link, there)
