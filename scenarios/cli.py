@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -21,8 +21,8 @@ from scenarios import batch, determinism, report, schema
 from scenarios.fabric import FABRICS
 from scenarios.fuzz import planted
 from scenarios.fuzz.cli import fuzz
-from scenarios.live import LiveScreen, PlainLines, Stdout, observer
-from scenarios.report import RunRecord, State
+from scenarios.live import LiveScreen, PlainLines, Stdout, observer, show_comparisons
+from scenarios.report import ComparisonRecord, RunRecord, State
 from scenarios.trace.cli import trace as trace_command
 
 LIBRARY = Path(__file__).parent / "library"
@@ -57,7 +57,11 @@ poplab.add_command(fuzz, "fuzz")
 @poplab.command()
 @files_argument
 @click.option(
-    "--fabric", type=click.Choice(sorted(FABRICS)), default=None, help="Where; the file's first if left out."
+    "--fabric",
+    metavar="NAME[,NAME...]",
+    default=None,
+    help=f"Where: {', '.join(sorted(FABRICS))}; the file's first if left out. On several, such as sim,loopback, each "
+    "FILE runs on all of them, and whatever is not the same there is a difference.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file."
@@ -97,16 +101,17 @@ def run(
 
     Several runs, be they files or cells of a matrix, run in processes of their own.
 
-    Exit codes: 0 passed, 1 an expectation, invariant or threshold failed, 2 a bad file or wrong usage, 3 the fabric is
+    Exit codes: 0 passed, 1 an expectation, invariant or threshold failed or fabrics differ, 2 a bad file or wrong usage, 3 the fabric is
     not available here, 4 an error of poplab itself, 5 not deterministic, 130 interrupted.
     """
     _quiet_logs()
     if trace and out is None:
         raise Refused("--trace writes a file: add --out DIR")
+    fabrics = batch.fabrics(fabric)
     if check_determinism:
-        if fabric not in (None, "sim"):
+        if fabrics not in ((), ("sim",)):
             raise Refused("--check-determinism needs the sim fabric: real time is never the same twice")
-        fabric = "sim"
+        fabrics = ("sim",)
     scripts = batch.select(files, _choices(chosen))
     if out is not None:
         report.prepare(out)
@@ -114,12 +119,14 @@ def run(
     stream: IO[str] = sys.stderr if json else cast("IO[str]", stdout)
     console = Console(file=stream, highlight=False)
     work = batch.watched(
-        batch.jobs(scripts, fabric=fabric, seed=seed), out, trace=trace, twice=check_determinism
+        batch.jobs(scripts, fabrics=fabrics, seed=seed), out, trace=trace, twice=check_determinism
     )
     runs = _run_all(work, console, str(out) if out is not None else "", jobs)
-    problems = list(_write_reports(out, work, runs))
+    comparisons = batch.comparisons(work, runs)
+    show_comparisons(console, comparisons)
+    problems = list(_write_reports(out, work, runs, comparisons))
     if json:
-        stdout.write(report.results_json(runs).decode())
+        stdout.write(report.results_json(runs, comparisons).decode())
     stdout.flush()
     problems += filter(None, [stdout.problem])
     for problem in problems:
@@ -130,7 +137,7 @@ def run(
         if run.determinism:
             console.print(f"{run.title}: {run.determinism}", markup=False, soft_wrap=True)
     stdout.flush()
-    code = exit_code(runs)
+    code = exit_code(runs, comparisons)
     context.exit(INTERNAL if problems and code != FAILED else code)
 
 
@@ -153,15 +160,19 @@ def print_schema() -> None:
     click.echo(json_format.dumps(schema.json_schema(), indent=2))
 
 
-def exit_code(runs: list[RunRecord]) -> int:
-    """One code for all runs: the one that needs attention first. Where nothing ran, the usage was wrong."""
-    states = {run.state for run in runs}
+def exit_code(runs: Sequence[RunRecord], comparisons: Sequence[ComparisonRecord] = ()) -> int:
+    """One code for everything: the one that needs attention first.
+
+    Where nothing ran, or nothing could be compared that was to be, the usage was wrong.
+    """
+    states = {run.state for run in runs} | {each.state for each in comparisons if each.state is State.FAILED}
     if State.ERROR not in states and any(run.divergence for run in runs):
         return determinism.NotDeterministic.exit_code
     for state, code in URGENT:
         if state in states:
             return code
-    return Refused.exit_code if states == {State.SKIPPED} else PASSED
+    vain = comparisons and all(each.state is State.SKIPPED for each in comparisons)
+    return Refused.exit_code if states == {State.SKIPPED} or vain else PASSED
 
 
 def _choices(words: tuple[str, ...]) -> dict[str, str]:
@@ -188,19 +199,21 @@ def _run_all(work: list[batch.Job], console: Console, out: str, at_once: int | N
     return [record]
 
 
-def _write_reports(out: Path | None, work: list[batch.Job], runs: list[RunRecord]) -> Iterator[str]:
+def _write_reports(
+    out: Path | None, work: list[batch.Job], runs: list[RunRecord], comparisons: list[ComparisonRecord]
+) -> Iterator[str]:
     """What could not be written, in words: the verdict is known all the same."""
     if out is not None:
         kinds = [job.script.scenario.outputs.report for job in work]
         try:
-            report.write(out, runs, kinds)
+            report.write(out, runs, kinds, comparisons)
         except OSError as error:
             yield f"cannot write all reports into {out}: {error.strerror or error}"
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if summary:
         try:
             with Path(summary).open("a", encoding="utf-8") as stream:
-                stream.write(report.step_summary(runs))
+                stream.write(report.step_summary(runs, comparisons))
         except OSError as error:
             click.echo(f"cannot add to GITHUB_STEP_SUMMARY: {error.strerror or error}", err=True)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, LiveBoard, PlainBoard, board
+from scenarios.batch.comparing import comparisons
 from scenarios.batch.pool import Pool
-from scenarios.batch.selection import jobs, select
+from scenarios.batch.selection import fabrics, jobs, select
 from scenarios.batch.watching import watched
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "Pool",
     "attempt",
     "board",
+    "comparisons",
+    "fabrics",
     "jobs",
     "select",
     "watched",

@@ -34,6 +34,15 @@ class Job(NamedTuple):
     trace: bool = False
     twice: bool = False
     """It is run once more, in another process, and compared."""
+    where: str = ""
+    """The word for the fabric, where it is skipped too."""
+    beside: tuple[str, ...] = ()
+    """All fabrics where the script runs, if the runs are compared."""
+
+    @property
+    def title(self) -> str:
+        """That of its record."""
+        return f"{self.script.title} on {self.where}" if self.beside else self.script.title
 
     def record(self, state: State, error: str = "") -> RunRecord:
         """Of a run that came to nothing."""
@@ -43,7 +52,8 @@ class Job(NamedTuple):
             name=scenario.name,
             about=" ".join(scenario.about.split()),
             cell=dict(self.script.cell),
-            fabric=self.fabric.name if self.fabric is not None else "",
+            fabric=self.where,
+            beside=list(self.beside),
             virtual=self.fabric is not None and self.fabric.virtual,
             seed=self.seed,
             deadline=scenario.deadline,
@@ -77,6 +87,7 @@ def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path) -> RunRe
         main = partial(_until_interrupted, job, fabric, observer, recording.recorder)
         record = fabric.execute(main, seed=job.seed)
     record.incomplete = recording.complaints
+    record.beside = list(job.beside)
     if job.twice and record.state is not State.INTERRUPTED:
         try:
             record.determinism = determinism.check(job.script, record, twin)

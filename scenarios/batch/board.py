@@ -189,7 +189,7 @@ class LiveBoard:
         return sorted(sorted(everything, key=urgency)[:room])
 
     def _row(self, table: Table, index: int, *, whole: bool) -> None:
-        title = self._jobs[index].script.title
+        title = self._jobs[index].title
         state = self._states.get(index, State.PENDING)
         if isinstance(state, RunRecord):
             glyph, colour = GLYPHS[state.state]

@@ -98,17 +98,38 @@ def _with_tunnels(scripts: Sequence[Script], word: str) -> list[Script]:
     ]
 
 
-def jobs(scripts: Iterable[Script], *, fabric: str | None, seed: int | None) -> list[Job]:
-    """What is to be done with each script; one that is not meant for `fabric` is skipped."""
-    return [_job(script, fabric, seed) for script in scripts]
+def fabrics(words: str | None) -> tuple[str, ...]:
+    """What stands after ``--fabric``: one word, or several with commas between them; none if nothing does."""
+    if words is None:
+        return ()
+    names = tuple(word.strip() for word in words.split(","))
+    for index, name in enumerate(names):
+        if name not in FABRICS:
+            fix = did_you_mean(name, FABRICS)
+            raise Refused(f"--fabric {words}: there is no fabric {name!r}\n    fix: {fix}")
+        if name in names[:index]:
+            fix = "to run the same twice, use --check-determinism"
+            raise Refused(f"--fabric {words}: {name} stands there twice\n    fix: {fix}")
+    return names
 
 
-def _job(script: Script, fabric: str | None, seed: int | None) -> Job:
+def jobs(scripts: Iterable[Script], *, fabrics: Sequence[str], seed: int | None) -> list[Job]:
+    """What is to be done with each script, on each of `fabrics` one after the other; without any, on its own first.
+
+    A script that is not meant for a fabric is skipped there.
+    """
+    beside = tuple(fabrics) if len(fabrics) > 1 else ()
+    return [
+        _job(script, name, seed, beside)
+        for script in scripts
+        for name in fabrics or script.scenario.fabrics[:1]
+    ]
+
+
+def _job(script: Script, name: str, seed: int | None, beside: tuple[str, ...]) -> Job:
     scenario = script.scenario
     chosen = scenario.seed if seed is None else seed
-    name = fabric or scenario.fabrics[0]
-    repeat = script.command(name, chosen)
+    job = Job(script, None, chosen, script.command(name, chosen), where=name, beside=beside)
     if name not in scenario.fabrics:
-        reason = f"the file runs on {' and '.join(scenario.fabrics)}, not on {name}"
-        return Job(script, None, chosen, repeat, reason)
-    return Job(script, FABRICS[name], chosen, repeat)
+        return job._replace(reason=f"the file runs on {' and '.join(scenario.fabrics)}, not on {name}")
+    return job._replace(fabric=FABRICS[name])

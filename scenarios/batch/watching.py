@@ -10,7 +10,7 @@ from scenarios.batch.attempt import Job
 
 def watched(jobs: list[Job], out: Path | None, *, trace: bool, twice: bool) -> list[Job]:
     """`jobs` with what is to be recorded of them."""
-    titles = [job.script.title for job in jobs]
+    titles = [job.title for job in jobs]
     places = report.folders(out, titles) if out is not None else [None] * len(jobs)
     return [
         job._replace(folder=place, trace=trace, twice=twice) for job, place in zip(jobs, places, strict=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 
+from scenarios.live.comparing import show_comparisons
 from scenarios.live.painter import Painter
 from scenarios.live.plain import Lines, PlainLines
 from scenarios.live.screen import screen
@@ -11,7 +12,7 @@ from scenarios.live.stdout import Stdout
 from scenarios.report import RunRecord, StepRecord
 from scenarios.runner import Observer
 
-__all__ = ["Lines", "LiveScreen", "PlainLines", "Stdout", "observer", "screen"]
+__all__ = ["Lines", "LiveScreen", "PlainLines", "Stdout", "observer", "screen", "show_comparisons"]
 
 
 class LiveScreen:

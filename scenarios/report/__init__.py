@@ -2,7 +2,7 @@
 
 from scenarios.report.events import events_jsonl
 from scenarios.report.files import folders, prepare, results_json, write
-from scenarios.report.findings import Finding, exceeded, explain, findings
+from scenarios.report.findings import Finding, differences, exceeded, explain, findings, outcome
 from scenarios.report.groups import Clients, Several, Site, clients, made_of, sites, ways_taken
 from scenarios.report.html import index_html, report_html
 from scenarios.report.junit import junit_xml
@@ -11,8 +11,11 @@ from scenarios.report.record import (
     AccountRecord,
     CallRecord,
     CheckRecord,
+    ComparisonRecord,
+    DifferenceRecord,
     DirectionRecord,
     FaultRecord,
+    HostRecord,
     InvariantRecord,
     LoadRecord,
     MasqueRecord,
@@ -36,9 +39,12 @@ __all__ = [
     "CallRecord",
     "CheckRecord",
     "Clients",
+    "ComparisonRecord",
+    "DifferenceRecord",
     "DirectionRecord",
     "FaultRecord",
     "Finding",
+    "HostRecord",
     "InvariantRecord",
     "LoadRecord",
     "MasqueRecord",
@@ -57,6 +63,7 @@ __all__ = [
     "WindowRecord",
     "aligned",
     "clients",
+    "differences",
     "events_jsonl",
     "exceeded",
     "explain",
@@ -66,6 +73,7 @@ __all__ = [
     "index_html",
     "junit_xml",
     "made_of",
+    "outcome",
     "prepare",
     "report_html",
     "results_json",

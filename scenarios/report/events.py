@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from scenarios.report.findings import explain
-from scenarios.report.record import CallRecord, RunRecord
+from scenarios.report.record import CallRecord, ComparisonRecord, RunRecord
 
 Event = dict[str, Any]
 
@@ -16,10 +16,12 @@ _ORDER = ("run started", "step started", "fault", "way", "call", "sample", "inva
 """Of those that happened at the same moment; what is not named comes last."""
 
 
-def events_jsonl(run: RunRecord) -> bytes:
+def events_jsonl(run: RunRecord, comparison: ComparisonRecord | None = None) -> bytes:
     """Every line has `at`, seconds since the run began, and `event`, one of the words in docs/scenarios.md."""
     middle = sorted(_events(run), key=lambda event: (event["at"], _rank(event["event"])))
     events = [_begin(run), *middle, *_end(run)]
+    if comparison is not None:
+        events.append(_compared(run, comparison))
     return b"".join(msgspec.json.encode(event, enc_hook=float) + b"\n" for event in events)
 
 
@@ -103,6 +105,11 @@ def _end(run: RunRecord) -> Iterator[Event]:
         "reason": reason,
         "repeat": run.repeat,
     }
+
+
+def _compared(run: RunRecord, comparison: ComparisonRecord) -> Event:
+    """The last line, where the same was run elsewhere too."""
+    return {"at": run.elapsed, "event": "compared", **_fields(comparison, "file", "name", "cell", "seed")}
 
 
 def _fields(record: msgspec.Struct, *without: str) -> Event:

@@ -14,7 +14,7 @@ from edge.errors import PoplabError, Refused
 from scenarios.report.events import events_jsonl
 from scenarios.report.html import index_html, report_html
 from scenarios.report.junit import junit_xml
-from scenarios.report.record import ResultsRecord, RunRecord
+from scenarios.report.record import ComparisonRecord, ResultsRecord, RunRecord
 
 KINDS = frozenset({"junit", "json", "html", "events"})
 """What a scenario may want under `outputs.report`, and gets unless it says otherwise."""
@@ -27,11 +27,14 @@ class Unwritable(PoplabError):
 
 
 def write(
-    directory: Path, runs: Sequence[RunRecord], kinds: Sequence[Collection[str]] | None = None
+    directory: Path,
+    runs: Sequence[RunRecord],
+    kinds: Sequence[Collection[str]] | None = None,
+    comparisons: Sequence[ComparisonRecord] = (),
 ) -> list[Path]:
     """Write the reports into `directory`, made if missing; returns what was written. OSError if that is impossible.
 
-    `kinds` is what each run wants. One junit.xml and one results.json hold all runs. report.html and events.jsonl of
+    `kinds` is what each run wants; `comparisons` are between some of the runs. One junit.xml and one results.json hold all runs. report.html and events.jsonl of
     a run are in `folders(...)`; if there are several runs, `directory` has a report.html that leads to them.
     """
     wanted = [KINDS] * len(runs) if kinds is None else kinds
@@ -40,19 +43,20 @@ def write(
     written = []
     directory.mkdir(parents=True, exist_ok=True)
     if "json" in together:
-        written.append(_replace(directory / "results.json", results_json(runs)))
+        written.append(_replace(directory / "results.json", results_json(runs, comparisons)))
     if "junit" in together:
-        written.append(_replace(directory / "junit.xml", junit_xml(list(runs))))
+        written.append(_replace(directory / "junit.xml", junit_xml(list(runs), comparisons)))
     for run, place, each in zip(runs, places, wanted, strict=True):
         if {"events", "html"} & set(each):
             place.mkdir(exist_ok=True)
+        comparison = next((found for found in comparisons if found.is_of(run)), None)
         if "events" in each:
-            written.append(_replace(place / "events.jsonl", events_jsonl(run)))
+            written.append(_replace(place / "events.jsonl", events_jsonl(run, comparison)))
         if "html" in each:
-            written.append(_replace(place / "report.html", report_html(run)))
+            written.append(_replace(place / "report.html", report_html(run, comparison)))
     if "html" in together and len(runs) > 1:
         links = [place.name if "html" in each else "" for place, each in zip(places, wanted, strict=True)]
-        written.append(_replace(directory / "report.html", index_html(list(runs), links)))
+        written.append(_replace(directory / "report.html", index_html(list(runs), links, comparisons)))
     return written
 
 
@@ -84,9 +88,9 @@ def prepare(directory: Path) -> None:
         raise Refused(f"cannot write reports into {directory}: {text}; choose another --out") from error
 
 
-def results_json(runs: Sequence[RunRecord]) -> bytes:
+def results_json(runs: Sequence[RunRecord], comparisons: Sequence[ComparisonRecord] = ()) -> bytes:
     """All runs in the shape of `ResultsRecord`."""
-    results = ResultsRecord(runs=list(runs))
+    results = ResultsRecord(runs=list(runs), comparisons=list(comparisons))
     return msgspec.json.format(msgspec.json.encode(results, enc_hook=_number), indent=2) + b"\n"
 
 

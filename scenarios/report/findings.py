@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from scenarios.report.record import CheckRecord, RunRecord, State, ThresholdRecord
+from scenarios.report.record import CheckRecord, ComparisonRecord, RunRecord, State, ThresholdRecord
 
 WHY = {
     State.INTERRUPTED: "it was interrupted, which says nothing about the network",
@@ -70,3 +70,32 @@ def _findings(run: RunRecord) -> Iterator[Finding]:
             yield Finding("threshold", exceeded(limit))
     if run.stopped_by and all(limit.holds for limit in run.thresholds):
         yield Finding("threshold", f"a threshold ended the run: {run.stopped_by}")
+
+
+def outcome(comparison: ComparisonRecord) -> str:
+    """What a comparison came to, in one line: how much was compared is part of it."""
+    fabrics = " and ".join(comparison.fabrics)
+    if comparison.state not in (State.PASSED, State.FAILED):
+        return f"{fabrics} were not compared: {comparison.reason}"
+    lenient = [f"{comparison.tolerated} within tolerance"] if comparison.tolerated else []
+    lenient += [f"{comparison.ignored} ignored by the file"] if comparison.ignored else []
+    beside = f" ({', '.join(lenient)})" if lenient else ""
+    if comparison.state is State.PASSED:
+        return f"{fabrics} agree in {comparison.facts} facts{beside}; 0 differences"
+    word = "difference" if comparison.differing == 1 else "differences"
+    return f"{fabrics}: {comparison.differing} {word} in {comparison.facts} facts{beside}"
+
+
+def differences(comparison: ComparisonRecord) -> list[Finding]:
+    """A line for each that counts."""
+    return [
+        Finding(
+            f"{each.name} ({each.place})" if each.place else each.name,
+            f"{each.name}: {comparison.fabrics[0]} {each.left}, {each.fabric} {each.right}"
+            + (f"; must be {each.why}" if each.why else "")
+            + (f" [{each.about}]" if each.about else "")
+            + (f" at {each.place}" if each.place else ""),
+        )
+        for each in comparison.differences
+        if each.counts
+    ]

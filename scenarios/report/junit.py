@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from scenarios.report.findings import WHY, exceeded, explain
-from scenarios.report.record import LoadRecord, RunRecord, State, StepRecord
+from scenarios.report.findings import WHY, differences, exceeded, explain, outcome
+from scenarios.report.record import ComparisonRecord, LoadRecord, RunRecord, State, StepRecord
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _COUNTED = {"failures": ("failure",), "errors": ("error",), "skipped": ("skipped",)}
 
 
-def junit_xml(runs: list[RunRecord]) -> bytes:
-    """One test suite for each run.
+def junit_xml(runs: list[RunRecord], comparisons: Sequence[ComparisonRecord] = ()) -> bytes:
+    """One test suite for each run, and one for all comparisons.
 
     One case for each step, condition of the whole run, invariant, threshold and load; one called "run" if nothing
-    else says why the run did not pass.
+    else says why the run did not pass. One for each comparison.
     """
     root = ElementTree.Element("testsuites", name="poplab", time=f"{sum(run.elapsed for run in runs):.3f}")
     for run in runs:
         _count(_suite(root, run))
+    if comparisons:
+        _count(_compared(root, comparisons))
     _count(root)
     document: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return document + b"\n"
@@ -56,6 +59,25 @@ def _suite(root: ElementTree.Element, run: RunRecord) -> ElementTree.Element:
             _figures(load)
         )
     _whole(suite, run)
+    _tell_apart(suite)
+    return suite
+
+
+def _compared(root: ElementTree.Element, comparisons: Sequence[ComparisonRecord]) -> ElementTree.Element:
+    suite = ElementTree.SubElement(root, "testsuite", name="comparisons", time="0.000")
+    for each in comparisons:
+        name = f"{each.title} on {' and '.join(each.fabrics)}"
+        case = _named_case(suite, "comparisons", name, 0.0)
+        text = "\n".join([*(found.text for found in differences(each)), f"again: {each.repeat}"])
+        match each.state:
+            case State.PASSED:
+                ElementTree.SubElement(case, "system-out").text = _clean(outcome(each))
+            case State.FAILED:
+                _problem(case, "failure", outcome(each), text)
+            case State.SKIPPED:
+                _problem(case, "skipped", each.reason, "")
+            case _:
+                _problem(case, "error", outcome(each), each.reason)
     _tell_apart(suite)
     return suite
 
@@ -121,7 +143,11 @@ def _figures(load: LoadRecord) -> str:
 
 
 def _case(suite: ElementTree.Element, run: RunRecord, name: str, took: float = 0.0) -> ElementTree.Element:
-    attributes = {"classname": _clean(run.title), "name": _clean(name), "time": f"{max(0.0, took):.3f}"}
+    return _named_case(suite, run.title, name, took)
+
+
+def _named_case(suite: ElementTree.Element, whose: str, name: str, took: float) -> ElementTree.Element:
+    attributes = {"classname": _clean(whose), "name": _clean(name), "time": f"{max(0.0, took):.3f}"}
     return ElementTree.SubElement(suite, "testcase", attributes)
 
 

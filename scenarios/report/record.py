@@ -48,6 +48,7 @@ class StepRecord(Record):
     id: str | None = None
     background: bool = False
     may_fail: bool = False  # what became of it does not matter
+    place: str = ""  # where it was written, as FILE:LINE
     state: State = State.PENDING
     started: float | None = None
     ended: float | None = None
@@ -121,6 +122,7 @@ class AccountRecord(Record):
     packets_out: int = 0
     dropped: dict[str, int] = {}
     held: int = 0
+    rules: dict[str, int] = {}  # flows that each rule decided, those that decided none left out
 
 
 class MemberRecord(Record):
@@ -136,6 +138,17 @@ class MemberRecord(Record):
     up: bool = False
     site: str = ""  # of a connector; those of one site have the same hosts
     role: str = ""  # what runs on a client
+
+
+class HostRecord(Record):
+    """What reached a host. Of longer lists only the first are here; `more` counts what is not."""
+
+    name: str
+    address: str
+    sources: list[str] = []  # addresses that it saw
+    told: list[str] = []  # ICMP errors that it believed, each kind once
+    apps: dict[str, list[str]] = {}  # such as "dns.sources"
+    more: int = 0
 
 
 class WindowRecord(Record):
@@ -230,6 +243,7 @@ class RunRecord(Record):
     divergence: str = ""  # where that one parted
     incomplete: list[str] = []  # what a trace or a capture lacks, and why
     cell: dict[str, Any] = {}  # the values of the matrix
+    beside: list[str] = []  # the fabrics where the same was run, this one among them, if it is compared
     virtual: bool = False  # its time is not the real one
     pop: str = ""
     state: State = State.PENDING
@@ -245,6 +259,7 @@ class RunRecord(Record):
     sightings: list[SightingRecord] = []
     invariants: list[InvariantRecord] = []
     accounts: list[AccountRecord] = []
+    hosts: list[HostRecord] = []  # at most 1,000
     thresholds: list[ThresholdRecord] = []
     loads: list[LoadRecord] = []
     faults: list[FaultRecord] = []
@@ -255,9 +270,9 @@ class RunRecord(Record):
 
     @property
     def title(self) -> str:
-        """The name, and the matrix cell if there are several."""
-        values = ", ".join(f"{name}={value}" for name, value in self.cell.items())
-        return f"{self.name} [{values}]" if values else self.name
+        """The name, the matrix cell if there are several, and where it ran if it is compared."""
+        where = f" on {self.fabric}" if self.beside else ""
+        return f"{_named(self.name, self.cell)}{where}"
 
     @property
     def failed_checks(self) -> list[CheckRecord]:
@@ -266,8 +281,54 @@ class RunRecord(Record):
         return [check for check in [*of_steps, *self.checks] if not check.holds]
 
 
+class DifferenceRecord(Record):
+    """Something that was not the same on two fabrics."""
+
+    name: str  # of the fact, such as steps.ask.received
+    left: str  # what it was on the first fabric, as people read it
+    fabric: str  # the other one
+    right: str
+    counts: bool = True  # if not, it is tolerated or ignored
+    why: str = ""  # the rule that says so
+    about: str = ""  # of what is called by a number: the condition, the name of the step
+    place: str = ""  # FILE:LINE
+
+
+class ComparisonRecord(Record):
+    """One scenario file, or cell of its matrix, on several fabrics; the first one is what the others should be like."""
+
+    file: str
+    name: str
+    fabrics: list[str]
+    seed: int
+    repeat: str
+    cell: dict[str, Any] = {}
+    state: State = State.PENDING  # passed: they agree; failed: they differ
+    reason: str = ""  # why they were not compared
+    facts: int = 0  # so many were compared
+    differing: int = 0  # so many of them count as different
+    tolerated: int = 0  # not equal, but within the tolerance
+    ignored: int = 0  # not equal, and the file says that this does not matter
+    differences: list[DifferenceRecord] = []  # those that count first, at most 300
+
+    @property
+    def title(self) -> str:
+        """The name, and the matrix cell if there are several."""
+        return _named(self.name, self.cell)
+
+    def is_of(self, run: RunRecord) -> bool:
+        """Whether `run` is one of those that were compared."""
+        return (self.file, self.cell, self.fabrics) == (run.file, run.cell, run.beside)
+
+
 class ResultsRecord(Record):
     """results.json: all runs of one command."""
 
     format: int = FORMAT
     runs: list[RunRecord] = []
+    comparisons: list[ComparisonRecord] = []  # if it ran on several fabrics
+
+
+def _named(name: str, cell: dict[str, Any]) -> str:
+    values = ", ".join(f"{axis}={value}" for axis, value in cell.items())
+    return f"{name} [{values}]" if values else name

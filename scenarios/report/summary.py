@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from scenarios.report.findings import findings
-from scenarios.report.record import LoadRecord, RunRecord, State
+from scenarios.report.findings import differences, findings
+from scenarios.report.record import ComparisonRecord, LoadRecord, RunRecord, State
 
 _SIGNS = {
     State.PASSED: "✅ passed",
@@ -21,8 +21,8 @@ MAX_BYTES = 900_000
 """GitHub takes a mebibyte for each step, and nothing of a greater one."""
 
 
-def step_summary(runs: list[RunRecord]) -> str:
-    """A table with a line for each run, and how to do again what did not pass."""
+def step_summary(runs: list[RunRecord], comparisons: Sequence[ComparisonRecord] = ()) -> str:
+    """A table with a line for each run, what comparisons came to, and how to do again what did not pass."""
     passed = sum(run.state is State.PASSED for run in runs)
     counted = [run for run in runs if run.state is not State.SKIPPED]
     lines = [f"### poplab: {passed} of {len(counted)} passed", ""]
@@ -44,17 +44,34 @@ def step_summary(runs: list[RunRecord]) -> str:
             lines.append("| and more |  |  |  | see results.json |")
             break
         lines.append(line)
-    bad = [run for run in runs if run.state not in (State.PASSED, State.SKIPPED) and run.repeat]
+    lines += _compared(comparisons, MAX_BYTES - size)
+    bad: list[RunRecord | ComparisonRecord] = [*runs, *comparisons]
+    bad = [each for each in bad if each.state not in (State.PASSED, State.SKIPPED) and each.repeat]
     if bad:
         lines += [
             "",
             "Again:",
             "",
             "```sh",
-            *(re.sub(r"[\r\n`]", " ", run.repeat) for run in bad[:20]),
+            *(re.sub(r"[\r\n`]", " ", each.repeat) for each in bad[:20]),
             "```",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _compared(comparisons: Sequence[ComparisonRecord], room: int) -> Iterator[str]:
+    if not comparisons:
+        return
+    yield from ("", "| compared | result | facts | differences |", "| --- | --- | ---: | --- |")
+    for each in comparisons:
+        found = "; ".join(difference.text for difference in differences(each)) or each.reason
+        cells = escaped(each.title), _SIGNS.get(each.state, each.state), str(each.facts), escaped(found[:MAX_REASON])
+        line = f"| {' | '.join(cells)} |"
+        room -= len(line.encode()) + 200
+        if room < 0:
+            yield "| and more |  |  | see results.json |"
+            return
+        yield line
 
 
 def took(run: RunRecord) -> str:

@@ -17,6 +17,7 @@ from scenarios.fabric import Fabric
 from scenarios.report import AccountRecord, InvariantRecord, MasqueRecord, RunRecord, SampleRecord, State
 from scenarios.runner import streaming
 from scenarios.runner.catalogue import metrics
+from scenarios.runner.hosts import hits, host_records
 from scenarios.runner.leaks import no_leaks
 from scenarios.runner.loading import Loading
 from scenarios.runner.names import Lazy, names
@@ -147,7 +148,10 @@ class Performance:
             return self._given(stage)
 
         scenario = self.world.scenario
-        self._steps = [Stepping(stage, step, given, self._running) for step in scenario.steps]
+        self._steps = [
+            Stepping(stage, step, given, self._running, place=place)
+            for step, place in zip(scenario.steps, self.world.script.step_places, strict=True)
+        ]
         self._loads = {name: Loading(name, load, stage, self.metrics) for name, load in scenario.load.items()}
         self.record.steps = [step.record for step in self._steps]
         self.record.loads = [load.record for load in self._loads.values()]
@@ -343,6 +347,7 @@ class Performance:
                 packets_out=vnet.packets_out,
                 dropped={reason.value: count for reason, count in vnet.drops.items() if count},
                 held=vnet.packets_held,
+                rules=hits(vnet.rule_hits),
             )
             for vnet in snapshot.vnets
         ]
@@ -359,6 +364,7 @@ class Performance:
     def _judge(self, stage: Stage) -> None:
         record = self.record
         self._measure(stage)
+        record.hosts = host_records(self.world)
         record.thresholds = measured(self._limits, self.metrics, record.elapsed)
         if record.stopped_by:
             for limit in record.thresholds:

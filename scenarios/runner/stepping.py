@@ -23,7 +23,7 @@ def fields(step: Step) -> tuple[str, ...]:
 
 
 class Stepping:
-    """A step of a checked scenario at work. `given` is everything that conditions can ask for now."""
+    """A step of a checked scenario at work, written at `place`. `given` is all that conditions can ask for now."""
 
     def __init__(
         self,
@@ -31,6 +31,8 @@ class Stepping:
         step: Step,
         given: Callable[[], Mapping[str, Plain]],
         running: Callable[[str], bool],
+        *,
+        place: str = "",
     ) -> None:
         self.step = step
         self.record = StepRecord(
@@ -39,6 +41,7 @@ class Stepping:
             verb=step.verb[0] if step.verb is not None else "await",
             background=step.background,
             may_fail=step.may_fail,
+            place=place,
         )
         self._stage = stage
         self._given = given

@@ -89,6 +89,12 @@ class Script:
         """A problem with a value of the scenario, where it was written."""
         return self.places.problem(self.expansion.place(path), message, fix)
 
+    @property
+    def step_places(self) -> list[str]:
+        """Where each step was written, as FILE:LINE."""
+        found = [self.problem(("steps", index), "") for index in range(len(self.scenario.steps))]
+        return [f"{each.file}:{each.line}" for each in found]
+
     def is_vague(self, path: Path) -> bool:
         """Whether a mistake of form lies in `path`, or the other way round."""
         return any(part[: len(path)] == path or path[: len(part)] == part for part in self.vague)

@@ -8,6 +8,7 @@ import msgspec
 
 from edge.config import RuleFile
 from edge.document import Duration
+from scenarios.schema.tolerance import Differences
 from scenarios.schema.scalars import Moment, PerSecond
 from scenarios.schema.topology import Topology, TunnelWord, Vnet
 from scenarios.schema.verbs import VERBS, Verb, Verbs
@@ -161,6 +162,8 @@ class Scenario(Section, frozen=True, kw_only=True):
     thresholds: dict[str, tuple[Limit | str, ...] | str] = {}
     """Metrics to limits, such as: "rtp.mos{call=call}": [avg >= 4.0]."""
     faults: Faults | None = None
+    differences: Differences = Differences()
+    """What may differ between fabrics, when it runs on several."""
     outputs: Outputs = Outputs()
 
     @property

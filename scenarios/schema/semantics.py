@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from edge.document import Path, address_bytes, did_you_mean
 from scenarios.proto.link_profile import PRESETS
-from scenarios.schema import topology_semantics
+from scenarios.schema import tolerance_semantics, topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
 from scenarios.schema.places import Finding, is_a, known
@@ -86,6 +86,7 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
         if (invariant.always is None) is (invariant.sometimes is None):
             text = "an invariant has one of `always` and `sometimes`"
             yield Finding(("invariants", index), text, "write one condition")
+    yield from tolerance_semantics.check(scenario, cast)
     if scenario.outputs.captures is not None:
         for name in cast.names(scenario.outputs.captures.at):
             if name != EDGE:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from scenarios.report.findings import findings
-from scenarios.report.html import charts, tables
+from scenarios.report.html import charts, compared, tables
 from scenarios.report.html.markup import Child, Markup, document, element
 from scenarios.report.html.picture import wide
 from scenarios.report.html.picture_narrow import narrow
 from scenarios.report.html.style import CSS
 from scenarios.report.html.timeline import timeline
 from scenarios.report.html.words import VERDICTS, counted
-from scenarios.report.record import RunRecord, State
+from scenarios.report.record import ComparisonRecord, RunRecord, State
 from scenarios.report.summary import took
 
 MOST_FINDINGS = 30
@@ -21,9 +21,11 @@ MOST_DETAILS = 60
 __all__ = ["index_html", "report_html"]
 
 
-def report_html(run: RunRecord) -> bytes:
+def report_html(run: RunRecord, comparison: ComparisonRecord | None = None) -> bytes:
     """Everything that is known of `run`, the verdict and its reasons first; a page without scripts."""
     parts = [_top(run), *filter(None, [_why(run)])]
+    if comparison is not None:
+        parts.append(_section("Compared with other fabrics", compared.one(comparison)))
     parts += [_section(title, *content) for title, content in _sections(run)]
     foot = element(
         "footer", f"poplab, {run.started_at[:19].replace('T', ' ')} UTC" if run.started_at else "poplab"
@@ -31,16 +33,20 @@ def report_html(run: RunRecord) -> bytes:
     return document(f"{VERDICTS[run.state][0]} {run.title}", CSS, element("main", *parts, foot))
 
 
-def index_html(runs: Sequence[RunRecord], folders: Sequence[str]) -> bytes:
+def index_html(
+    runs: Sequence[RunRecord], folders: Sequence[str], comparisons: Sequence[ComparisonRecord] = ()
+) -> bytes:
     """A line for each run; `folders` are beside this page and have each run's own, "" if it has none."""
     passed = sum(run.state is State.PASSED for run in runs)
     counted_runs = sum(run.state is not State.SKIPPED for run in runs)
     good = passed == counted_runs and passed > 0
+    good = good and not any(each.state is State.FAILED for each in comparisons)
     head = element(
         "section",
         element("div", _badge("ALL PASSED" if good else "NOT PASSED", "good" if good else "bad"),
                 element("h1", f"{passed} of {counted(counted_runs, 'run')} passed"), class_="top"),
     )  # fmt: skip
+    differing = [_section("Compared with each other", compared.several(comparisons))] if comparisons else []
     rows: list[list[Child]] = []
     for run, folder in zip(runs, folders, strict=True):
         word, colour = VERDICTS[run.state]
@@ -55,7 +61,7 @@ def index_html(runs: Sequence[RunRecord], folders: Sequence[str]) -> bytes:
             ]
         )
     body = element("section", tables.table(["", "scenario", "time", "why"], rows, numbers=(2,)))
-    return document(f"{passed} of {counted_runs} passed", CSS, element("main", head, body))
+    return document(f"{passed} of {counted_runs} passed", CSS, element("main", head, *differing, body))
 
 
 def _sections(run: RunRecord) -> Iterator[tuple[str, list[Child]]]:

@@ -1,0 +1,110 @@
+"""When two values of a fact are alike: that depends on what is measured."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from scenarios.checks import Plain, Ratio, Seconds, show
+from scenarios.schema.tolerance import Tolerance
+
+FEW = 2
+"""So many more or less are no difference where packets are sent again, whatever the share."""
+R_PER_MOS = 20.0
+"""About so many points of R are one of MOS, where the curve of G.107 Annex B is steep."""
+DIGITS = 1e-9
+
+
+class Quantity(StrEnum):
+    """What a fact is, and with that how it is compared."""
+
+    EXACT = "exact"
+    SET = "set"  # the order is nobody's
+    TIME = "time"
+    MOS = "mos"
+    R = "r"
+    LOSS = "loss"
+    COUNT = "count"  # none or some is exact, how many is not
+    CHANCE = "chance"  # none or a few is the same
+    PRESENCE = "presence"  # none or some, and nothing else
+
+
+_BY_NAME = {
+    "mos": Quantity.MOS,
+    "mos_min": Quantity.MOS,
+    "r": Quantity.R,
+    "loss": Quantity.LOSS,
+    # How often something was sent until it got through, and what was seen of that.
+    **dict.fromkeys(("attempts", "target_bytes", "icmp_errors", "received", "packets"), Quantity.COUNT),
+    **dict.fromkeys(("lost", "duplicates", "reordered", "overrun"), Quantity.CHANCE),
+}
+
+
+def of(name: str, value: Plain) -> Quantity:
+    """That of a result of a step called `name`, a part of another one or not."""
+    if isinstance(value, list | tuple):
+        return Quantity.SET
+    if isinstance(value, bool | str) or value is None:
+        return Quantity.EXACT
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    return Quantity.TIME if isinstance(value, float) else Quantity.EXACT
+
+
+def alike(quantity: Quantity, left: Plain, right: Plain, tolerance: Tolerance) -> bool:
+    """Whether the two are no difference. Of a figure, "not there" is another thing than any number."""
+    if quantity is Quantity.SET:
+        return _unordered(left) == _unordered(right)
+    if left == right or quantity is Quantity.EXACT:
+        return left == right
+    if not (isinstance(left, int | float) and isinstance(right, int | float)):
+        return False
+    if quantity is Quantity.PRESENCE:
+        return bool(left) is bool(right)
+    if quantity is Quantity.COUNT and bool(left) is not bool(right):
+        return False
+    return abs(left - right) <= _room(quantity, max(abs(left), abs(right)), tolerance) + DIGITS
+
+
+def rule(quantity: Quantity, tolerance: Tolerance) -> str:
+    """The rule in words."""
+    match quantity:
+        case Quantity.TIME:
+            return f"within {Seconds(tolerance.time)} and {Ratio(tolerance.ratio)}"
+        case Quantity.MOS | Quantity.R:
+            return f"within {tolerance.mos:g} of MOS"
+        case Quantity.LOSS:
+            return f"within {Ratio(tolerance.loss)} of the packets"
+        case Quantity.COUNT:
+            return f"within {FEW} or {Ratio(tolerance.count)}, but not none"
+        case Quantity.CHANCE:
+            return f"within {FEW} or {Ratio(tolerance.count)}"
+        case Quantity.PRESENCE:
+            return "none or some"
+    return "equal"
+
+
+def shown(quantity: Quantity, value: Plain, limit: int = 200) -> str:
+    """The value as people read it, in at most `limit` characters."""
+    if isinstance(value, float) and quantity is Quantity.TIME:
+        value = Seconds(value)
+    elif isinstance(value, float) and quantity is Quantity.LOSS:
+        value = Ratio(value)
+    text = show(value)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _room(quantity: Quantity, greater: float, tolerance: Tolerance) -> float:
+    match quantity:
+        case Quantity.TIME:
+            return tolerance.time + tolerance.ratio * greater
+        case Quantity.MOS:
+            return tolerance.mos
+        case Quantity.R:
+            return tolerance.mos * R_PER_MOS
+        case Quantity.LOSS:
+            return tolerance.loss
+    return max(FEW, tolerance.count * greater)
+
+
+def _unordered(value: Plain) -> list[str]:
+    return sorted(map(show, value)) if isinstance(value, list | tuple) else [show(value)]

@@ -1,0 +1,35 @@
+"""What a file ignores when it runs on several fabrics: facts that there can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edge.document import did_you_mean
+from scenarios.schema.cast import Cast
+from scenarios.schema.tolerance import GROUPS
+from scenarios.schema.language import Scenario
+from scenarios.schema.places import Finding
+
+
+def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
+    """The first word of each name is a group of facts, the next something of this file."""
+    steps = [step.id or str(number) for number, step in enumerate(scenario.steps, 1)]
+    known = {
+        "steps": steps,
+        "hosts": [*cast.actors],
+        "tunnels": [*cast.tunnels],
+        "ways": [*cast.tunnels],
+        "vnets": [*scenario.vnets],
+        "loads": [*scenario.load],
+    }
+    for index, name in enumerate(scenario.differences.ignore):
+        group, _, rest = name.partition(".")
+        if "*" in group:
+            continue
+        path = ("differences", "ignore", index)
+        if group not in GROUPS:
+            yield Finding(path, f"no fact is called {name!r}", did_you_mean(group, GROUPS))
+        elif rest and "*" not in rest and group in known:
+            # names may have points in them, so what follows a name is cut off rather than looked for
+            if not any(f"{rest}.".startswith(f"{one}.") for one in known[group]):
+                yield Finding(path, f"no fact is called {name!r}", did_you_mean(rest, known[group]))
