@@ -5,9 +5,12 @@ from types import MappingProxyType
 
 from scenarios.fabric.base import EDGE, Fabric, Network, WayChange
 from scenarios.fabric.loopback import Loopback
+from scenarios.fabric.netns import Netns
 from scenarios.fabric.sim import Sim
 
-FABRICS: Mapping[str, Fabric] = MappingProxyType({fabric.name: fabric for fabric in (Sim(), Loopback())})
+FABRICS: Mapping[str, Fabric] = MappingProxyType(
+    {fabric.name: fabric for fabric in (Sim(), Loopback(), Netns())}
+)
 """Every fabric by the word after ``--fabric``; they hold no state."""
 
-__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Network", "Sim", "WayChange"]
+__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Netns", "Network", "Sim", "WayChange"]

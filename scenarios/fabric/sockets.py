@@ -100,7 +100,7 @@ class SocketNetwork(ABC):
     def now(self) -> float:
         return trio.current_time()
 
-    def attention(self) -> None:
+    def attention(self) -> None:  # noqa: B027
         """trio runs whoever was woken."""
 
     def every(self, seconds: float, look: Callable[[], None]) -> None:

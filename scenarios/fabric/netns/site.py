@@ -6,7 +6,7 @@ import socket
 from struct import pack
 
 from edge.document import Prefix
-from edge.proto.ip import build_icmp6
+from edge.proto.ip.icmp.messages import build_message
 from scenarios.fabric.netns.wiring import ETHERNET, Machine
 from scenarios.proto.route_table import Device, Route, network_text
 from scenarios.site_plan import Machine as Planned
@@ -88,6 +88,6 @@ def _announce(machine: Machine, shared: Prefix) -> None:
         else:
             everybody = socket.inet_pton(socket.AF_INET6, "ff02::1")
             override = 0x20000000
-            body = pack("!I", override) + shared.address + pack("!BB", 2, 1) + own
-            packet = build_icmp6(shared.address, everybody, 136, 0, body, hop_limit=255)
+            body = shared.address + pack("!BB", 2, 1) + own
+            packet = build_message(shared.address, everybody, 136, 0, override, body, ttl=255)
             sock.send(b"\x33\x33\x00\x00\x00\x01" + own + pack("!H", 0x86DD) + bytes(packet))

@@ -1,8 +1,8 @@
 """Starts programs in namespaces, and makes sure that none of them outlives this process, however that ends.
 
-A child of ours is the first process of a PID namespace and does the forking. When it dies the kernel kills everything in
-there, whatever sessions and orphans there are; and it dies with us. It has neither trio nor threads, so it may do what
-must be done between fork and exec.
+A child of ours is the first process of a PID namespace and does the forking. When it dies the kernel kills everything
+in there, whatever sessions and orphans there are; and it dies with us. It has neither trio nor threads, so it may do
+what must be done between fork and exec.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ def _become(
         for fd, place in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(fd, place)
         os.chdir(cwd)
-        os.execvpe(argv[0], argv, env)
+        os.execvpe(argv[0], argv, env)  # noqa: S606 - the file names the program
     except BaseException as error:
         words: Any = error.strerror if isinstance(error, OSError) else error
         with suppress(OSError):

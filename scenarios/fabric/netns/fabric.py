@@ -1,0 +1,75 @@
+"""The fabric of real kernels, from the outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+from edge.config import EdgeConfig
+from edge.errors import FabricUnavailable
+from edge.state import MemoryStore
+from scenarios.fabric.netns.namespace import become_privileged
+from scenarios.world import World
+
+if TYPE_CHECKING:
+    from scenarios.fabric.netns.network import NetnsNetwork
+    from scenarios.fabric.netns.places import Places
+
+T = TypeVar("T")
+
+
+class Netns:
+    """Needs Linux, and root or user namespaces; everything is made in namespaces of its own."""
+
+    name = "netns"
+    virtual = False
+
+    def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
+        become_privileged()
+        return trio.run(main)
+
+    @asynccontextmanager
+    async def bring_up(self, world: World) -> AsyncIterator[NetnsNetwork]:
+        # Only here: netlink takes a while to import, and is for Linux alone.
+        from scenarios.fabric.netns.network import NetnsNetwork
+
+        become_privileged()
+        store = MemoryStore()
+        if world.recorder is not None:
+            world.recorder.begin(trio.current_time, unix=time.time())
+        try:
+            with _places(world) as places:
+                relay = NetnsNetwork.make_relay(_at_home(world.config), store, world, places.pop.space.inside)
+                async with trio.open_nursery() as servers:
+                    await servers.start(relay.run)
+                    async with trio.open_nursery() as nursery:
+                        network = NetnsNetwork(world, places, relay, store, servers, nursery)
+                        await network.start()
+                        yield network
+                        # The far ends first: what they have sent is then still forwarded and counted.
+                        nursery.cancel_scope.cancel()
+                    servers.cancel_scope.cancel()
+        finally:
+            store.close()
+
+
+def _places(world: World) -> Places:
+    from scenarios.fabric.netns.places import Places
+
+    try:
+        return Places(world)
+    except OSError as error:
+        raise FabricUnavailable(f"no network namespaces: {error.strerror}") from error
+
+
+def _at_home(config: EdgeConfig) -> EdgeConfig:
+    """On its address in this world, with the ports that are usual."""
+    from scenarios.fabric.netns.places import MASQUE, WIREGUARD
+
+    config = replace(config, listen=WIREGUARD)
+    return config if config.masque is None else replace(config, masque=replace(config.masque, listen=MASQUE))

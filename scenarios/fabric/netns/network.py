@@ -1,0 +1,154 @@
+"""A world of real kernels, while it runs: TUN devices at the ends of tunnels, the Internet between them, the PoP."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from ipaddress import ip_network
+
+import trio
+
+from connectors.dialer import Dialer
+from connectors.endpoint import Endpoint
+from connectors.proto.border import Border
+from connectors.tun import Tun
+from connectors.tun_side import TunSide
+from edge.config import Kind, public_key
+from edge.document import HostPort, Prefix
+from edge.io.udp import UdpPort
+from edge.server.relay import Relay
+from edge.state import StateStore
+from scenarios.fabric.netns.places import TUNNEL, Places
+from scenarios.fabric.netns.wiring import Machine
+from scenarios.fabric.sockets import SocketNetwork
+from scenarios.proto.host import Host
+from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.premises import Port, Premises
+from scenarios.world import End, World, masque_target
+
+ELECTION = 0.1
+"""Seconds between two looks at which connector of a site is its gateway."""
+
+
+class LabSide(TunSide):
+    """The device of a tunnel, which tells the premises behind it that the tunnel is alive."""
+
+    def __init__(
+        self, open_device: Callable[[], AbstractContextManager[Tun]], border: Border, port: Port
+    ) -> None:
+        super().__init__(open_device, border)
+        self._port = port
+
+    def handle_packets(self, packets: list[bytearray], now: float) -> None:
+        self._port.heard_at = now
+        super().handle_packets(packets, now)
+
+
+class NetnsNetwork(SocketNetwork):
+    """The PoP and its tunnels, while they run."""
+
+    def __init__(
+        self,
+        world: World,
+        places: Places,
+        relay: Relay,
+        store: StateStore,
+        servers: trio.Nursery,
+        nursery: trio.Nursery,
+    ) -> None:
+        super().__init__(world, relay, store, servers, nursery)
+        self.places = places
+        self.address = str(HostPort(self._pop))
+        self._sides: dict[str, LabSide] = {}
+        self._sites = {
+            end.premises.inside.name: end.premises for end in world.ends if end.kind is Kind.CONNECTOR
+        }
+
+    async def start(self) -> None:
+        """Bring up every far end."""
+        await self._nursery.start(self.places.wires.run)
+        await self._nursery.start(self.places.cards.run)
+        for end in self._world.ends:
+            self._add_end(end, self._endpoint(end))
+        for name in self._ends:
+            await self._nursery.start(self._run_end, name)
+        if any(len(premises.ports) > 1 for premises in self._sites.values()):
+            self.every(ELECTION, self._elect)
+
+    def _endpoint(self, end: End) -> Endpoint:
+        places, world = self.places, self._world
+        machine = places.ends[end.name]
+        own = [Prefix.of(bytes(end.address))] if end.address is not None else []
+        border = Border(ip_network(str(prefix)) for prefix in (*places.behind(end), *own))
+        side = self._sides[end.name] = LabSide(
+            partial(places.tunnel, end, own), border, end.premises.ports[end.name]
+        )
+        masque = None
+        if world.certificate is not None and self._masque_pop is not None and end.tunnel != "wireguard":
+            masque = masque_target(end, world.certificate, self._masque_pop)
+        inside = partial(_make_socket, machine)
+        return Endpoint(
+            end.name,
+            end.private_key,
+            public_key(world.config.private_key),
+            self._pop,
+            side,
+            psk=end.preshared_key,
+            keepalive=end.keepalive,
+            tunnel=end.tunnel,
+            masque=masque,
+            bind=("0.0.0.0", 0),
+            open_port=partial(UdpPort.bind, make_socket=inside),
+            open_streams=partial(Dialer, make_socket=inside),
+        )
+
+    def _opening(self) -> AbstractContextManager[None]:
+        return self.places.pop.space.inside()
+
+    def _ended(self, name: str, premises: Premises) -> None:
+        self._elect()
+
+    def _elect(self) -> None:
+        now = trio.current_time()
+        for site, premises in self._sites.items():
+            if len(premises.ports) > 1:
+                gateway = premises.elect(now)
+                self.places.lans[site].gateway_is(None if gateway is None else gateway.name)
+
+    def wake(self, host: Host) -> None:
+        self.places.cards.touch(host)
+
+    def _in_flight(self) -> bool:
+        return bool(self.places.internet.in_flight)
+
+    def _left_open(self) -> list[str]:
+        return [
+            f"the interface {TUNNEL} of {name} is there"
+            for name, machine in self.places.ends.items()
+            if machine.index(TUNNEL) is not None
+        ]
+
+    # -- faults
+
+    def path(self, tunnel: str) -> LinkPair:
+        return self.places.internet.path(tunnel)
+
+    def roam(self, tunnel: str) -> None:
+        self.places.roam(tunnel)
+        self._ends[tunnel].moved()
+
+    def rebind(self, tunnel: str) -> None:
+        self.places.internet.rebind(tunnel)
+        self._ends[tunnel].wake()
+
+    def zombie(self, tunnel: str, *, on: bool) -> None:
+        super().zombie(tunnel, on=on)
+        self._sides[tunnel].zombie = on
+
+
+def _make_socket(machine: Machine, family: int, kind: int) -> socket.socket:
+    """One of `machine`."""
+    with machine.space.inside():
+        return socket.socket(family, kind)

@@ -1,0 +1,148 @@
+"""Every machine of a world in a namespace: the PoP, sites with their LANs, clients; wired up, and nothing runs yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from connectors.tun import Tun
+from edge.config import Kind
+from edge.document import Prefix
+from edge.proto.types import Address
+from scenarios.fabric.netns.cards import Card, Cards
+from scenarios.fabric.netns.site import SiteLan
+from scenarios.fabric.netns.spawner import Spawner
+from scenarios.fabric.netns.wires import Wires
+from scenarios.fabric.netns.wiring import ETHERNET, Machine
+from scenarios.proto.host import ETHERNET_MTU, Host
+from scenarios.proto.internet import POP, Internet
+from scenarios.proto.real_host import RealHost
+from scenarios.site_plan import SitePlans
+from scenarios.world import End, World
+
+POP_ADDRESS = "198.18.0.1"
+WIREGUARD: Address = (POP_ADDRESS, 51820)
+MASQUE: Address = (POP_ADDRESS, 443)
+
+TUNNEL, UPLINK = "poplab0", "uplink"
+
+_ANY = {4: "0.0.0.0/0", 6: "::/0"}
+_BY_TUNNEL = 100
+"""Metric of routes through the tunnel; those to nowhere, behind them, have a worse one."""
+
+
+class Places:
+    """Every machine of a world, wired up; nothing runs on them yet. A context manager that takes all of it down."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.internet = Internet(None if world.recorder is None else world.recorder.lost)
+        self.wires = Wires(self.internet)
+        self.cards = Cards()
+        self.lans: dict[str, SiteLan] = {}
+        self.ends: dict[str, Machine] = {}
+        """Where the far end of a tunnel runs: a connector's machine, or a client's device."""
+        self.machines: dict[str, Machine] = {}
+        """By the name of their host."""
+        self.spawner: Spawner | None = None
+        self._addresses: dict[str, str] = {}
+        self._stack = ExitStack()
+        self.pop: Machine
+
+    def __enter__(self) -> Places:
+        try:
+            self._build()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def _build(self) -> None:
+        self._stack.callback(self.cards.close)
+        self._stack.callback(self.wires.close)
+        self.pop = self._keep(Machine(POP))
+        self._uplink(self.pop, POP, POP_ADDRESS)
+        self.internet.attach_pop([POP_ADDRESS])
+        plans = SitePlans(self.world.scenario)
+        for end in self.world.ends:
+            site = end.premises.inside.name
+            if end.kind is Kind.CLIENT:
+                machine = self._keep(Machine(end.name))
+                for version in _ANY:
+                    machine.nowhere(version)
+            else:
+                if site not in self.lans:
+                    lan = self.lans[site] = SiteLan(plans[site])
+                    self._stack.callback(lan.close)
+                machine = self.lans[site].machines[end.name]
+            self.ends[end.name] = machine
+            address = self.internet.attach(end.name, end.path(), end.nat, vnet=end.vnet)
+            self._addresses[end.name] = address
+            self._uplink(machine, end.name, address)
+        for member in self.world.members.values():
+            self._place(member.host, member.actor.site)
+
+    def _keep(self, machine: Machine) -> Machine:
+        self._stack.callback(machine.close)
+        return machine
+
+    def _uplink(self, machine: Machine, name: str, address: str) -> None:
+        with machine.space.inside():
+            device = Tun.open(UPLINK, mtu=ETHERNET_MTU, offload=False)
+        self.wires.add(name, device)
+        machine.space.sysctl(f"ipv6/conf/{UPLINK}/disable_ipv6", 1)
+        machine.up(UPLINK)
+        machine.address(UPLINK, f"{address}/32")
+        machine.route(_ANY[4] if name == POP else f"{POP_ADDRESS}/32", interface=UPLINK)
+
+    def _place(self, host: Host, site: str | None) -> None:
+        interface = TUNNEL if site is None else ETHERNET
+        machine = self.ends[host.name] if site is None else self.lans[site].machines[host.name]
+        self.machines[host.name] = machine
+        if not isinstance(host, RealHost):
+            machine.silence(interface)
+        card = Card(host, machine.space, interface, mtu=host.mtu)
+        if site is not None:
+            card.plug_in()
+        self.cards.add(card)
+
+    def behind(self, end: End) -> list[Prefix]:
+        """What lies behind a tunnel."""
+        if end.kind is Kind.CONNECTOR:
+            return list(end.routes)
+        return [Prefix.of(host.packed) for host in end.premises.hosts]
+
+    @contextmanager
+    def tunnel(self, end: End, own: list[Prefix]) -> Iterator[Tun]:
+        """The TUN device of a far end, with its addresses, and everything routed into it."""
+        machine = self.ends[end.name]
+        with machine.space.inside():
+            tun = Tun.open(TUNNEL, mtu=end.mtu, offload=False)
+        with tun:
+            is_client = end.kind is Kind.CLIENT
+            addresses = [*own, *(self.behind(end) if is_client else ())]
+            versions = {prefix.version for prefix in (*addresses, *end.routes)}
+            if 6 not in versions:
+                machine.space.sysctl(f"ipv6/conf/{TUNNEL}/disable_ipv6", 1)
+            machine.up(TUNNEL)
+            for address in addresses:
+                machine.address(TUNNEL, str(address))
+            for version in sorted(versions):
+                machine.route(_ANY[version], interface=TUNNEL, metric=_BY_TUNNEL)
+            if is_client:
+                for host in end.premises.hosts:
+                    self.cards.of(host).plug_in()
+                    self.cards.touch(host)
+            yield tun
+
+    def roam(self, tunnel: str) -> None:
+        """Another access network, another address."""
+        machine, old = self.ends[tunnel], self._addresses[tunnel]
+        new = self._addresses[tunnel] = self.internet.roam(tunnel)
+        if new != old:
+            machine.address(UPLINK, f"{new}/32")
+            machine.forget_address(UPLINK, f"{old}/32")
+            machine.route(f"{POP_ADDRESS}/32", interface=UPLINK)
