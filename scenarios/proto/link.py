@@ -227,10 +227,10 @@ class Link:
         )
 
 
-def flip(datagram: bytes, bit: int) -> bytes:
+def flip(datagram: bytes | bytearray, bit: int) -> bytes:
     """A copy with one bit flipped; `bit` counts modulo the length, as a link counts headers too."""
     if not datagram:
-        return datagram
+        return b""
     damaged = bytearray(datagram)
     index = bit % (len(damaged) * 8)
     damaged[index >> 3] ^= 1 << (index & 7)

@@ -79,7 +79,7 @@ class LinkPair:
             return [self.up, self.down]
         return [self.up if direction is Direction.UP else self.down]
 
-    def admits(self, protocol: str, port: int, packets: Sequence[bytes]) -> bool:
+    def admits(self, protocol: str, port: int, packets: Sequence[bytes | bytearray]) -> bool:
         """Whether a firewall lets `packets` to or from that port of the PoP pass; if not, they are counted here."""
         blocked = self.blocked
         if not blocked or ((protocol, port) not in blocked and (protocol, 0) not in blocked):
@@ -103,7 +103,7 @@ class LinkPair:
             self._swallow(len(datagram))
         return left
 
-    def passes(self, segment: bytes) -> bool:
+    def passes(self, segment: bytes | bytearray) -> bool:
         """Whether no black hole takes a segment of TCP, given as an IP packet."""
         if self.swallow is None or not self.swallow(None, len(segment)):
             return True

@@ -120,6 +120,11 @@ class Nat:
         self.counters.outbound += 1
         return mapping.public
 
+    def mapped(self, inside: Address, remote: Address, now: float) -> Address | None:
+        """The public source that such a packet would have by a mapping that is there; none is made or refreshed."""
+        mapping = self._by_key.get(self._key(inside, remote))
+        return None if mapping is None or self._expired(mapping.refreshed, now) else mapping.public
+
     def inbound(self, public_port: int, remote: Address, now: float) -> Address | None:
         """The inside destination of a packet from `remote` to that port of `host`, or None if it is dropped."""
         mapping = self._by_port.get(public_port)
