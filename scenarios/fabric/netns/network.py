@@ -133,7 +133,7 @@ class NetnsNetwork(SocketNetwork):
     # -- faults
 
     def path(self, tunnel: str) -> LinkPair:
-        return self.places.internet.path(tunnel)
+        return self.places.paths[tunnel]
 
     def roam(self, tunnel: str) -> None:
         self.places.roam(tunnel)

@@ -16,6 +16,7 @@ from scenarios.fabric.netns.wires import Wires
 from scenarios.fabric.netns.wiring import ETHERNET, Machine
 from scenarios.proto.host import ETHERNET_MTU, Host
 from scenarios.proto.internet import POP, Internet
+from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.real_host import RealHost
 from scenarios.site_plan import SitePlans
 from scenarios.world import End, World
@@ -45,6 +46,7 @@ class Places:
         self.machines: dict[str, Machine] = {}
         """By the name of their host."""
         self.spawner: Spawner | None = None
+        self.paths: dict[str, LinkPair] = {}
         self._addresses: dict[str, str] = {}
         self._stack = ExitStack()
         self.pop: Machine
@@ -79,7 +81,8 @@ class Places:
                     self._stack.callback(lan.close)
                 machine = self.lans[site].machines[end.name]
             self.ends[end.name] = machine
-            address = self.internet.attach(end.name, end.path(), end.nat, vnet=end.vnet)
+            path = self.paths[end.name] = end.path()
+            address = self.internet.attach(end.name, path, end.nat, vnet=end.vnet)
             self._addresses[end.name] = address
             self._uplink(machine, end.name, address)
         for member in self.world.members.values():
@@ -92,7 +95,7 @@ class Places:
     def _uplink(self, machine: Machine, name: str, address: str) -> None:
         with machine.space.inside():
             device = Tun.open(UPLINK, mtu=ETHERNET_MTU, offload=False)
-        self.wires.add(name, device)
+        self.wires.plug(name, device)
         machine.space.sysctl(f"ipv6/conf/{UPLINK}/disable_ipv6", 1)
         machine.up(UPLINK)
         machine.address(UPLINK, f"{address}/32")
