@@ -1,0 +1,1 @@
+"""Real kernels: network namespaces on this machine, and between them our own Internet."""
