@@ -42,7 +42,8 @@ class SiteLan:
 
     def _set_routes(self, planned: Planned) -> None:
         machine = self.machines[planned.name]
-        for route in planned.static:
+        # What is on the link first: only through that a gateway can be reached.
+        for route in sorted(planned.static, key=lambda route: route.via is not None):
             if route.device is Device.LAN:
                 _set_route(machine, route)
         if planned.role != "host":
