@@ -141,7 +141,11 @@ class Scenario(Section, frozen=True, kw_only=True):
     """Other files, beside this one, whose parts this one adds to."""
     templates: dict[Name, dict[str, Any]] = {}
     """Parts that hosts, clients, sites, connectors and steps take over with `use: NAME`."""
-    fabric: Annotated[tuple[FabricName, ...], msgspec.Meta(min_length=1)] | FabricName = ("sim", "loopback", "netns")
+    fabric: Annotated[tuple[FabricName, ...], msgspec.Meta(min_length=1)] | FabricName = (
+        "sim",
+        "loopback",
+        "netns",
+    )
     """Where it can run; the first is where it does if nobody says otherwise."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 7
     deadline: Duration = written(Duration(60.0))

@@ -36,4 +36,3 @@ class Differences(Section, frozen=True, kw_only=True):
     tolerance: Tolerance = Tolerance()
     ignore: tuple[str, ...] = ()
     """Names of facts, such as steps.ask.rtt_max, or of everything below one, such as vnets.acme.drops; `*` is any part."""
-

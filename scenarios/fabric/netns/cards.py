@@ -8,7 +8,6 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from collections.abc import Callable
 from contextlib import suppress
 from errno import EMSGSIZE
 from heapq import heappop, heappush
@@ -29,7 +28,7 @@ BUFFER = 8 << 20
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 SO_RCVBUFFORCE = 33
-PACKET_STATISTICS = 6
+SOL_PACKET, PACKET_STATISTICS = 263, 6
 _NEIGHBOURS = range(133, 138)  # ICMPv6 types of neighbour discovery (RFC 4861): the kernel's business
 _MULTICAST_LISTENERS = (130, 131, 132, 143)  # RFC 2710, RFC 3810
 
@@ -89,7 +88,7 @@ class Card:
     def check_losses(self) -> None:
         """Ask the kernel how many copies it had no room for."""
         with suppress(OSError):
-            raw = self._taken.getsockopt(socket.SOL_PACKET, PACKET_STATISTICS, 8)
+            raw = self._taken.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
             self.unseen += struct.unpack("=II", raw)[1]
 
     def send(self, packets: list[bytearray]) -> None:
@@ -138,7 +137,6 @@ class Cards:
         self._entries = 0
         self._scope: trio.CancelScope | None = None
         self._woken = False
-        self.on_turn: Callable[[], None] | None = None
 
     def add(self, card: Card) -> None:
         self._cards[card.host] = card

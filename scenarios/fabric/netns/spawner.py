@@ -100,9 +100,8 @@ class Spawner:
                 self._programs.clear()
                 return
             number, code = msgpack.unpackb(data)
-            program = self._programs.pop(number, None)
-            if program is not None:
-                program.finished(code)
+            if number in self._programs:
+                self._programs.pop(number).finished(code)
 
     def start(
         self,
@@ -187,8 +186,9 @@ def _serve(requests: socket.socket) -> None:
     ended_read, ended_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(ended_write, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
+    both: list[Any] = [requests, ended_read]
     while True:
-        ready, _, _ = select.select([requests, ended_read], [], [])
+        ready, _, _ = select.select(both, [], [])
         if ended_read in ready:
             os.read(ended_read, 4096)
             _reap(pids, requests)

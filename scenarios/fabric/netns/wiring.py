@@ -24,7 +24,7 @@ OURS_FIRST, LOCAL = 1, 10
 
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _IFA_F_NODAD = 0x02
-_EEXIST = 17
+_ON_LINK = 253  # RT_SCOPE_LINK
 
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # ETHTOOL_STXCSUM, STSO, SGSO, SGRO
@@ -151,6 +151,8 @@ class Machine:
         words: dict[str, Any] = {"dst": to, "family": _family(network.version)}
         if via is not None:
             words["gateway"] = via
+        elif network.version == 4:
+            words["scope"] = _ON_LINK  # else no gateway counts as reachable through it
         if interface is not None:
             words["oif"] = self._there(interface)
         if onlink:
