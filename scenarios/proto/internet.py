@@ -268,7 +268,7 @@ class Internet:
         when = now
         for packet in packets:
             arrivals = link.carry(len(packet), now)
-            copies = [packet, *(bytearray(packet) for _ in arrivals[1:])]  # each may be changed by a NAT
+            copies = [packet] if len(arrivals) < 2 else [packet, bytearray(packet)]  # a NAT changes each
             for (at, corrupt), copy in zip(arrivals, copies, strict=False):
                 if together and at != when:
                     self._send(way, when, together)

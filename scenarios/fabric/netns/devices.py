@@ -1,4 +1,7 @@
-"""The TUN devices whose other ends this process holds, as one source for a driver."""
+"""The TUN devices whose other ends this process holds, as one source for a driver.
+
+An open device keeps its network namespace alive: what should vanish has to be closed here first.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ class Devices:
         self.drops: Counter[DropReason] = Counter()
         """Packets for devices that are not there (any more), and those that a device now gone did not take."""
         self.gone: list[str] = []
-        """Names of those whose interface somebody deleted, as happens when a namespace ends."""
+        """Names of those whose interface somebody has deleted."""
         self._by_name: dict[str, Device] = {}
         self._by_number: dict[int, str] = {}
         self._epoll = select.epoll()
