@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_format
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,15 +18,16 @@ from rich.console import Console
 
 from edge.cli import ErrorsInWords, edge
 from edge.errors import FabricUnavailable, PoplabError, Refused
-from scenarios import batch, determinism, report, schema
+from scenarios import batch, determinism, doctor, report, schema
 from scenarios.fabric import FABRICS
 from scenarios.fuzz import planted
 from scenarios.fuzz.cli import fuzz
-from scenarios.live import LiveScreen, PlainLines, Stdout, observer
+from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer
 from scenarios.report import RunRecord, State
 from scenarios.trace.cli import trace as trace_command
 
 LIBRARY = Path(__file__).parent / "library"
+FIRST_LESSON = "01-softphone-call.yaml"
 
 PASSED, FAILED, INTERNAL, INTERRUPTED = 0, 1, 4, 130
 """Exit codes beside those of PoplabError; 130 is what shells expect after Ctrl-C."""
@@ -151,6 +153,43 @@ def check(files: tuple[Path, ...]) -> None:
 def print_schema() -> None:
     """Print the JSON Schema of scenario files: editors complete and check with it."""
     click.echo(json_format.dumps(schema.json_schema(), indent=2))
+
+
+@poplab.command("doctor")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
+    """Find out what this machine can do, and how to get what is missing.
+
+    Each NAME is a finding, or a group of them such as `kernel`; all if left out. Everything is tried in earnest, and
+    nothing of the machine is changed.
+
+    Exit codes: 0 all named are there; without a name, the fabrics sim and loopback are; 2 no such name; 3 not.
+    """
+    stdout = Stdout()
+    console = Console(file=cast("IO[str]", stdout), highlight=False)
+    try:
+        if console.is_terminal and not json:
+            with console.status("trying ..."):
+                found = doctor.examine(names or None)
+        else:
+            found = doctor.examine(names or None)
+    except doctor.UnknownName as error:
+        raise Refused(f"{error}\n    known: {', '.join((*doctor.Group, *doctor.NAMES))}") from error
+    if json:
+        stdout.write(findings.as_json(found) + "\n")
+    elif console.is_terminal:
+        console.print(findings.table(found, console.width))
+    else:
+        stdout.write("".join(f"{line}\n" for line in findings.lines(found)))
+    if not names and not json:
+        console.print("\n" + " ".join(findings.in_words(found)), markup=False, soft_wrap=True)
+        first = f"poplab run {shlex.quote(os.path.relpath(LIBRARY / FIRST_LESSON))}"
+        console.print(f"next: {findings.next_command(found, first)}", markup=False, soft_wrap=True)
+    stdout.flush()
+    needed = found if names else [finding for finding in found if finding.name in ("sim", "loopback")]
+    context.exit(PASSED if all(finding.there for finding in needed) else FabricUnavailable.exit_code)
 
 
 def exit_code(runs: list[RunRecord]) -> int:

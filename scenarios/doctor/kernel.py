@@ -1,0 +1,178 @@
+"""What the kernel has beside namespaces, and the limits that it sets."""
+
+from __future__ import annotations
+
+import errno
+
+from scenarios.doctor.examination import Examination, Item
+from scenarios.doctor.finding import Group, State, Verdict
+from scenarios.doctor.namespaces import OPEN_CONTAINER
+
+TUN = "/dev/net/tun"
+NETWORK = "network-namespace"
+BUFFER = 4 << 20
+"""Bytes that a UDP port asks for."""
+MANY_FILES = 4096
+"""Sockets and devices of a world with a few hundred members."""
+
+
+def _feature(name: str, needed_by: str, *, option: str, module: str = "", lack: str = "") -> Item:
+    """Something that is tried in a network namespace. What nothing needs, needs no remedy."""
+
+    def judge(look: Examination) -> Verdict:
+        attempt = look.attempt(name)
+        if attempt.state == "untried":
+            return Verdict(State.NO, f"could not be tried: {attempt.detail}", look.finding(NETWORK).fix)
+        kernel = f"use a kernel with {option}"
+        load = f"{look.as_root(f'modprobe {module}')}, or {kernel}" if module else kernel
+        if attempt.state == "limited":
+            return Verdict(State.LIMITED, attempt.detail, kernel if needed_by else "")
+        if attempt.state == "yes":
+            return Verdict(State.YES, attempt.detail)
+        return Verdict(State.NO, attempt.detail, load if needed_by else "")
+
+    return Item(
+        name,
+        Group.KERNEL,
+        lack or f"no {name.replace('-', ' ')}",
+        needed_by,
+        judge,
+        attempts=(name,),
+        after=(NETWORK,),
+        linux=True,
+    )
+
+
+def _device(name: str, needed_by: str, lack: str) -> Item:
+    """As above, for what is made of /dev/net/tun, where the remedy depends on what is wrong with it."""
+
+    def judge(look: Examination) -> Verdict:
+        attempt = look.attempt(name)
+        if attempt.state == "untried":
+            return Verdict(State.NO, f"could not be tried: {attempt.detail}", look.finding(NETWORK).fix)
+        if attempt.state != "no":
+            newer = "use a newer kernel" if attempt.state == "limited" else ""
+            return Verdict(State(attempt.state), attempt.detail, newer)
+        if attempt.errno == errno.ENOENT:
+            fix = OPEN_CONTAINER if look.container else look.as_root("modprobe tun")
+            return Verdict(State.NO, f"{TUN} is missing", fix)
+        if attempt.errno == errno.EACCES:
+            return Verdict(State.NO, attempt.detail, look.as_root(f"chmod 0666 {TUN}"))
+        if attempt.errno == errno.EPERM:
+            return Verdict(State.NO, attempt.detail, OPEN_CONTAINER if look.container else "run it as root")
+        load = look.as_root("modprobe tun")
+        return Verdict(State.NO, attempt.detail, f"{load}, or use a kernel with CONFIG_TUN")
+
+    return Item(name, Group.KERNEL, lack, needed_by, judge, attempts=(name,), after=(NETWORK,), linux=True)
+
+
+def _offload(name: str, since: str) -> Item:
+    def judge(look: Examination) -> Verdict:
+        attempt = look.attempt(name)
+        if attempt.state == "yes":
+            return Verdict(State.YES, attempt.detail)
+        return Verdict(State.LIMITED, f"one datagram at a time: {attempt.detail}", f"use {since} or newer")
+
+    lack = f"no {name.upper().replace('-', ' ')}"
+    return Item(name, Group.KERNEL, lack, "a fast PoP", judge, attempts=(name,), linux=True)
+
+
+def _mmsg(look: Examination) -> Verdict:
+    if look.machine.many_datagrams():
+        return Verdict(State.YES, "many datagrams with one system call")
+    return Verdict(
+        State.LIMITED, "one system call for each datagram", "use a 64-bit Linux with glibc or musl"
+    )
+
+
+def _icmp(look: Examination) -> Verdict:
+    attempt = look.attempt("icmp-sockets")
+    limits = (look.machine.read("/proc/sys/net/ipv4/ping_group_range") or "?").split()
+    if attempt.state == "yes":
+        return Verdict(State.YES, attempt.detail)
+    return Verdict(State.NO, f"{attempt.detail}; net.ipv4.ping_group_range is {' '.join(limits)}")
+
+
+def _tun_device(look: Examination) -> Verdict:
+    mode = look.machine.mode(TUN)
+    if not mode:
+        fix = OPEN_CONTAINER if look.container else look.as_root("modprobe tun")
+        return Verdict(State.NO, f"{TUN} is missing", fix)
+    if look.machine.usable(TUN):
+        others = "" if mode.endswith("rw-") else "; ordinary users may not"
+        return Verdict(State.YES, f"{mode}{others}")
+    return Verdict(State.NO, f"{mode}: not for this user", look.as_root(f"chmod 0666 {TUN}"))
+
+
+def _open_files(look: Examination) -> Verdict:
+    soft, hard = look.machine.open_files()
+    if soft >= MANY_FILES or soft < 0:
+        return Verdict(State.YES, f"{soft:,}" if soft >= 0 else "no limit")
+    wanted = "65536" if hard < 0 else str(min(hard, 65536))
+    fix = f"ulimit -n {wanted}" if hard < 0 or hard > soft else "raise nofile in /etc/security/limits.conf"
+    return Verdict(State.LIMITED, f"{soft:,}: enough for small worlds", fix)
+
+
+def _buffers(look: Examination) -> Verdict:
+    sizes = [look.machine.read(f"/proc/sys/net/core/{name}") for name in ("rmem_max", "wmem_max")]
+    smallest = min((int(size) for size in sizes if size and size.isdigit()), default=0)
+    if smallest >= BUFFER:
+        return Verdict(State.YES, f"{smallest:,} bytes")
+    if look.machine.root and look.finding("capabilities").detail.startswith("CAP_"):
+        return Verdict(State.YES, f"{smallest:,} bytes, which root may exceed")
+    fix = look.as_root(f"sysctl -w net.core.rmem_max={BUFFER} net.core.wmem_max={BUFFER}")
+    size = f"{smallest:,} bytes" if smallest else "not to be seen here"
+    return Verdict(State.LIMITED, f"{size}: bursts are lost at high load", fix)
+
+
+KERNEL = (
+    _feature("veth", "netns: cables", option="CONFIG_VETH", module="veth", lack="no veth pairs"),
+    _feature("bridge", "netns: the LAN of a site", option="CONFIG_BRIDGE", module="bridge"),
+    _device("tun", "netns; poplab connector, client", "no TUN device"),
+    _device("tun-offload", "a fast connector or client", "no TUN offload"),
+    _feature(
+        "policy-routing",
+        "netns: how connectors are deployed",
+        option="CONFIG_IP_MULTIPLE_TABLES",
+        lack="no policy routing",
+    ),
+    _feature("raw-sockets", "netns: simulated hosts", option="CONFIG_INET"),
+    _feature("packet-sockets", "netns: simulated hosts", option="CONFIG_PACKET", module="af_packet"),
+    _feature("ipv6", "netns: worlds with IPv6", option="CONFIG_IPV6", module="ipv6", lack="no IPv6"),
+    _feature("nf-tables", "hosts with `exec` that filter", option="CONFIG_NF_TABLES", module="nf_tables"),
+    _feature("vrf", "", option="CONFIG_NET_VRF", lack="no VRF"),
+    _feature("netem", "", option="CONFIG_NET_SCH_NETEM", lack="no netem"),
+    _offload("udp-gso", "Linux 4.18"),
+    _offload("udp-gro", "Linux 5.0"),
+    Item("mmsg", Group.KERNEL, "no recvmmsg and sendmmsg", "a fast PoP", _mmsg, linux=True),
+    Item(
+        "icmp-sockets",
+        Group.KERNEL,
+        "no ICMP sockets for ordinary users",
+        "",
+        _icmp,
+        attempts=("icmp-sockets",),
+        linux=True,
+    ),
+)
+
+LIMITS = (
+    Item(
+        "tun-device",
+        Group.RESTRICTIONS,
+        "no access to TUN devices",
+        "netns without root",
+        _tun_device,
+        linux=True,
+    ),
+    Item("open-files", Group.RESTRICTIONS, "few open files", "worlds with hundreds of members", _open_files),
+    Item(
+        "udp-buffers",
+        Group.RESTRICTIONS,
+        "small UDP buffers",
+        "a fast PoP",
+        _buffers,
+        after=("capabilities",),
+        linux=True,
+    ),
+)
