@@ -113,12 +113,12 @@ ITEMS = (
     *KERNEL,
     *RESTRICTIONS,
     *LIMITS,
-    Item("python", Group.PYTHON, "no Python", "everything", _python),
+    Item("python-version", Group.PYTHON, "no Python", "everything", _python),
     _package("pyroute2", "netns"),
     _package("aioquic", "MASQUE over HTTP/3"),
     Item("openssl", Group.PYTHON, "no OpenSSL", "MASQUE", _openssl),
     *(_program(program) for program in PROGRAMS),
-    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop: MASQUE and WireGuard", _xray),
+    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop", _xray),
 )
 
 CATALOGUE: Mapping[str, Item] = MappingProxyType({item.name: item for item in ITEMS})

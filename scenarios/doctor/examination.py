@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from scenarios.doctor.distribution import Distribution
 from scenarios.doctor.finding import Finding, Group, State, Verdict
-from scenarios.doctor.machine import Attempt, Machine
+from scenarios.doctor.machine import UNANSWERED, Attempt, Machine
 from scenarios.doctor.programs import Program
 
 NEEDS_LINUX = "use a Linux machine, or a virtual machine with Linux"
+TRY_AGAIN = "try again when the machine is less busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class Examination:
             item = self._items[name]
             if item.linux and not self.linux:
                 verdict = Verdict(State.NO, f"needs Linux, and this is {self.machine.system}", NEEDS_LINUX)
+            elif silent := [name for name in item.attempts if self.attempt(name).state == UNANSWERED]:
+                verdict = Verdict(State.NO, self.attempt(silent[0]).detail, TRY_AGAIN)
             else:
                 verdict = item.judge(self)
             self._findings[name] = Finding(
@@ -80,7 +83,7 @@ class Examination:
         return self._findings[name]
 
     def attempt(self, name: str) -> Attempt:
-        return self._attempts.get(name) or Attempt("untried", "nothing was tried")
+        return self._attempts.get(name) or Attempt(UNANSWERED, "nothing was tried")
 
     def which(self, program: str) -> str | None:
         return self._programs.get(program)

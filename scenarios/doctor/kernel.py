@@ -16,8 +16,10 @@ MANY_FILES = 4096
 """Sockets and devices of a world with a few hundred members."""
 
 
-def _feature(name: str, needed_by: str, *, option: str, module: str = "", lack: str = "") -> Item:
-    """Something that is tried in a network namespace. What nothing needs, needs no remedy."""
+def _feature(
+    name: str, needed_by: str, *, option: str, module: str = "", lack: str = "", unneeded: str = ""
+) -> Item:
+    """Something that is tried in a network namespace. What nothing needs says why, and needs no remedy."""
 
     def judge(look: Examination) -> Verdict:
         attempt = look.attempt(name)
@@ -26,10 +28,12 @@ def _feature(name: str, needed_by: str, *, option: str, module: str = "", lack: 
         kernel = f"use a kernel with {option}"
         load = f"{look.as_root(f'modprobe {module}')}, or {kernel}" if module else kernel
         if attempt.state == "limited":
-            return Verdict(State.LIMITED, attempt.detail, kernel if needed_by else "")
+            return Verdict(State.LIMITED, attempt.detail, kernel)
         if attempt.state == "yes":
             return Verdict(State.YES, attempt.detail)
-        return Verdict(State.NO, attempt.detail, load if needed_by else "")
+        if unneeded:
+            return Verdict(State.NO, f"{attempt.detail}; not needed: {unneeded}")
+        return Verdict(State.NO, attempt.detail, load)
 
     return Item(
         name,
@@ -87,10 +91,11 @@ def _mmsg(look: Examination) -> Verdict:
 
 def _icmp(look: Examination) -> Verdict:
     attempt = look.attempt("icmp-sockets")
-    limits = (look.machine.read("/proc/sys/net/ipv4/ping_group_range") or "?").split()
+    limits = " ".join((look.machine.read("/proc/sys/net/ipv4/ping_group_range") or "not there").split())
     if attempt.state == "yes":
         return Verdict(State.YES, attempt.detail)
-    return Verdict(State.NO, f"{attempt.detail}; net.ipv4.ping_group_range is {' '.join(limits)}")
+    why = f"ping_group_range is {limits}"
+    return Verdict(State.NO, f"{attempt.detail}: {why}; not needed: hosts have raw sockets")
 
 
 def _tun_device(look: Examination) -> Verdict:
@@ -128,20 +133,22 @@ def _buffers(look: Examination) -> Verdict:
 KERNEL = (
     _feature("veth", "netns: cables", option="CONFIG_VETH", module="veth", lack="no veth pairs"),
     _feature("bridge", "netns: the LAN of a site", option="CONFIG_BRIDGE", module="bridge"),
-    _device("tun", "netns; poplab connector, client", "no TUN device"),
+    _device("tun", "netns, connector, client", "no TUN device"),
     _device("tun-offload", "a fast connector or client", "no TUN offload"),
     _feature(
         "policy-routing",
-        "netns: how connectors are deployed",
+        "netns: routing of a site",
         option="CONFIG_IP_MULTIPLE_TABLES",
         lack="no policy routing",
     ),
     _feature("raw-sockets", "netns: simulated hosts", option="CONFIG_INET"),
     _feature("packet-sockets", "netns: simulated hosts", option="CONFIG_PACKET", module="af_packet"),
     _feature("ipv6", "netns: worlds with IPv6", option="CONFIG_IPV6", module="ipv6", lack="no IPv6"),
-    _feature("nf-tables", "hosts with `exec` that filter", option="CONFIG_NF_TABLES", module="nf_tables"),
-    _feature("vrf", "", option="CONFIG_NET_VRF", lack="no VRF"),
-    _feature("netem", "", option="CONFIG_NET_SCH_NETEM", lack="no netem"),
+    _feature("nf-tables", "`exec` that filters", option="CONFIG_NF_TABLES", module="nf_tables"),
+    _feature("vrf", "", option="CONFIG_NET_VRF", lack="no VRF", unneeded="a namespace does it"),
+    _feature(
+        "netem", "", option="CONFIG_NET_SCH_NETEM", lack="no netem", unneeded="the links are poplab's own"
+    ),
     _offload("udp-gso", "Linux 4.18"),
     _offload("udp-gro", "Linux 5.0"),
     Item("mmsg", Group.KERNEL, "no recvmmsg and sendmmsg", "a fast PoP", _mmsg, linux=True),
@@ -165,7 +172,7 @@ LIMITS = (
         _tun_device,
         linux=True,
     ),
-    Item("open-files", Group.RESTRICTIONS, "few open files", "worlds with hundreds of members", _open_files),
+    Item("open-files", Group.RESTRICTIONS, "few open files", "worlds with hundreds", _open_files),
     Item(
         "udp-buffers",
         Group.RESTRICTIONS,

@@ -24,6 +24,7 @@ TRIAL_TIMEOUT = 10.0
 VERSION_TIMEOUT = 1.0
 """Seconds for all programs together to say their version."""
 OUTPUT_LIMIT = 4096
+UNANSWERED = "unanswered"
 
 _RUN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from scenarios.doctor.trial import main; main()"
 _VERSION = re.compile(r"(?<![A-Za-z0-9.])v?(\d+(?:\.\d+)+(?:p\d+)?)")
@@ -31,7 +32,8 @@ _VERSION = re.compile(r"(?<![A-Za-z0-9.])v?(\d+(?:\.\d+)+(?:p\d+)?)")
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one thing went: "yes", "limited", "no" or "untried", what was seen, error number, step that failed."""
+    """How one thing went: "yes", "limited", "no", "untried" because there was no namespace for it, or UNANSWERED;
+    what was seen or why not; error number; step that failed."""
 
     state: str
     detail: str
@@ -40,7 +42,13 @@ class Attempt:
 
 
 class Machine:
-    """This one. A test gives another in its place."""
+    """This one. A test gives another in its place, or less patience (seconds)."""
+
+    def __init__(
+        self, *, trial_timeout: float = TRIAL_TIMEOUT, version_timeout: float = VERSION_TIMEOUT
+    ) -> None:
+        self._trial_timeout = trial_timeout
+        self._version_timeout = version_timeout
 
     @property
     def system(self) -> str:
@@ -112,7 +120,7 @@ class Machine:
     def versions(self, commands: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """What programs say of themselves, all at once; one that does not in time is left out."""
         started = {name: started for name, argv in commands.items() if (started := _start(argv)) is not None}
-        deadline = time.monotonic() + VERSION_TIMEOUT
+        deadline = time.monotonic() + self._version_timeout
         found = {}
         for name, process in started.items():
             try:
@@ -130,19 +138,19 @@ class Machine:
         root = str(Path(__file__).parents[2])
         process = _start([sys.executable, "-I", "-S", "-c", _RUN, root, *wanted])
         if process is None:
-            return {name: Attempt("untried", "no process could be started") for name in wanted}
+            return {name: Attempt(UNANSWERED, "no process could be started") for name in wanted}
         try:
-            out, _ = process.communicate(timeout=TRIAL_TIMEOUT)
+            out, _ = process.communicate(timeout=self._trial_timeout)
             problem = f"the attempt ended with code {process.returncode}"
         except subprocess.TimeoutExpired:
             out = _kill(process)
-            problem = f"no answer within {TRIAL_TIMEOUT:g} s"
+            problem = f"no answer within {self._trial_timeout:g} s"
         found = {}
         for line in out.splitlines():
             if line.startswith(b"["):
                 name, state, detail, code, step = json.loads(line)
                 found[name] = Attempt(state, detail, code, step)
-        return {name: Attempt("untried", problem) for name in wanted} | found
+        return {name: Attempt(UNANSWERED, problem) for name in wanted} | found
 
 
 def _start(argv: Sequence[str]) -> subprocess.Popen[bytes] | None:

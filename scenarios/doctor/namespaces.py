@@ -13,7 +13,7 @@ CLONE = "/proc/sys/kernel/unprivileged_userns_clone"
 LIMIT = "/proc/sys/user/max_user_namespaces"
 STATUS = "/proc/self/status"
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # include/uapi/linux/capability.h
-EXEC = "hosts with `exec`: none outlives the run"
+EXEC = "`exec`: ends with the run"
 ORDINARY = "netns without root"
 NO_SUCH_FEATURE = (errno.EINVAL, errno.ENOSYS)
 
@@ -84,7 +84,7 @@ def _room(name: str, option: str) -> Item:
         name,
         Group.KERNEL,
         f"no {word} namespace can be made",
-        {"network": "netns: every host has one", "mount": "netns: a resolv.conf for each", "pid": EXEC}[word],
+        {"network": "netns: one for each host", "mount": "netns: its own resolv.conf", "pid": EXEC}[word],
         judge,
         attempts=(name,),
         linux=True,

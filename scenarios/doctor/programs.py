@@ -41,9 +41,7 @@ INTEROP = "tests/interop"
 EXEC = "hosts with `exec`"
 
 PROGRAMS: tuple[Program, ...] = (
-    Program(
-        "ip", _packages("iproute2", "iproute", "iproute2"), ("-V",), f"{INTEROP}; to look into namespaces"
-    ),
+    Program("ip", _packages("iproute2", "iproute", "iproute2"), ("-V",), INTEROP),
     Program("unshare", _everywhere("util-linux"), ("--version",), INTEROP),
     Program("nsenter", _everywhere("util-linux"), ("--version",), INTEROP),
     Program("setpriv", _everywhere("util-linux"), ("--version",), INTEROP),
@@ -58,9 +56,9 @@ PROGRAMS: tuple[Program, ...] = (
     Program("sipp", _packages("sip-tester", "sipp"), ("-v",), EXEC),
     Program("baresip", _packages("baresip", "baresip"), ("-h",), EXEC),
     Program("kamailio", _packages("kamailio", "kamailio"), ("-v",), EXEC),
-    Program("iperf3", _everywhere("iperf3"), ("--version",), f"{INTEROP}; {EXEC}"),
+    Program("iperf3", _everywhere("iperf3"), ("--version",), f"{INTEROP}, `exec`"),
     Program("curl", _everywhere("curl"), ("--version",), EXEC),
-    Program("git", _everywhere("git"), ("--version",), f"make; {EXEC}"),
+    Program("git", _everywhere("git"), ("--version",), "make, `exec`"),
     Program("ssh", _packages("openssh-client", "openssh-clients", "openssh"), ("-V",), EXEC),
     Program("sshd", _packages("openssh-server", "openssh-server", "openssh"), ("-V",), EXEC),
     Program("dig", _packages("bind9-dnsutils", "bind-utils", "bind"), ("-v",), EXEC),
@@ -69,7 +67,7 @@ PROGRAMS: tuple[Program, ...] = (
         "tshark",
         _packages("tshark", "wireshark-cli", "wireshark-cli"),
         ("--version",),
-        "tests of captures; to read capture.pcapng",
+        "reading capture.pcapng",
     ),
     Program("nft", _everywhere("nftables"), ("--version",), EXEC),
 )

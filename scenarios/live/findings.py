@@ -42,7 +42,9 @@ def table(findings: Sequence[Finding], width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for group, members in groupby(findings, lambda finding: finding.group):
         parts.append(
-            Text.assemble(("\n" if parts else "", ""), (group, f"bold {ACCENT}"), (f"  {ABOUT[group]}", FAINT))
+            Text.assemble(
+                ("\n" if parts else "", ""), (group, f"bold {ACCENT}"), (f"  {ABOUT[group]}", FAINT)
+            )
         )
         parts.append(_rows(list(members), width))
     return Renderables(*parts)
@@ -72,8 +74,8 @@ def _detail(finding: Finding, room: int, *, with_need: bool) -> Text:
     if finding.state is State.YES:
         return detail
     lines = []
-    if with_need:
-        lines.append(Text(f"for: {finding.needed_by or 'nothing'}", FAINT))
+    if with_need and finding.needed_by:
+        lines.append(Text(f"for: {finding.needed_by}", FAINT))
     if finding.fix:
         lines.append(Text.assemble(("fix: ", f"bold {ACCENT}"), (finding.fix, ACCENT)))
     for line in lines:
@@ -88,7 +90,7 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
     for finding in findings:
         rest = finding.detail
         if finding.state is not State.YES:
-            rest += f"; for: {finding.needed_by or 'nothing'}"
+            rest += f"; for: {finding.needed_by}" if finding.needed_by else ""
             rest += f"; fix: {finding.fix}" if finding.fix else ""
         yield f"{finding.group:<13} {finding.state:<8} {finding.name:<17} {rest}"
 
