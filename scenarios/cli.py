@@ -184,7 +184,9 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
     else:
         stdout.write("".join(f"{line}\n" for line in findings.lines(found)))
     if not names and not json:
-        console.print("\n" + " ".join(findings.in_words(found)), markup=False, soft_wrap=True)
+        console.print()
+        for words in findings.in_words(found):
+            console.print(words, markup=False, soft_wrap=True)
         first = f"poplab run {shlex.quote(os.path.relpath(LIBRARY / FIRST_LESSON))}"
         console.print(f"next: {findings.next_command(found, first)}", markup=False, soft_wrap=True)
     stdout.flush()

@@ -44,13 +44,13 @@ def _loopback(look: Examination) -> Verdict:
 
 def _netns(look: Examination) -> Verdict:
     for name in NETNS_NEEDS:
-        if not (need := look.finding(name)).there:
-            return Verdict(State.NO, f"{need.lack}: {need.detail}", need.fix)
+        if not look.finding(name).there:
+            return look.follows(name)
     how = look.finding("network-namespace").detail.removeprefix("made ")
     detail = how if look.machine.root and how == "as root" else f"without root, {how}"
     for name in NETNS_WANTS:
         if (want := look.finding(name)).state is not State.YES:
-            return Verdict(State.LIMITED, f"{detail}; {want.lack}: {want.detail}", want.fix)
+            return look.follows(name, f"{detail}; {want.lack}: {want.detail}", State.LIMITED)
     return Verdict(State.YES, detail)
 
 

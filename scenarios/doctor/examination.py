@@ -78,12 +78,24 @@ class Examination:
             else:
                 verdict = item.judge(self)
             self._findings[name] = Finding(
-                name, item.group, verdict.state, verdict.detail, item.needed_by, verdict.fix, item.lack
+                name=name,
+                group=item.group,
+                state=verdict.state,
+                detail=verdict.detail,
+                needed_by=item.needed_by,
+                fix=verdict.fix,
+                because=verdict.because,
+                lack=item.lack,
             )
         return self._findings[name]
 
     def attempt(self, name: str) -> Attempt:
         return self._attempts.get(name) or Attempt(UNANSWERED, "nothing was tried")
+
+    def follows(self, name: str, detail: str = "", state: State = State.NO) -> Verdict:
+        """What follows from that finding, which is not there."""
+        cause = self.finding(name)
+        return Verdict(state, detail or f"{cause.lack}: {cause.detail}", cause.fix, cause.because or name)
 
     def which(self, program: str) -> str | None:
         return self._programs.get(program)

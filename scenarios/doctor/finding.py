@@ -27,6 +27,8 @@ class Verdict:
     state: State
     detail: str
     fix: str = ""
+    because: str = ""
+    """The finding whose remedy this is, where this one only follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Finding:
     needed_by: str
     """Which fabric, command or test; empty if nothing does."""
     fix: str
+    because: str
+    """The finding that this one follows from, and whose `fix` it repeats; or empty."""
     lack: str
     """How a sentence begins that says it is not there."""
 

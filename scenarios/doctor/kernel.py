@@ -24,7 +24,7 @@ def _feature(
     def judge(look: Examination) -> Verdict:
         attempt = look.attempt(name)
         if attempt.state == "untried":
-            return Verdict(State.NO, f"could not be tried: {attempt.detail}", look.finding(NETWORK).fix)
+            return look.follows(NETWORK, f"could not be tried: {attempt.detail}")
         kernel = f"use a kernel with {option}"
         load = f"{look.as_root(f'modprobe {module}')}, or {kernel}" if module else kernel
         if attempt.state == "limited":
@@ -53,7 +53,7 @@ def _device(name: str, needed_by: str, lack: str) -> Item:
     def judge(look: Examination) -> Verdict:
         attempt = look.attempt(name)
         if attempt.state == "untried":
-            return Verdict(State.NO, f"could not be tried: {attempt.detail}", look.finding(NETWORK).fix)
+            return look.follows(NETWORK, f"could not be tried: {attempt.detail}")
         if attempt.state != "no":
             newer = "use a newer kernel" if attempt.state == "limited" else ""
             return Verdict(State(attempt.state), attempt.detail, newer)

@@ -8,6 +8,7 @@ from scenarios.doctor.examination import Examination, Item
 from scenarios.doctor.finding import Group, State, Verdict
 from scenarios.doctor.machine import Attempt
 
+USER = "user-namespace"
 APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 CLONE = "/proc/sys/kernel/unprivileged_userns_clone"
 LIMIT = "/proc/sys/user/max_user_namespaces"
@@ -56,9 +57,10 @@ def _remedy(look: Examination, attempt: Attempt, option: str) -> str:
 
 
 def _user(look: Examination) -> Verdict:
-    attempt = look.attempt("user-namespace")
+    attempt = look.attempt(USER)
     if attempt.state != "yes":
-        return Verdict(State.NO, attempt.detail, _remedy(look, attempt, "CONFIG_USER_NS"))
+        option = "CONFIG_NET_NS" if "NEWNET" in attempt.step else "CONFIG_USER_NS"
+        return Verdict(State.NO, attempt.detail, _remedy(look, attempt, option))
     if not look.machine.root:
         return Verdict(State.YES, "without root")
     ordinary = look.attempt("ordinary-user-namespace")
@@ -77,6 +79,8 @@ def _room(name: str, option: str) -> Item:
         attempt = look.attempt(name)
         if attempt.state == "yes":
             return Verdict(State.YES, attempt.detail)
+        if not look.machine.root and not look.finding(USER).there:
+            return look.follows(USER, attempt.detail)
         return Verdict(State.NO, attempt.detail, _remedy(look, attempt, option))
 
     word = name.partition("-")[0]
@@ -87,6 +91,7 @@ def _room(name: str, option: str) -> Item:
         {"network": "netns: one for each host", "mount": "netns: its own resolv.conf", "pid": EXEC}[word],
         judge,
         attempts=(name,),
+        after=(USER,),
         linux=True,
     )
 
@@ -95,11 +100,11 @@ def _apparmor(look: Examination) -> Verdict:
     value = look.machine.read(APPARMOR)
     if value != "1":
         return Verdict(State.YES, "no restriction" if value is None else f"{value}: no restriction")
-    user = look.finding("user-namespace")
+    user = look.finding(USER)
     if user.state is State.YES:
         return Verdict(State.YES, "1, and a profile lets poplab through")
     state = State.LIMITED if look.machine.root else State.NO
-    return Verdict(state, f"{APPARMOR} is 1", look.as_root(ALLOW_APPARMOR))
+    return Verdict(state, "set to 1: only programs with a profile may", look.as_root(ALLOW_APPARMOR))
 
 
 def _clone(look: Examination) -> Verdict:
@@ -107,13 +112,13 @@ def _clone(look: Examination) -> Verdict:
     if value != "0":
         return Verdict(State.YES, "no restriction" if value is None else f"{value}: no restriction")
     state = State.LIMITED if look.machine.root else State.NO
-    return Verdict(state, f"{CLONE} is 0", look.as_root(ALLOW_CLONE))
+    return Verdict(state, "set to 0", look.as_root(ALLOW_CLONE))
 
 
 def _limit(look: Examination) -> Verdict:
     value = look.machine.read(LIMIT)
     if value == "0":
-        return Verdict(State.NO, f"{LIMIT} is 0", look.as_root(ALLOW_SOME))
+        return Verdict(State.NO, "set to 0", look.as_root(ALLOW_SOME))
     return Verdict(State.YES, "no limit" if value is None else f"{int(value):,} for each user")
 
 
@@ -125,7 +130,7 @@ def _capabilities(look: Examination) -> Verdict:
     network = look.finding("network-namespace")
     if network.there:
         return Verdict(State.YES, f"{who}{where}, with all of them in a user namespace")
-    return Verdict(State.NO, f"{who}{where}, and no user namespace", network.fix)
+    return look.follows(network.name, f"{who}{where}, and no user namespace")
 
 
 def _seccomp(look: Examination) -> Verdict:
@@ -134,17 +139,17 @@ def _seccomp(look: Examination) -> Verdict:
     network = look.finding("network-namespace")
     if network.there:
         return Verdict(State.YES, "a filter that lets namespaces be made")
-    return Verdict(State.LIMITED, "a filter of system calls, which may be why", network.fix)
+    return look.follows(network.name, "a filter of system calls, which may be why", State.LIMITED)
 
 
 NAMESPACES = (
     Item(
-        "user-namespace",
+        USER,
         Group.KERNEL,
         "no user namespace can be made",
         ORDINARY,
         _user,
-        attempts=("user-namespace",),
+        attempts=(USER,),
         linux=True,
     ),
     _room("network-namespace", "CONFIG_NET_NS"),
@@ -159,7 +164,7 @@ RESTRICTIONS = (
         "AppArmor keeps ordinary users from user namespaces",
         ORDINARY,
         _apparmor,
-        after=("user-namespace",),
+        after=(USER,),
         linux=True,
     ),
     Item(

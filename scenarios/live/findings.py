@@ -33,7 +33,7 @@ def sign(finding: Finding) -> tuple[str, str]:
         return "✓", GOOD
     if finding.state is State.LIMITED:
         return "!", WARN
-    if not finding.needed_by or finding.group is Group.PROGRAMS:
+    if not finding.needed_by or finding.group is Group.PROGRAMS:  # a fresh machine lacks most of them
         return "–", FAINT
     return "✗", BAD
 
@@ -73,7 +73,11 @@ def _detail(finding: Finding, room: int, *, with_need: bool) -> Text:
     detail = Text(finding.detail, "" if finding.there else FAINT if sign(finding)[1] == FAINT else "")
     if finding.state is State.YES:
         return detail
+    if finding.because and finding.group is not Group.FABRICS:
+        return Text(f"see {finding.because}", FAINT)
     lines = []
+    if finding.group is Group.PROGRAMS and with_need:  # there are many, and what they lack is always the same
+        return Text(finding.fix, ACCENT)
     if with_need and finding.needed_by:
         lines.append(Text(f"for: {finding.needed_by}", FAINT))
     if finding.fix:

@@ -75,6 +75,20 @@ def test_on_ubuntu_apparmor_is_named_with_its_switch() -> None:
     assert "uid_map: Operation not permitted" in look("netns", ubuntu()).detail
 
 
+def test_a_consequence_names_its_cause() -> None:
+    found = {finding.name: finding.because for finding in doctor.examine(machine=ubuntu())}
+    consequences = {name for name, cause in found.items() if cause}
+    assert consequences == {
+        "netns",
+        "network-namespace",
+        "mount-namespace",
+        "pid-namespace",
+        "capabilities",
+        *INSIDE,
+    }
+    assert {found[name] for name in consequences} == {"user-namespace"}
+
+
 def test_on_ubuntu_root_may_and_is_told_that_others_may_not() -> None:
     machine = ubuntu(root=True)
     assert look("netns", machine).state is State.YES
@@ -228,7 +242,7 @@ def test_only_what_was_asked_for_is_tried() -> None:
     assert doctor.missing("curl", "pyroute2", machine=machine) == []
     assert machine.asked == []
     doctor.missing("veth", machine=machine)
-    assert machine.asked == ["veth", "network-namespace"]
+    assert machine.asked == ["veth", "network-namespace", "user-namespace"]
 
 
 def test_a_group_stands_for_its_members() -> None:

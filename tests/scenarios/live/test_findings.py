@@ -28,7 +28,8 @@ SCHEMA = {
                 "type": "object",
                 "additionalProperties": False,
                 "required": [
-                    *("name", "group", "state", "there", "detail", "needed_by", "fix", "lack", "sentence")
+                    *("name", "group", "state", "there", "detail", "needed_by", "fix", "because"),
+                    *("lack", "sentence"),
                 ],
                 "properties": {
                     "name": {"enum": [*doctor.NAMES]},
@@ -38,6 +39,7 @@ SCHEMA = {
                     "detail": {"type": "string", "minLength": 1},
                     "needed_by": {"type": "string"},
                     "fix": {"type": "string"},
+                    "because": {"enum": ["", *doctor.NAMES]},
                     "lack": {"type": "string", "minLength": 1},
                     "sentence": {"type": "string", "minLength": 1},
                 },
@@ -74,7 +76,8 @@ def test_what_needs_a_thing_has_room_beside_it() -> None:
 
 def test_remedies_stand_where_something_is_missing() -> None:
     assert "fix:" not in shown(Imagined(), 100)
-    assert "fix: sudo apt-get install kamailio" in shown(bare(), 100)
+    assert "sudo apt-get install kamailio" in shown(bare(), 80)
+    assert "fix: sudo apt-get install kamailio" in shown(bare(), 120)
 
 
 def test_only_what_is_needed_is_alarming() -> None:
