@@ -119,15 +119,11 @@ def _open_files(look: Examination) -> Verdict:
 
 
 def _buffers(look: Examination) -> Verdict:
-    sizes = [look.machine.read(f"/proc/sys/net/core/{name}") for name in ("rmem_max", "wmem_max")]
-    smallest = min((int(size) for size in sizes if size and size.isdigit()), default=0)
-    if smallest >= BUFFER:
-        return Verdict(State.YES, f"{smallest:,} bytes")
-    if look.machine.root and look.finding("capabilities").detail.startswith("CAP_"):
-        return Verdict(State.YES, f"{smallest:,} bytes, which root may exceed")
+    attempt = look.attempt("udp-buffers")
+    if attempt.state == "yes":
+        return Verdict(State.YES, attempt.detail)
     fix = look.as_root(f"sysctl -w net.core.rmem_max={BUFFER} net.core.wmem_max={BUFFER}")
-    size = f"{smallest:,} bytes" if smallest else "not to be seen here"
-    return Verdict(State.LIMITED, f"{size}: bursts are lost at high load", fix)
+    return Verdict(State.LIMITED, attempt.detail, fix)
 
 
 KERNEL = (
@@ -179,7 +175,7 @@ LIMITS = (
         "small UDP buffers",
         "a fast PoP",
         _buffers,
-        after=("capabilities",),
+        attempts=("udp-buffers",),
         linux=True,
     ),
 )

@@ -122,14 +122,18 @@ class Machine:
         started = {name: started for name, argv in commands.items() if (started := _start(argv)) is not None}
         deadline = time.monotonic() + self._version_timeout
         found = {}
-        for name, process in started.items():
-            try:
-                out, _ = process.communicate(timeout=max(0.05, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _kill(process)
-                continue
-            if version := _VERSION.search(out[:OUTPUT_LIMIT].decode(errors="replace")):
-                found[name] = version[1]
+        try:
+            for name, process in started.items():
+                try:
+                    out, _ = process.communicate(timeout=max(0.05, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    continue
+                if version := _VERSION.search(out[:OUTPUT_LIMIT].decode(errors="replace")):
+                    found[name] = version[1]
+        finally:
+            for process in started.values():
+                if process.returncode is None:
+                    _kill(process)
         return found
 
     def attempt(self, names: Iterable[str]) -> dict[str, Attempt]:
@@ -145,6 +149,9 @@ class Machine:
         except subprocess.TimeoutExpired:
             out = _kill(process)
             problem = f"no answer within {self._trial_timeout:g} s"
+        except BaseException:  # Ctrl-C does not reach another session
+            _kill(process)
+            raise
         found = {}
         for line in out.splitlines():
             if line.startswith(b"["):

@@ -20,7 +20,7 @@ ABOUT = {
     Group.KERNEL: "tried just now, in namespaces that are gone again",
     Group.RESTRICTIONS: "what may stand in the way",
     Group.PYTHON: "what poplab stands on",
-    Group.PROGRAMS: "by other people; each for what is said beside it",
+    Group.PROGRAMS: "by other people: for tests, and for hosts with `exec`",
 }
 WIDE = 110
 """Columns from which on there is one for what needs it."""

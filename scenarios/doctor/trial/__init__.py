@@ -18,7 +18,13 @@ from scenarios.doctor.trial import kernel, rooms, sockets
 Attempt = Callable[[], str]
 
 ANYWHERE: Mapping[str, Attempt] = MappingProxyType(
-    {"udp": sockets.udp, "udp-gso": sockets.gso, "udp-gro": sockets.gro, "icmp-sockets": sockets.icmp}
+    {
+        "udp": sockets.udp,
+        "udp-gso": sockets.gso,
+        "udp-gro": sockets.gro,
+        "udp-buffers": sockets.buffers,
+        "icmp-sockets": sockets.icmp,
+    }
 )
 """Where this process is; none of them leaves anything."""
 

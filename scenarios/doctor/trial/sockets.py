@@ -7,6 +7,8 @@ import socket
 from struct import Struct
 
 SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104  # include/uapi/linux/udp.h
+SO_RCVBUFFORCE = 33  # asm-generic/socket.h
+BUFFER = 4 << 20  # what a UDP port asks for, in bytes
 SIZE, COUNT = 1200, 10
 PATIENCE = 1.0  # seconds for what is there at once
 
@@ -55,6 +57,17 @@ def gro() -> str:
 
 def _send_segments(sender: socket.socket) -> None:
     sender.sendmsg([bytes(SIZE * COUNT)], [(SOL_UDP, UDP_SEGMENT, _segment.pack(SIZE))])
+
+
+def buffers() -> str:
+    """As the PoP asks for one: by privilege, or as much as the system's limit allows."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
+        except OSError:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        size = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # socket(7): the kernel doubles it
+    return f"{size:,} bytes" if size >= BUFFER else f"limited: {size:,} bytes: bursts are lost at high load"
 
 
 def icmp() -> str:

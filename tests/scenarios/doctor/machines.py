@@ -53,8 +53,6 @@ class Imagined(Machine):
             "/etc/os-release": DEBIAN,
             LIMIT: "15000",
             STATUS: EVERY_CAPABILITY if root else NO_CAPABILITY,
-            "/proc/sys/net/core/rmem_max": "4194304",
-            "/proc/sys/net/core/wmem_max": "4194304",
         } | dict(files or {})
         self._existing = set(existing)
         self._programs, self._modules, self._tun, self._soft = programs, modules, tun, soft
@@ -134,8 +132,8 @@ def ubuntu(*, root: bool = False) -> Imagined:
 def bare() -> Imagined:
     """Nothing works, and nothing is installed."""
     no = Attempt("no", "Operation not supported", errno.EOPNOTSUPP)
-    sockets = dict.fromkeys(("udp", "udp-gso", "udp-gro", "icmp-sockets"), no)
-    files = {"/proc/sys/net/core/rmem_max": "212992", STATUS: "CapEff:\t0\nSeccomp:\t2"}
+    sockets = dict.fromkeys(("udp", "udp-gso", "udp-gro", "udp-buffers", "icmp-sockets"), no)
+    files = {STATUS: "CapEff:\t0\nSeccomp:\t2"}
     return Imagined(
         attempts=without_namespaces() | sockets,
         files=files,

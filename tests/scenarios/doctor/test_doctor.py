@@ -160,12 +160,11 @@ def test_what_some_worlds_need_limits_the_fabric() -> None:
 
 
 def test_few_open_files_and_small_buffers_are_limits_and_no_obstacles() -> None:
-    machine = Imagined(soft=1024, files={"/proc/sys/net/core/rmem_max": "212992"})
+    small = Attempt("limited", "212,992 bytes: bursts are lost at high load")
+    machine = Imagined(soft=1024, attempts={"udp-buffers": small})
     assert look("open-files", machine).fix == "ulimit -n 65536"
     assert look("udp-buffers", machine).fix.startswith("sudo sysctl -w net.core.rmem_max=")
     assert doctor.missing("open-files", "udp-buffers", machine=machine) == []
-    privileged = Imagined(root=True, files={"/proc/sys/net/core/rmem_max": "212992"})
-    assert look("udp-buffers", privileged).state is State.YES
 
 
 def test_elsewhere_it_says_that_it_needs_linux() -> None:
