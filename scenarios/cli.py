@@ -9,6 +9,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, cast
 
@@ -169,27 +170,27 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
     """
     stdout = Stdout()
     console = Console(file=cast("IO[str]", stdout), highlight=False)
+    pretty = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
     try:
-        if console.is_terminal and not json:
-            with console.status("trying ..."):
-                found = doctor.examine(names or None)
-        else:
+        with console.status("trying ...") if pretty and not json else nullcontext():
             found = doctor.examine(names or None)
     except doctor.UnknownName as error:
-        raise Refused(f"{error}\n    known: {', '.join((*doctor.Group, *doctor.NAMES))}") from error
+        known = ", ".join((*doctor.Group, *doctor.NAMES))
+        raise Refused(f"{error}\n    known: {known}") from error
     if json:
         stdout.write(findings.as_json(found) + "\n")
-    elif console.is_terminal:
+    elif pretty:
         console.print(findings.table(found, console.width))
     else:
         stdout.write("".join(f"{line}\n" for line in findings.lines(found)))
     if not names and not json:
-        console.print()
-        for words in findings.in_words(found):
-            console.print(words, markup=False, soft_wrap=True)
         first = f"poplab run {shlex.quote(os.path.relpath(LIBRARY / FIRST_LESSON))}"
-        console.print(f"next: {findings.next_command(found, first)}", markup=False, soft_wrap=True)
+        last = ["", *findings.in_words(found), f"next: {findings.next_command(found, first)}"]
+        stdout.write("".join(f"{line}\n" for line in last))
     stdout.flush()
+    if stdout.problem:
+        click.echo(stdout.problem, err=True)
+        context.exit(INTERNAL)
     needed = found if names else [finding for finding in found if finding.name in ("sim", "loopback")]
     context.exit(PASSED if all(finding.there for finding in needed) else FabricUnavailable.exit_code)
 
