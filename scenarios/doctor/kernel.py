@@ -6,9 +6,9 @@ import errno
 
 from scenarios.doctor.examination import Examination, Item
 from scenarios.doctor.finding import Group, State, Verdict
-from scenarios.doctor.namespaces import OPEN_CONTAINER
 
 TUN = "/dev/net/tun"
+PASS_DEVICE = f"start the container with --device {TUN}"
 NETWORK = "network-namespace"
 BUFFER = 4 << 20
 """Bytes that a UDP port asks for."""
@@ -58,12 +58,12 @@ def _device(name: str, needed_by: str, lack: str) -> Item:
             newer = "use a newer kernel" if attempt.state == "limited" else ""
             return Verdict(State(attempt.state), attempt.detail, newer)
         if attempt.errno == errno.ENOENT:
-            fix = OPEN_CONTAINER if look.container else look.as_root("modprobe tun")
+            fix = PASS_DEVICE if look.container else look.as_root("modprobe tun")
             return Verdict(State.NO, f"{TUN} is missing", fix)
         if attempt.errno == errno.EACCES:
             return Verdict(State.NO, attempt.detail, look.as_root(f"chmod 0666 {TUN}"))
         if attempt.errno == errno.EPERM:
-            return Verdict(State.NO, attempt.detail, OPEN_CONTAINER if look.container else "run it as root")
+            return Verdict(State.NO, attempt.detail, PASS_DEVICE if look.container else "run it as root")
         load = look.as_root("modprobe tun")
         return Verdict(State.NO, attempt.detail, f"{load}, or use a kernel with CONFIG_TUN")
 
@@ -101,7 +101,7 @@ def _icmp(look: Examination) -> Verdict:
 def _tun_device(look: Examination) -> Verdict:
     mode = look.machine.mode(TUN)
     if not mode:
-        fix = OPEN_CONTAINER if look.container else look.as_root("modprobe tun")
+        fix = PASS_DEVICE if look.container else look.as_root("modprobe tun")
         return Verdict(State.NO, f"{TUN} is missing", fix)
     if look.machine.usable(TUN):
         others = "" if mode.endswith("rw-") else "; ordinary users may not"

@@ -12,6 +12,7 @@ USER = "user-namespace"
 APPARMOR = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 CLONE = "/proc/sys/kernel/unprivileged_userns_clone"
 LIMIT = "/proc/sys/user/max_user_namespaces"
+NETWORK_LIMIT = "/proc/sys/user/max_net_namespaces"
 STATUS = "/proc/self/status"
 CAP_NET_ADMIN, CAP_SYS_ADMIN = 12, 21  # include/uapi/linux/capability.h
 EXEC = "`exec`: ends with the run"
@@ -21,6 +22,7 @@ NO_SUCH_FEATURE = (errno.EINVAL, errno.ENOSYS)
 ALLOW_APPARMOR = "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
 ALLOW_CLONE = "sysctl -w kernel.unprivileged_userns_clone=1"
 ALLOW_SOME = "sysctl -w user.max_user_namespaces=15000"
+ALLOW_NETWORKS = "sysctl -w user.max_net_namespaces=15000"
 OPEN_CONTAINER = (
     "start the container with --cap-add SYS_ADMIN --cap-add NET_ADMIN --device /dev/net/tun "
     "--security-opt seccomp=unconfined --security-opt apparmor=unconfined"
@@ -43,6 +45,8 @@ def _capable(look: Examination) -> bool:
 
 def _remedy(look: Examination, attempt: Attempt, option: str) -> str:
     """How ordinary users, or those in a container, get the right to make namespaces."""
+    if look.machine.read(NETWORK_LIMIT) == "0":
+        return look.as_root(ALLOW_NETWORKS)
     if look.machine.read(LIMIT) == "0" or attempt.errno in (errno.ENOSPC, errno.EUSERS):
         return look.as_root(ALLOW_SOME)
     if not look.machine.root and look.machine.read(APPARMOR) == "1":

@@ -9,7 +9,16 @@ import pytest
 from scenarios import doctor
 from scenarios.doctor import Attempt, Finding, Group, State
 from scenarios.doctor.distribution import Distribution, Packager
-from scenarios.doctor.namespaces import ALLOW_APPARMOR, ALLOW_CLONE, ALLOW_SOME, CLONE, LIMIT, STATUS
+from scenarios.doctor.namespaces import (
+    ALLOW_APPARMOR,
+    ALLOW_CLONE,
+    ALLOW_NETWORKS,
+    ALLOW_SOME,
+    CLONE,
+    LIMIT,
+    NETWORK_LIMIT,
+    STATUS,
+)
 from scenarios.doctor.programs import PROGRAMS
 from tests.scenarios.doctor.machines import (
     INSIDE,
@@ -104,6 +113,7 @@ def test_on_ubuntu_root_may_and_is_told_that_others_may_not() -> None:
         ({CLONE: "0"}, (), False, errno.EPERM, f"sudo {ALLOW_CLONE}"),
         ({LIMIT: "0"}, (), False, errno.ENOSPC, f"sudo {ALLOW_SOME}"),
         ({LIMIT: "0"}, (), True, errno.ENOSPC, ALLOW_SOME),
+        ({NETWORK_LIMIT: "0"}, (), True, errno.ENOSPC, ALLOW_NETWORKS),
         ({}, (), False, errno.EINVAL, "use a kernel with CONFIG_NET_NS"),
         ({}, (), False, errno.EPERM, "run it as root"),
         ({}, ("/.dockerenv",), False, errno.EPERM, "--cap-add SYS_ADMIN"),
