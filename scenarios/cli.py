@@ -5,9 +5,11 @@ from __future__ import annotations
 import json as json_format
 import logging
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, cast
 
@@ -17,15 +19,16 @@ from rich.console import Console
 
 from edge.cli import ErrorsInWords, edge
 from edge.errors import FabricUnavailable, PoplabError, Refused
-from scenarios import batch, determinism, report, schema
+from scenarios import batch, determinism, doctor, report, schema
 from scenarios.fabric import FABRICS
 from scenarios.fuzz import planted
 from scenarios.fuzz.cli import fuzz
-from scenarios.live import LiveScreen, PlainLines, Stdout, observer, show_comparisons
+from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer, show_comparisons
 from scenarios.report import ComparisonRecord, RunRecord, State
 from scenarios.trace.cli import trace as trace_command
 
 LIBRARY = Path(__file__).parent / "library"
+FIRST_LESSON = "01-softphone-call.yaml"
 
 PASSED, FAILED, INTERNAL, INTERRUPTED = 0, 1, 4, 130
 """Exit codes beside those of PoplabError; 130 is what shells expect after Ctrl-C."""
@@ -158,6 +161,45 @@ def check(files: tuple[Path, ...]) -> None:
 def print_schema() -> None:
     """Print the JSON Schema of scenario files: editors complete and check with it."""
     click.echo(json_format.dumps(schema.json_schema(), indent=2))
+
+
+@poplab.command("doctor")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--json", is_flag=True, help="Print the findings as JSON.")
+@click.pass_context
+def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
+    """Find out what this machine can do, and how to get what is missing.
+
+    Each NAME is a finding, or a group of them such as `kernel`; all if left out. Everything is tried in earnest, and
+    nothing of the machine is changed.
+
+    Exit codes: 0 all named are there; without a name, the fabrics sim and loopback are; 2 no such name; 3 not.
+    """
+    stdout = Stdout()
+    console = Console(file=cast("IO[str]", stdout), highlight=False)
+    pretty = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")
+    try:
+        with console.status("trying ...") if pretty and not json else nullcontext():
+            found = doctor.examine(names or None)
+    except doctor.UnknownName as error:
+        known = ", ".join((*doctor.Group, *doctor.NAMES))
+        raise Refused(f"{error}\n    known: {known}") from error
+    if json:
+        stdout.write(findings.as_json(found) + "\n")
+    elif pretty:
+        console.print(findings.table(found, console.width))
+    else:
+        stdout.write("".join(f"{line}\n" for line in findings.lines(found)))
+    if not names and not json:
+        first = f"poplab run {shlex.quote(os.path.relpath(LIBRARY / FIRST_LESSON))}"
+        last = ["", *findings.in_words(found), f"next: {findings.next_command(found, first)}"]
+        stdout.write("".join(f"{line}\n" for line in last))
+    stdout.flush()
+    if stdout.problem:
+        click.echo(stdout.problem, err=True)
+        context.exit(INTERNAL)
+    needed = found if names else [finding for finding in found if finding.name in ("sim", "loopback")]
+    context.exit(PASSED if all(finding.there for finding in needed) else FabricUnavailable.exit_code)
 
 
 def exit_code(runs: Sequence[RunRecord], comparisons: Sequence[ComparisonRecord] = ()) -> int:

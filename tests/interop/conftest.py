@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from scenarios import doctor
 from tests.interop.hubs import WireguardGoHub
 from tests.interop.namespaces import Lab, missing
 from tests.interop.peers import WireguardGoPeer
@@ -161,5 +162,5 @@ def long_traffic(namespaces_available: None, request: pytest.FixtureRequest) -> 
 def iperf3() -> str:
     program = shutil.which("iperf3")
     if program is None:
-        pytest.skip("not installed: iperf3")
+        pytest.skip(doctor.find_program("iperf3").sentence)
     return program

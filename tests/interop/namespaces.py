@@ -12,13 +12,14 @@ import contextlib
 import functools
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+from scenarios import doctor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -160,7 +161,7 @@ class Lab:
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
-        self._user = _can_make_user_namespace()
+        self._user = os.geteuid() != 0  # root needs none, and may raise socket buffers without one
         self._links = 0
         self._holder = 0
         self.tag = secrets.token_hex(3)
@@ -218,25 +219,10 @@ def wait_for(condition: Callable[[], object], what: str, timeout: float = 10.0, 
 
 @functools.cache
 def missing(*programs: str) -> str:
-    """Why a lab cannot be made here, or the empty string."""
-    absent = [
-        name for name in ("ip", "unshare", "nsenter", "setpriv", *programs) if shutil.which(name) is None
-    ]
-    if absent:
-        return f"not installed: {', '.join(absent)}"
-    if not _can_make_user_namespace() and os.geteuid():
-        return "needs root or unprivileged user namespaces (unshare --user --net was refused)"
-    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        return "needs /dev/net/tun"
-    return ""
-
-
-@functools.cache
-def _can_make_user_namespace() -> bool:
-    if not shutil.which("unshare") or os.geteuid() == 0:
-        return False  # root needs none, and keeps the right to raise socket buffers without one
-    probe = ["unshare", "--user", "--map-root-user", "--net", "--mount", "true"]
-    return subprocess.run(probe, capture_output=True, timeout=10, check=False).returncode == 0
+    """Why a lab cannot be made here and how to mend it, or the empty string."""
+    found = [doctor.find_program(name) for name in ("ip", "unshare", "nsenter", "setpriv", *programs)]
+    found += doctor.examine(["network-namespace", "mount-namespace", "tun"])
+    return "; ".join(finding.sentence for finding in found if not finding.there)
 
 
 def _entered(pid: int, before: str) -> bool:

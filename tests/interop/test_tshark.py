@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from scenarios import doctor
 from scenarios.trace import Kind
 from tests.scenarios.trace.runs import LIBRARY, SMALL, events, record
 
+TSHARK = doctor.find_program("tshark")
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.skipif(shutil.which("tshark") is None, reason="tshark is not installed: apt install tshark"),
+    pytest.mark.skipif(not TSHARK.there, reason=TSHARK.sentence),
 ]
 LONG = ("11-lossy-uplink", "12-thousand-softphones", "13-day-in-the-life", "23-load-on-loopback")
 SLOW = pytest.mark.skipif(not os.environ.get("POPLAB_SLOW"), reason="takes minutes: POPLAB_SLOW=1 runs it")
