@@ -27,9 +27,11 @@ from scenarios.fabric.base import EDGE, KEPT_CHANGES, WayChange
 from scenarios.fabric.linked_port import LinkedPort
 from scenarios.fabric.linked_streams import LinkedStreams
 from scenarios.fabric.totals import of_the_dead, total
+from scenarios.flows import Planned
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Premises
+from scenarios.proto.route_table import Hop
 from scenarios.world import End, World, masque_target
 
 T = TypeVar("T")
@@ -164,6 +166,9 @@ class LoopbackNetwork:
 
     def ways(self) -> dict[str, str]:
         return {name: end.way for name, end in self._ends.items()}
+
+    def next_hop(self, machine: str, destination: str) -> Hop | None:
+        return Planned(self._world.plans, self._world.script.cast).next_hop(machine, destination)
 
     def active(self, site: str) -> str | None:
         return self._relay.active(site)

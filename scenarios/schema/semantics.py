@@ -12,7 +12,7 @@ from scenarios.proto.link_profile import PRESETS
 from scenarios.schema import topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
-from scenarios.schema.places import Finding, is_a, known
+from scenarios.schema.places import Finding, is_a, known, one_vnet
 from scenarios.schema.verbs import (
     FAULT_WORDS,
     VERBS,
@@ -34,6 +34,7 @@ from scenarios.schema.verbs import (
     RekeyNow,
     Restart,
     Roam,
+    RouteCheck,
     SipCall,
     SipRegister,
     TrafficRun,
@@ -147,6 +148,12 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
         case ProbeMtu():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from known(cast, verb.to, (*path, "to"))
+        case RouteCheck():
+            strangers = [
+                *known(cast, verb.sender, (*path, "from")),
+                *known(cast, verb.to, (*path, "to")),
+            ]
+            yield from strangers or one_vnet(cast, verb.sender, verb.to, (*path, "to"))
         case DnsQuery():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from _target(cast, verb.server, (*path, "server"))
