@@ -44,8 +44,12 @@ class Verdict:
     reply: tuple[str, ...]
     says: str
     """What is wrong; empty if nothing is."""
-    fix: str
-    """The route that is missing or wrong, as a command and where to give it."""
+    fixes: tuple[str, ...]
+    """Every route that is missing or wrong, as a command and where to give it."""
+
+    @property
+    def fix(self) -> str:
+        return "; ".join(self.fixes)
 
 
 class _Half(NamedTuple):
@@ -76,7 +80,7 @@ class Flows:
             request.names,
             reply.names,
             "; ".join(advice.says for advice in wrong),
-            "; ".join(dict.fromkeys(advice.fix for advice in wrong)),
+            tuple(dict.fromkeys(advice.fix for advice in wrong)),
         )
 
     def _half(self, source: Actor, destination: Actor, *, answers: bool) -> _Half:

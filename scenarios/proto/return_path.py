@@ -149,7 +149,8 @@ def advise(ground: Ground, leg: Leg, *, answers: bool) -> Advice:
         case Fate.INTERNET:
             says = f"{sender}: {_to_the_internet(ground, leg)}"
         case Fate.NO_ROUTE:
-            says = f"{sender}: {_name(ground, leg.steps[-1].machine)} has no route to {what}"
+            who = "it" if len(leg.steps) == 1 else _name(ground, leg.steps[-1].machine)
+            says = f"{sender}: {who} has no route to {what}"
         case Fate.NO_ROUTER:
             says = f"{sender}: {leg.end} has that address, and forwards nothing"
         case Fate.CIRCLE:

@@ -67,7 +67,7 @@ class Witness:
         verdicts = (
             self._stage.flows.judge(sender.actor.name, target.actor.name)
             for sender, target in self._pairs[:MOST_JUDGED]
-            if sender.actor.vnet == target.actor.vnet
+            if sender.actor.vnet == target.actor.vnet and len(sender.actor.ip) == len(target.actor.ip)
         )
         return list(dict.fromkeys(f"{each.says}; {each.fix}" for each in verdicts if not each.returns))
 

@@ -153,7 +153,7 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
                 *known(cast, verb.sender, (*path, "from")),
                 *known(cast, verb.to, (*path, "to")),
             ]
-            yield from strangers or one_vnet(cast, verb.sender, verb.to, (*path, "to"))
+            yield from strangers or _flow(cast, verb.sender, verb.to, (*path, "to"))
         case DnsQuery():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from _target(cast, verb.server, (*path, "server"))
@@ -183,6 +183,17 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
             name = verb.to if isinstance(verb.to, str) else verb.to.like
             if name is not None and name not in links:
                 yield Finding((*path, "to"), f"unknown link {name!r}", did_you_mean(name, links))
+
+
+def _flow(cast: Cast, sender: str, to: str, path: Path) -> Iterator[Finding]:
+    """Packets can go from one actor to the other."""
+    yield from one_vnet(cast, sender, to, path)
+    one, other = cast.actors[sender].ip, cast.actors[to].ip
+    if sender == to:
+        yield Finding(path, f"from {sender!r} to itself nothing has to be routed", "name somebody else")
+    elif len(one) != len(other):
+        text = f"{sender} has {one} and {to} has {other}: no packet goes from one IP version to the other"
+        yield Finding(path, text, "name somebody of the same version")
 
 
 def _target(cast: Cast, to: str, path: Path) -> Iterator[Finding]:
