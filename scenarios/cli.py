@@ -24,6 +24,7 @@ from scenarios.fabric import FABRICS
 from scenarios.fuzz import planted
 from scenarios.fuzz.cli import fuzz
 from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer, show_comparisons
+from scenarios.paths.cli import paths
 from scenarios.report import ComparisonRecord, RunRecord, State
 from scenarios.trace.cli import trace as trace_command
 
@@ -55,6 +56,7 @@ def poplab() -> None:
 poplab.add_command(edge, "edge")
 poplab.add_command(trace_command, "trace")
 poplab.add_command(fuzz, "fuzz")
+poplab.add_command(paths)
 
 
 @poplab.command()

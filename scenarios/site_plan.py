@@ -83,6 +83,11 @@ class SitePlan:
         gateway = self.gateway(version)
         return gateway is not None and not any(prefix.covers(gateway) for prefix in self.prefixes)
 
+    @property
+    def routers(self) -> list[bytes]:
+        """The addresses of the router."""
+        return [] if self.router is None else [each.address for each in self.router.addresses]
+
     @cached_property
     def by_name(self) -> dict[str, Machine]:
         return {machine.name: machine for machine in self.machines}
@@ -106,6 +111,9 @@ class SitePlans(Mapping[str, SitePlan]):
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._plans: dict[str, SitePlan] = {}
+        self._sites = {  # by connector
+            connector: name for name, site in scenario.topology.sites.items() for connector in site.connectors
+        }
         self._owned: dict[str, list[tuple[Prefix, str]]] = {}  # by vnet: routes and the sites that have them
         for name, site in scenario.topology.sites.items():
             self._owned.setdefault(site.vnet, []).extend((route, name) for route in site.routes)
@@ -118,6 +126,11 @@ class SitePlans(Mapping[str, SitePlan]):
             others = (route for route, owner in self._owned[site.vnet] if owner != name)
             plan = self._plans[name] = _Planner(name, site, (pool, *others)).plan()
         return plan
+
+    def of(self, machine: str) -> SitePlan:
+        """That of the LAN of a machine; KeyError if it is on none."""
+        site = machine.partition("/")[0].removeprefix(router_name(""))
+        return self[self._sites.get(site, site)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._scenario.topology.sites)

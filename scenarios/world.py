@@ -33,13 +33,16 @@ from scenarios.certificate import SERVER_NAME, Certificate
 from scenarios.links import nat, path_profile
 from scenarios.proto.host import Host
 from scenarios.proto.lan import Lan
+from scenarios.proto.lan_router import LanRouter
 from scenarios.proto.ledger import Ledger
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.nat import Nat
 from scenarios.proto.premises import Premises
+from scenarios.proto.routed_lan import RoutedLan
 from scenarios.proto.tcp import StackLimits
 from scenarios.schema import Connector, Scenario, Script
 from scenarios.schema.topology import Client, TunnelWord
+from scenarios.site_plan import SitePlan, SitePlans, is_plain
 from scenarios.trace.recorder import Recorder
 
 FAST = 10_000.0
@@ -91,6 +94,8 @@ class World:
     ends: tuple[End, ...]
     members: dict[str, Member]
     ledger: Ledger
+    plans: SitePlans
+    """How the LANs of its sites are set up."""
     recorder: Recorder | None = None
     """Who watches all of it."""
     certificate: Certificate | None = None
@@ -150,7 +155,8 @@ def build(
         )
         for actor in script.cast.actors.values()
     }
-    ends = tuple(_ends(scenario, hosts, chosen, make_key))
+    plans = SitePlans(scenario)
+    ends = tuple(_ends(scenario, hosts, plans, chosen, make_key))
     certificate = Certificate(make_key(32)) if any(end.tunnel != "wireguard" for end in ends) else None
     config = EdgeConfig(
         name=scenario.name,
@@ -174,12 +180,16 @@ def build(
     ]
     if problems:
         raise ConfigError(problems)
-    ledger.routers.update((name, vnet.gateway4) for name, vnet in config.vnets.items())
+    for name, vnet in config.vnets.items():
+        ledger.routers[name] = {vnet.gateway4}
+    for name, site in scenario.topology.sites.items():
+        if site.router is not None:
+            ledger.routers[site.vnet].update(plans[name].routers)
     if recorder is not None:
         ends = tuple(_watched(end, recorder) for end in ends)
         for host in hosts.values():
             host.tap = recorder
-    world = World(script, chosen, config, ends, {}, ledger, recorder, certificate)
+    world = World(script, chosen, config, ends, {}, ledger, plans, recorder, certificate)
     premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
     casting = Casting(script, chosen)
     for actor in script.cast.actors.values():
@@ -195,7 +205,11 @@ def _watched(end: End, recorder: Recorder) -> End:
 
 
 def _ends(
-    scenario: Scenario, hosts: dict[str, Host], seed: int, make_key: Callable[[int], bytes]
+    scenario: Scenario,
+    hosts: dict[str, Host],
+    plans: SitePlans,
+    seed: int,
+    make_key: Callable[[int], bytes],
 ) -> Iterator[End]:
     topology = scenario.topology
 
@@ -230,7 +244,8 @@ def _ends(
     spare = {name: _spare_addresses(scenario, name) for name in scenario.vnets}
     for name, site in topology.sites.items():
         connectors = site.connectors or {name: Connector()}
-        lan = Lan(name, [hosts[f"{name}/{short}"] for short in site.hosts])
+        members = [hosts[f"{name}/{short}"] for short in site.hosts]
+        lan = Lan(name, members) if is_plain(site) else _routed(plans[name], members)
         premises = Premises(lan, list(connectors))
         for preference, (connector, given) in enumerate(connectors.items()):
             yield end(
@@ -246,6 +261,20 @@ def _ends(
             )
     for name, client in topology.clients.items():
         yield end(name, client.vnet, Kind.CLIENT, Premises(hosts[name], [name]), client)
+
+
+def _routed(plan: SitePlan, hosts: list[Host]) -> Lan:
+    """The LAN of a site where route tables decide."""
+    router = plan.router
+    return RoutedLan(
+        plan.site,
+        hosts,
+        tables={machine.name: machine.table for machine in plan.hosts},
+        gateways=[each.address for each in plan.shared],
+        router=None
+        if router is None
+        else LanRouter([each.address for each in router.addresses], router.table),
+    )
 
 
 def _tunnel_mtu(scenario: Scenario, vnet: str, tunnel: TunnelWord) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from edge.metrics import Snapshot
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.route_table import Hop
 from scenarios.world import World
 
 T = TypeVar("T")
@@ -61,6 +62,10 @@ class Network(Protocol):
 
     def active(self, site: str) -> str | None:
         """The connector that the PoP sends the traffic of a site to; None if there is none."""
+
+    def next_hop(self, machine: str, destination: str) -> Hop | None:
+        """Where a machine sends what is for an address: `machine` is a host (hq/pbx), a client, a connector, or the
+        router of a site (router:hq). None: network unreachable. KeyError if there is no such machine."""
 
     @property
     def events(self) -> int:

@@ -21,9 +21,11 @@ from scenarios.certificate import Certificate
 from scenarios.fabric.linked_port import LinkedPort
 from scenarios.fabric.linked_streams import LinkedStreams
 from scenarios.fabric.sockets import SocketNetwork
+from scenarios.flows import Planned
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Premises
+from scenarios.proto.route_table import Hop
 from scenarios.world import End, World, masque_target
 
 T = TypeVar("T")
@@ -81,6 +83,9 @@ class LoopbackNetwork(SocketNetwork):
         premises.touch(host)
         if premises.gateway is not None:
             self._ends[premises.gateway.name].wake()
+
+    def next_hop(self, machine: str, destination: str) -> Hop | None:
+        return Planned(self._world.plans, self._world.script.cast).next_hop(machine, destination)
 
     def _in_flight(self) -> bool:
         paths: list[LinkedPort | LinkedStreams] = [*self._paths.values(), *self._streams.values()]

@@ -64,8 +64,7 @@ class Lan:
             staying: list[bytearray] = []
             touched, self._touched = self._touched, {}
             for host in touched:
-                for packet in host.poll_packets():
-                    (staying if _destination(packet) in self._by_address else self._out).append(packet)
+                self._sent(host, host.poll_packets(), staying)
                 self._arm(host)
             if not staying:
                 break
@@ -76,6 +75,15 @@ class Lan:
             return []
         self._out = []
         return out
+
+    def _sent(self, host: Host, packets: list[bytearray], staying: list[bytearray]) -> None:
+        """What `host` puts on the wire, and what of it another host gets: all else is the gateway's."""
+        for packet in packets:
+            (staying if destination_of(packet) in self._by_address else self._out).append(packet)
+
+    def _for_nobody(self, packet: bytearray) -> None:
+        """Something has come from outside for an address that no host has."""
+        self.counters["no_host"] += 1
 
     def poll_timeout(self) -> float:
         if self._told or self._touched:
@@ -92,9 +100,9 @@ class Lan:
         batches: dict[Host, list[bytearray]] = {}
         hosts = self._by_address
         for packet in packets:
-            host = hosts.get(_destination(packet))
+            host = hosts.get(destination_of(packet))
             if host is None:
-                self.counters["no_host"] += 1
+                self._for_nobody(packet)
             else:
                 batches.setdefault(host, []).append(packet)
         for host, batch in batches.items():
@@ -104,10 +112,10 @@ class Lan:
 
     def __repr__(self) -> str:
         members = ", ".join(f"{host.name} {ip_address(host.packed)}" for host in self.hosts)
-        return f"Lan({self.name!r}: {members})"
+        return f"{type(self).__name__}({self.name!r}: {members})"
 
 
-def _destination(packet: bytearray) -> bytes:
+def destination_of(packet: bytearray) -> bytes:
     """Where a packet wants to go; empty for what is no IP packet."""
     version = packet[0] >> 4 if packet else 0
     if version == 4:

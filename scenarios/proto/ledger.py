@@ -121,8 +121,8 @@ class Ledger:
         self.duplicates = 0
         self.offences: dict[Offence, int] = dict.fromkeys(Offence, 0)
         self.findings: list[Finding] = []
-        self.routers: dict[str, bytes] = {}
-        """By virtual network, an address that is no host's and answers pings."""
+        self.routers: dict[str, set[bytes]] = {}
+        """By virtual network, addresses that are no host's and answer pings."""
         self._books: dict[str, _Book] = {}  # by virtual network
         self._swept_at = 0.0
 
@@ -165,7 +165,7 @@ class Ledger:
         self, vnet: str, host: str, key: bytes, packet: bytes | bytearray, header: Header, now: float
     ) -> Finding | None:
         flow = _flow(header)
-        if header.source == self.routers.get(vnet) and self._pinged(vnet, host, packet, header, now):
+        if header.source in self.routers.get(vnet, ()) and self._pinged(vnet, host, packet, header, now):
             return None
         for other, book in self._books.items():
             if other != vnet and (entry := book.find(key)) is not None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from edge.proto.types import NEVER
 from scenarios.proto.host import Host
 from scenarios.proto.lan import Lan
+from scenarios.proto.routed_lan import RoutedLan
 
 TRACKING_TIME = 1.0
 """Seconds without a sign of life from its tunnel after which a gateway that has a stand-in gives up its role."""
@@ -78,6 +79,8 @@ class Premises:
         self.gateway: Port | None = None
         self.on_waiting: Callable[[Port], None] | None = None
         """Called when a port has got something to carry, and nobody is just about to ask it."""
+        if isinstance(inside, RoutedLan):
+            inside.on_lost = self.lose
 
     @property
     def hosts(self) -> list[Host]:

@@ -16,6 +16,7 @@ from scenarios.runner.pushing import Pushing
 from scenarios.runner.registering import Registering
 from scenarios.runner.requesting import Requesting
 from scenarios.runner.resolving import Resolving
+from scenarios.runner.route_checking import RouteChecking
 from scenarios.runner.stage import Action, Stage
 from scenarios.runner.streaming import Streaming
 from scenarios.runner.waiting import Waiting
@@ -31,6 +32,7 @@ ACTIONS: Mapping[type[Any], type[Action]] = MappingProxyType(
         verbs.UdpSend: Probing,
         verbs.Ping: Probing,
         verbs.ProbeMtu: MeasuringMtu,
+        verbs.RouteCheck: RouteChecking,
         verbs.HttpRequest: Requesting,
         verbs.WebhookPost: Posting,
         verbs.DnsQuery: Resolving,

@@ -11,6 +11,7 @@ from edge.metrics import HTTP_VERSIONS, MasqueSnapshot, Snapshot, TunnelSnapshot
 from edge.proto.types import DropReason
 from scenarios.casting import Member
 from scenarios.checks import Plain, Seconds
+from scenarios.proto.routed_lan import LOST
 from scenarios.runner import app_names
 from scenarios.runner.stage import Stage
 from scenarios.world import World
@@ -110,6 +111,7 @@ def _site(stage: Stage, name: str, failovers: Mapping[str, int]) -> Plain:
         "gateway": premises.gateway.name if premises.gateway is not None else None,
         "active": stage.network.active(name),
         "failovers": failovers.get(name, 0),
+        "lost": {reason: premises.counters[reason] for reason in LOST},
     }
 
 

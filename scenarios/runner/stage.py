@@ -10,6 +10,7 @@ import trio
 from scenarios.casting import Member
 from scenarios.checks import Metrics, Plain
 from scenarios.fabric import Network
+from scenarios.flows import Flows
 from scenarios.proto.host import Host, HostEvent
 from scenarios.report import CallRecord, FaultRecord, SightingRecord
 from scenarios.world import World
@@ -32,6 +33,7 @@ class Stage:
         self.on_fault: Callable[[FaultRecord], None] | None = None
         self.abort: Callable[[], None] = _nothing
         """Ends the run early."""
+        self.flows = Flows(world.script.cast, world.plans, network)
         self._beats: dict[Host, trio.Event] = {}
         for member in world.members.values():
             member.host.on_event = self._happened

@@ -10,6 +10,9 @@ from scenarios.casting import Member
 from scenarios.checks import Plain
 from scenarios.runner.stage import Stage
 
+MOST_JUDGED = 50
+"""Pairs whose routes are looked at: more of them say nothing new."""
+
 _DENIALS = (Action.BLOCK, Action.REJECT)
 
 
@@ -52,12 +55,21 @@ class Witness:
         return self._bytes() - self._bytes_before if self._pairs else None
 
     def summary(self) -> str:
-        """Such as: rule deny-guests, pbx saw 0 bytes."""
+        """Such as: rule deny-guests, pbx saw 0 bytes; and which route is missing."""
         parts = [f"rule {rule}" for rule in self.denied_by()]
         targets = list(dict.fromkeys(target.actor.short_name for _, target in self._pairs))
         if parts and targets:
             parts.append(f"{targets[0] if len(targets) == 1 else 'targets'} saw {self.target_bytes()} bytes")
-        return ", ".join(parts)
+        return "; ".join([*filter(None, [", ".join(parts)]), *self.astray()])
+
+    def astray(self) -> list[str]:
+        """What route tables make of packets between the pairs, where they do not arrive or their answers do not."""
+        verdicts = (
+            self._stage.flows.judge(sender.actor.name, target.actor.name)
+            for sender, target in self._pairs[:MOST_JUDGED]
+            if sender.actor.vnet == target.actor.vnet and len(sender.actor.ip) == len(target.actor.ip)
+        )
+        return list(dict.fromkeys(f"{each.says}; {each.fix}" for each in verdicts if not each.returns))
 
     def _hits(self) -> dict[tuple[str, str], int]:
         hits: dict[tuple[str, str], int] = {}

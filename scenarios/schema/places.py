@@ -58,3 +58,11 @@ def known(cast: Cast, words: tuple[str, ...] | str, path: Path) -> Iterator[Find
                 yield Finding(path, f"{name!r} is a site", f"name a host of it, such as {inside}")
             else:
                 yield Finding(path, f"there is no {name!r}", did_you_mean(name, cast.actors))
+
+
+def one_vnet(cast: Cast, name: str, other: str, path: Path) -> Iterator[Finding]:
+    """Two actors are in one network; `other` is the one that stands at `path`."""
+    home, vnet = cast.actors[name].vnet, cast.actors[other].vnet
+    if vnet != home:
+        text = f"{other!r} is in vnet {vnet}, {name} in {home}: neither can reach the other"
+        yield Finding(path, text, f"name somebody of {home}")

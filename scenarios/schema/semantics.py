@@ -12,7 +12,7 @@ from scenarios.proto.link_profile import PRESETS
 from scenarios.schema import tolerance_semantics, topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
-from scenarios.schema.places import Finding, is_a, known
+from scenarios.schema.places import Finding, is_a, known, one_vnet
 from scenarios.schema.verbs import (
     FAULT_WORDS,
     VERBS,
@@ -34,6 +34,7 @@ from scenarios.schema.verbs import (
     RekeyNow,
     Restart,
     Roam,
+    RouteCheck,
     SipCall,
     SipRegister,
     TrafficRun,
@@ -148,6 +149,12 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
         case ProbeMtu():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from known(cast, verb.to, (*path, "to"))
+        case RouteCheck():
+            strangers = [
+                *known(cast, verb.sender, (*path, "from")),
+                *known(cast, verb.to, (*path, "to")),
+            ]
+            yield from strangers or _flow(cast, verb.sender, verb.to, (*path, "to"))
         case DnsQuery():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from _target(cast, verb.server, (*path, "server"))
@@ -177,6 +184,17 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
             name = verb.to if isinstance(verb.to, str) else verb.to.like
             if name is not None and name not in links:
                 yield Finding((*path, "to"), f"unknown link {name!r}", did_you_mean(name, links))
+
+
+def _flow(cast: Cast, sender: str, to: str, path: Path) -> Iterator[Finding]:
+    """Packets can go from one actor to the other."""
+    yield from one_vnet(cast, sender, to, path)
+    one, other = cast.actors[sender].ip, cast.actors[to].ip
+    if sender == to:
+        yield Finding(path, f"from {sender!r} to itself nothing has to be routed", "name somebody else")
+    elif len(one) != len(other):
+        text = f"{sender} has {one} and {to} has {other}: no packet goes from one IP version to the other"
+        yield Finding(path, text, "name somebody of the same version")
 
 
 def _target(cast: Cast, to: str, path: Path) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from scenarios.proto.link_profile import PRESETS
 from scenarios.schema import lan_semantics
 from scenarios.schema.cast import Actor, Cast
 from scenarios.schema.language import Scenario
-from scenarios.schema.places import Finding, is_a, known
+from scenarios.schema.places import Finding, is_a, known, one_vnet
 
 
 def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
@@ -153,6 +153,4 @@ def _neighbours(
     wrong = list(is_a(cast, words, path, kind))
     yield from wrong
     for name in cast.names(words) if not wrong else ():
-        if (vnet := cast.actors[name].vnet) != actor.vnet:
-            text = f"{name!r} is in vnet {vnet}, {actor.name} in {actor.vnet}: neither can reach the other"
-            yield Finding(path, text, f"name somebody of {actor.vnet}")
+        yield from one_vnet(cast, actor.name, name, path)

@@ -110,6 +110,13 @@ class ProbeMtu(Section, frozen=True, kw_only=True):
     """How long a packet gets of which nothing is heard."""
 
 
+class RouteCheck(Section, frozen=True, kw_only=True):
+    """Whether route tables lead requests there, and their answers back through the connector; nothing is sent."""
+
+    sender: Actor = msgspec.field(name="from", default="")
+    to: Actor
+
+
 class HttpRequest(Section, frozen=True, kw_only=True):
     """One request to a web server, over TCP."""
 
@@ -284,6 +291,7 @@ Verb = (
     | UdpSend
     | Ping
     | ProbeMtu
+    | RouteCheck
     | HttpRequest
     | WebhookPost
     | DnsQuery
@@ -304,6 +312,7 @@ class Verbs(Section, frozen=True, kw_only=True):
     udp_send: UdpSend | None = msgspec.field(name="udp.send", default=None)
     ping: Ping | None = None
     probe_mtu: ProbeMtu | None = msgspec.field(name="probe.mtu", default=None)
+    route_check: RouteCheck | None = msgspec.field(name="route.check", default=None)
     http_request: HttpRequest | None = msgspec.field(name="http.request", default=None)
     webhook_post: WebhookPost | None = msgspec.field(name="webhook.post", default=None)
     dns_query: DnsQuery | None = msgspec.field(name="dns.query", default=None)

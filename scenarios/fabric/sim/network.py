@@ -28,9 +28,11 @@ from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.leftovers import after_everything
 from scenarios.fabric.sim.nodes import MASQUE_ADDRESS, POP_ADDRESS, EndNode, Node, PopNode
 from scenarios.fabric.sim.underlay import Underlay
+from scenarios.flows import Planned
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.null_aead import NullAead
+from scenarios.proto.route_table import Hop
 from scenarios.world import World, masque_target
 
 T = TypeVar("T")
@@ -187,6 +189,9 @@ class SimNetwork:
 
     def ways(self) -> dict[str, str]:
         return {name: node.way for name, node in self.underlay.ends.items()}
+
+    def next_hop(self, machine: str, destination: str) -> Hop | None:
+        return Planned(self.world.plans, self.world.script.cast).next_hop(machine, destination)
 
     def active(self, site: str) -> str | None:
         engine = self.underlay.pop.engine

@@ -411,7 +411,7 @@ def test_any_packet_can_be_sent_but_a_false_source_is_not_believed(alice: str, p
 
 def test_only_the_router_of_its_network_may_answer_a_ping_that_no_host_got() -> None:
     ledger = Ledger()
-    ledger.routers["acme"] = bytes([100, 96, 0, 1])
+    ledger.routers["acme"] = {bytes([100, 96, 0, 1])}
     alice, router, other = bytes([100, 96, 0, 2]), bytes([100, 96, 0, 1]), bytes([100, 96, 0, 3])
 
     def answered(vnet: str, host: str, source: bytes, payload: bytes = b"hello-there") -> bool:

@@ -1,0 +1,1 @@
+"""``poplab paths``: which answers of a scenario would find their way back, before anything runs."""
