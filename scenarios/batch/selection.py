@@ -9,7 +9,7 @@ from edge.document import Document, did_you_mean
 from edge.errors import ConfigError, Problem, Refused
 from scenarios import runner
 from scenarios.batch.attempt import Job
-from scenarios.fabric import FABRICS
+from scenarios.fabric import named
 from scenarios.schema import TUNNEL_WORDS, Script, written
 
 
@@ -111,4 +111,4 @@ def _job(script: Script, fabric: str | None, seed: int | None) -> Job:
     if name not in scenario.fabrics:
         reason = f"the file runs on {' and '.join(scenario.fabrics)}, not on {name}"
         return Job(script, None, chosen, repeat, reason)
-    return Job(script, FABRICS[name], chosen, repeat)
+    return Job(script, named(name), chosen, repeat)

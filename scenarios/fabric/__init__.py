@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scenarios.fabric.base import EDGE, Fabric, Network, WayChange
+from scenarios.fabric.absent import Absent
+from scenarios.fabric.base import EDGE, Fabric, Network, Place, WayChange
 from scenarios.fabric.loopback import Loopback
 from scenarios.fabric.sim import Sim
 
 FABRICS: Mapping[str, Fabric] = MappingProxyType({fabric.name: fabric for fabric in (Sim(), Loopback())})
 """Every fabric by the word after ``--fabric``; they hold no state."""
 
-__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Network", "Sim", "WayChange"]
+
+def named(name: str) -> Fabric:
+    """The fabric that a checked file calls so, be it one that is not here."""
+    return FABRICS.get(name) or Absent(name)
+
+
+__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Network", "Place", "Sim", "WayChange", "named"]

@@ -168,6 +168,9 @@ class LoopbackNetwork:
     def active(self, site: str) -> str | None:
         return self._relay.active(site)
 
+    def place(self, actor: str) -> None:
+        """No host is a real machine."""
+
     async def wait_up(self) -> None:
         for end in self._ends.values():
             await end.wait_up()

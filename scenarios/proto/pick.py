@@ -111,7 +111,8 @@ def _no_number(text: str) -> float:
 
 def _match(pattern: re.Pattern[str], text: str, *, last: bool) -> str:
     found: re.Match[str] | None = None
-    for found in pattern.finditer(text):
+    for match in pattern.finditer(text):
+        found = match
         if not last:
             break
     if found is None:
@@ -151,5 +152,3 @@ def _kind(value: Picked) -> str:
 def _written(path: JsonPath) -> str:
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
     return text.removeprefix(".")
-
-

@@ -27,9 +27,11 @@ class Excerpt:
         self._half = most // 2
         self._head = bytearray()
         self._tail = bytearray()
+        self._text: str | None = None
 
     def add(self, data: bytes) -> None:
         self.total += len(data)
+        self._text = None
         room = self._half - len(self._head)
         if room > 0:
             self._head += data[:room]
@@ -46,9 +48,11 @@ class Excerpt:
     @property
     def text(self) -> str:
         """What is kept, as UTF-8; where something is missing, a line says how much."""
-        tail = self._tail[max(0, len(self._tail) - self._half) :]
-        gap = f"\n[{self.left_out} bytes left out]\n".encode() if self.left_out else b""
-        return b"".join((self._head, gap, tail)).decode("utf-8", "replace")
+        if self._text is None:
+            tail = self._tail[max(0, len(self._tail) - self._half) :]
+            gap = f"\n[{self.left_out} bytes left out]\n".encode() if self.left_out else b""
+            self._text = b"".join((self._head, gap, tail)).decode("utf-8", "replace")
+        return self._text
 
     def end(self, most: int) -> str:
         """The last `most` bytes that are kept."""
