@@ -15,7 +15,7 @@ LONGEST_LINE = 240
 """Characters of a line that is shown to people."""
 
 _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Excerpt:
@@ -100,5 +100,5 @@ class ProgramOutput:
 def shown(line: str) -> str:
     """One line as a terminal would leave it: without colours, the last of what was overwritten, and not too long."""
     line = _SEQUENCE.sub("", line).rstrip("\r").rpartition("\r")[2]
-    line = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", line).expandtabs()
+    line = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", line.expandtabs())
     return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"

@@ -17,9 +17,10 @@ from scenarios.runner.faulting import computed
 from scenarios.runner.loading import FIELDS
 from scenarios.runner.placeholders import OF_PROGRAMS, of_program
 from scenarios.runner.stepping import fields
+from scenarios.runner.workshop import copied
 from scenarios.schema import GLOBAL_NAMES, Cast, Script, Step, raise_if, read, topology_semantics
 from scenarios.schema.language import Limit
-from scenarios.schema.programs import STATE, ExecRun
+from scenarios.schema.programs import STATE, ExecRun, File, Files
 
 WAYS = (QuicWay.word, Http2Way.word, WireGuardWay.word)
 """What the way of a tunnel to the PoP is called; there may be none, which is an empty text."""
@@ -66,6 +67,7 @@ def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
             for place, text in of_program(program):
                 where: Path = (*actor.path, "app", "exec", number, *place)
                 yield from _condition(text, where, OF_PROGRAMS, {}, script)
+            yield from _copies(program.files, (*actor.path, "app", "exec", number), script)
     results: dict[str, Fields] = dict.fromkeys(scenario.load, FIELDS)
     later: dict[str, Fields] = {}
     for index, step in enumerate(scenario.steps):
@@ -86,6 +88,7 @@ def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
             for key, text in computed(verb):
                 yield from _condition(text, ("steps", index, word, key), (), results, script)
             if isinstance(verb, ExecRun):
+                yield from _copies(verb.files, ("steps", index, word), script)
                 for place, text in of_program(verb):
                     yield from _condition(text, ("steps", index, word, *place), OF_PROGRAMS, before, script)
         if step.until is not None:
@@ -100,6 +103,18 @@ def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
             if text is not None:
                 yield from _condition(text, ("invariants", index, word), (), results, script)
     yield from _thresholds(script)
+
+
+def _copies(files: Files, path: Path, script: Script) -> Iterator[tuple[Path, str, str]]:
+    """Files beside the scenario that cannot be copied."""
+    for name, file in files.items():
+        if isinstance(file, File) and file.source is not None:
+            source = FilePath(script.file).parent / file.source
+            try:
+                copied(source)
+            except OSError as error:
+                text = f"cannot copy {source}: {error.strerror or error}"
+                yield (*path, "files", name, "copy"), text, "a path is relative to the scenario file"
 
 
 def _fields(step: Step) -> Fields:

@@ -1,4 +1,7 @@
-"""Real programs: what runs on a host of its own accord, and what steps run there."""
+"""Real programs: what runs on a host of its own accord, and what steps run there.
+
+In their texts ``${...}`` is a condition whose value is put there when the program starts; ``$${`` is a plain ``${``.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ PlainText = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[^\u0000]*$",
-        description="text without a NUL; ${...} is worked out when the program starts, $${ is a plain ${",
+        description="text without a NUL",
         extra={"write": "leave the NUL out"},
     ),
 ]

@@ -79,6 +79,9 @@ def _started(given: Program | ExecRun, path: Path) -> Iterator[Finding]:
         yield Finding(
             (*path, "run", 0), "this names no program", "write for example [curl, http://10.0.50.80/]"
         )
+    elif given.run[0] in given.files:
+        text = f"{given.run[0]!r} is looked for on the machine, not in the working folder"
+        yield Finding((*path, "run", 0), text, f"write ./{given.run[0]}")
     yield from _files(given.files, (*path, "files"))
 
 
@@ -102,11 +105,11 @@ def _captures(
             text = f"conditions use {name!r} for something else"
             yield Finding((*path, name), text, "choose another name")
         if pick.json is not None and pick.regex is not None:
-            text = "one pick looks by `json` or by `regex`"
-            yield Finding((*path, name), text, "leave one out")
+            text = "a pick looks in one way, and here are two"
+            yield Finding((*path, name), text, "leave out `json` or `regex`")
             continue
         if pick.take == "last" and pick.regex is None:
-            text = "only of a `regex` there are several matches"
+            text = "only an expression has several matches"
             yield Finding((*path, name, "take"), text, "leave `take` out")
         try:
             _ = pick.picking

@@ -70,7 +70,9 @@ class Machines:
     def left(self) -> list[int]:
         """Processes of what was started that are still there, be they of a group or a session of it."""
         groups = {popen.pid for popen in self.here.started}
-        table = subprocess.run(["ps", "-eo", "pid=,pgid=,sid=,stat="], capture_output=True, text=True, check=True)
+        table = subprocess.run(
+            ["ps", "-eo", "pid=,pgid=,sid=,stat="], capture_output=True, text=True, check=True
+        )
         rows = [line.split() for line in table.stdout.splitlines()]
         running = [tuple(map(int, row[:3])) for row in rows if not row[3].startswith("Z")]  # init reaps those
         return [pid for pid, group, session in running if groups & {pid, group, session}]
