@@ -86,7 +86,7 @@ def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path) -> RunRe
     ) as recording:
         main = partial(_until_interrupted, job, fabric, observer, recording.recorder)
         record = fabric.execute(main, seed=job.seed)
-    record.incomplete = recording.complaints
+    record.incomplete = [*record.incomplete, *recording.complaints]
     record.beside = list(job.beside)
     if job.twice and record.state is not State.INTERRUPTED:
         try:
@@ -119,6 +119,7 @@ async def _until_interrupted(
                 observer=observer,
                 interrupt=interrupt,
                 recorder=recorder,
+                folder=job.folder,
             )
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:

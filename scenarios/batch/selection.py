@@ -9,7 +9,7 @@ from edge.document import Document, did_you_mean
 from edge.errors import ConfigError, Problem, Refused
 from scenarios import runner
 from scenarios.batch.attempt import Job
-from scenarios.fabric import FABRICS
+from scenarios.fabric import FABRICS, named
 from scenarios.schema import TUNNEL_WORDS, Script, written
 
 
@@ -132,4 +132,4 @@ def _job(script: Script, name: str, seed: int | None, beside: tuple[str, ...]) -
     job = Job(script, None, chosen, script.command(name, chosen), where=name, beside=beside)
     if name not in scenario.fabrics:
         return job._replace(reason=f"the file runs on {' and '.join(scenario.fabrics)}, not on {name}")
-    return job._replace(fabric=FABRICS[name])
+    return job._replace(fabric=named(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias, Union
 
@@ -36,6 +37,12 @@ class Ratio(float):
         return f"{self * 100:.1f} %"
 
 
+LONGEST = 300
+"""Characters of a text that is shown."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
 def show(value: Plain) -> str:
     """`value` as a person reads it beside an expectation."""
     if value is None:
@@ -47,9 +54,17 @@ def show(value: Plain) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str):
-        return f'"{value}"'
+        return f'"{_on_a_line(value)}"'
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(map(show, value)) + "]"
     return str(value)
+
+
+def _on_a_line(text: str) -> str:
+    """Its beginning and its end; what would move the cursor is written as in a string of a program."""
+    if len(text) > LONGEST:
+        half = LONGEST // 2
+        text = f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scenarios.fabric.base import EDGE, Fabric, Network, WayChange
+from scenarios.fabric.absent import Absent
+from scenarios.fabric.base import EDGE, Fabric, Network, Place, WayChange
 from scenarios.fabric.loopback import Loopback
 from scenarios.fabric.netns import Netns
 from scenarios.fabric.sim import Sim
@@ -13,4 +14,10 @@ FABRICS: Mapping[str, Fabric] = MappingProxyType(
 )
 """Every fabric by the word after ``--fabric``; they hold no state."""
 
-__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Netns", "Network", "Sim", "WayChange"]
+
+def named(name: str) -> Fabric:
+    """The fabric that a checked file calls so, be it one that is not here."""
+    return FABRICS.get(name) or Absent(name)
+
+
+__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Netns", "Network", "Place", "Sim", "WayChange", "named"]

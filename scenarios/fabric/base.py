@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import subprocess
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -26,6 +27,25 @@ class WayChange(NamedTuple):
     at: float
     tunnel: str
     way: str
+
+
+class Place(Protocol):
+    """A machine of the world on which programs can be started."""
+
+    def start(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        cwd: str,
+        stdin: int,
+        stdout: int,
+        stderr: int,
+    ) -> subprocess.Popen[bytes]:
+        """A program at once, with these open files and no others, in a session of its own; OSError if it cannot be.
+
+        To be called by the thread that lives as long as the world: the kernel kills what it started when it ends.
+        """
 
 
 class Network(Protocol):
@@ -70,6 +90,9 @@ class Network(Protocol):
     @property
     def events(self) -> int:
         """What has happened so far; 0 in real time, where nobody counts."""
+
+    def place(self, actor: str) -> Place | None:
+        """Where programs of a host or client run; None where it is no real machine."""
 
     async def wait_up(self) -> None:
         """Until every tunnel is up."""

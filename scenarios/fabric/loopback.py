@@ -87,6 +87,9 @@ class LoopbackNetwork(SocketNetwork):
     def next_hop(self, machine: str, destination: str) -> Hop | None:
         return Planned(self._world.plans, self._world.script.cast).next_hop(machine, destination)
 
+    def place(self, actor: str) -> None:
+        """No host is a real machine."""
+
     def _in_flight(self) -> bool:
         paths: list[LinkedPort | LinkedStreams] = [*self._paths.values(), *self._streams.values()]
         return any(path.in_flight for path in paths)

@@ -18,14 +18,15 @@ from scenarios import runner
 from scenarios import world as worlds
 from scenarios.casting import Member
 from scenarios.checks import Plain, invariants, parse
-from scenarios.fabric import FABRICS, Fabric
+from scenarios.fabric import Fabric, named
 from scenarios.fabric.sim.clock import VirtualClock, seeded_scheduler
 from scenarios.lab.clock import LabClock
 from scenarios.lab.faults import Faults, seconds
 from scenarios.lab.source import Source, as_text, script_of
 from scenarios.report import RunRecord, State, StepRecord, explain
 from scenarios.runner import Nobody, Observer
-from scenarios.runner.names import Lazy, names
+from scenarios.runner.lazy import Lazy
+from scenarios.runner.names import names
 from scenarios.runner.stage import Stage
 from scenarios.runner.stepping import Stepping
 from scenarios.runner.verdict import judged
@@ -88,6 +89,7 @@ class LabWorld:
 
     def __init__(self, stage: Stage, script: Script, nursery: trio.Nursery) -> None:
         self.stage = stage
+        stage.given = self._given
         self.fault = Faults(self.step)
         self._script = script
         self._nursery = nursery
@@ -218,9 +220,7 @@ class LabWorld:
         """Check the step as if it stood in the file, behind those that were done already."""
         data = {key: value for key, value in self._script.places.data.items() if key in KEPT}
         before = [other for other, _ in self._steps if other.get("id")]
-        scripts = runner.check(
-            as_text({**data, "fabric": "sim", "steps": [*before, written]}), "<step>", build=False
-        )
+        scripts = runner.check(as_text({**data, "steps": [*before, written]}), "<step>", build=False)
         checked: Step = scripts[0].scenario.steps[-1]
         return Done(Stepping(self.stage, checked, self._given, self._is_running))
 
@@ -266,11 +266,12 @@ async def open_world(
     script = script_of(source, cell, folder)
     world = worlds.build(script, seed=seed)
     try:
-        with _time_of(FABRICS[fabric], world.seed):
-            async with FABRICS[fabric].bring_up(world) as network:
+        where = named(fabric)
+        with _time_of(where, world.seed):
+            async with where.bring_up(world) as network:
                 with trio.fail_after(script.scenario.deadline):
                     stage = Stage(world, network)
-                    async with trio.open_nursery() as nursery:
+                    async with trio.open_nursery() as nursery, stage.programs.at_work():
                         yield LabWorld(stage, script, nursery)
                         nursery.cancel_scope.cancel()
                 await network.drain()
@@ -326,7 +327,7 @@ def run_file(
 ) -> RunRecord:
     """Run a whole scenario, as ``poplab run`` does, and return what came of it. Not inside ``trio.run``."""
     script = source if isinstance(source, Script) else script_of(source, cell, folder)
-    where = FABRICS[fabric or script.scenario.fabrics[0]]
+    where = named(fabric or script.scenario.fabrics[0])
     chosen = script.scenario.seed if seed is None else seed
     repeat = script.command(where.name, chosen)
     watching = Nobody() if observer is None else observer

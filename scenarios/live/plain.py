@@ -52,6 +52,9 @@ class PlainLines:
         for check in step.checks:
             if not check.holds:
                 self._write(f"                {explain(check)}")
+        if step.state is not State.PASSED:
+            for line in step.output:
+                self._write(f"                | {line}")
 
     def tick(self, run: RunRecord) -> None:
         """A line is only written when something happened."""

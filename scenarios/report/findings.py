@@ -61,7 +61,8 @@ def _findings(run: RunRecord) -> Iterator[Finding]:
         if step.state in (State.FAILED, State.ERROR, State.INTERRUPTED) and not step.excused:
             reasons = [step.error] if step.error else []
             reasons += [explain(check) for check in step.checks if not check.holds]
-            yield Finding(f"step {step.name}", reasons[0] if reasons else WHY[step.state], tuple(reasons[1:]))
+            details = (*reasons[1:], *step.output)
+            yield Finding(f"step {step.name}", reasons[0] if reasons else WHY[step.state], details)
     for check in run.checks:
         if not check.holds:
             yield Finding("in the end", explain(check))

@@ -122,18 +122,23 @@ def _step_case(suite: ElementTree.Element, run: RunRecord, step: StepRecord) -> 
         case State.FAILED if not step.excused:
             reasons = [step.error] if step.error else []
             reasons += [explain(check) for check in step.checks if not check.holds]
-            _problem(case, "failure", reasons[0] if reasons else "failed", "\n".join(reasons))
+            said = reasons[0] if reasons else "failed"
+            _problem(case, "failure", said, "\n".join([*reasons, *_written(step)]))
         case State.ERROR:
             _problem(case, "error", step.error, step.error)
         case State.INTERRUPTED:
             text = f"interrupted while {step.waiting}" if step.waiting else "interrupted"
-            _problem(case, "error", text, step.error)
+            _problem(case, "error", text, "\n".join([step.error, *_written(step)]))
         case State.RUNNING:
             _problem(case, "error", WHY[State.RUNNING], "")
         case State.PENDING:
             _problem(case, "skipped", "not reached", "")
     if step.summary:
         ElementTree.SubElement(case, "system-out").text = _clean(step.summary)
+
+
+def _written(step: StepRecord) -> list[str]:
+    return ["", "the program wrote:", *step.output] if step.output else []
 
 
 def _figures(load: LoadRecord) -> str:

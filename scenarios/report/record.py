@@ -57,6 +57,7 @@ class StepRecord(Record):
     table: list[list[str]] = []  # more than the summary; the first row is the head
     error: str = ""
     checks: list[CheckRecord] = []
+    output: list[str] = []  # the last lines of what a program wrote
     results: dict[str, Any] = {}
 
     @property
@@ -184,6 +185,24 @@ class LoadRecord(Record):
     figures: list[tuple[str, str]] = []  # such as ("setup time p95", "41 ms")
 
 
+class ProgramRecord(Record):
+    """A real program that a host runs; times are seconds since the run began."""
+
+    host: str
+    name: str
+    command: list[str]
+    state: str = ""  # not_started, failed, starting, running, exited, signalled
+    code: int | None = None
+    signal: str = ""  # that ended it, such as TERM
+    starts: int = 0
+    started: float | None = None  # the last time
+    ended: float | None = None
+    ready_after: float | None = None
+    trouble: str = ""  # why it is not as it should be
+    output: list[str] = []  # the last lines of what it wrote
+    output_bytes: int = 0
+
+
 class FaultRecord(Record):
     """Something that was done to the world."""
 
@@ -265,6 +284,7 @@ class RunRecord(Record):
     faults: list[FaultRecord] = []
     ways: list[WayRecord] = []
     masque: MasqueRecord | None = None  # if it took MASQUE
+    programs: list[ProgramRecord] = []
     samples: list[SampleRecord] = []  # evenly spaced
     events: int = 0  # that the simulated world had, 0 in real time
 

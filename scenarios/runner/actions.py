@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from scenarios.runner.calling import Calling
+from scenarios.runner.executing import Executing
 from scenarios.runner.faulting import Faulting
 from scenarios.runner.joining import Joining
 from scenarios.runner.measuring import MeasuringMtu
@@ -17,10 +18,11 @@ from scenarios.runner.registering import Registering
 from scenarios.runner.requesting import Requesting
 from scenarios.runner.resolving import Resolving
 from scenarios.runner.route_checking import RouteChecking
+from scenarios.runner.serving import Starting, Stopping
 from scenarios.runner.stage import Action, Stage
 from scenarios.runner.streaming import Streaming
 from scenarios.runner.waiting import Waiting
-from scenarios.schema import verbs
+from scenarios.schema import programs, verbs
 from scenarios.schema.verbs import Verb
 
 ACTIONS: Mapping[type[Any], type[Action]] = MappingProxyType(
@@ -39,6 +41,9 @@ ACTIONS: Mapping[type[Any], type[Action]] = MappingProxyType(
         verbs.TrafficRun: Streaming,
         verbs.DirectoryBind: Joining,
         verbs.DirectoryPush: Pushing,
+        programs.ExecRun: Executing,
+        programs.ExecStart: Starting,
+        programs.ExecStop: Stopping,
         **dict.fromkeys(verbs.FAULTS, Faulting),
     }
 )

@@ -137,6 +137,9 @@ class Calling:
     def sightings(self) -> list[SightingRecord]:
         return []
 
+    def written(self) -> list[str]:
+        return []
+
     def table(self) -> list[list[str]]:
         return []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import ClassVar
@@ -10,17 +9,15 @@ from typing import ClassVar
 import trio
 
 from scenarios import links
-from scenarios.checks import ExpressionError, Plain, Seconds, parse
+from scenarios.checks import ExpressionError, Plain, Seconds
 from scenarios.fabric import EDGE, blackhole
 from scenarios.proto.link_pair import Direction, Traffic
 from scenarios.report import FaultRecord
-from scenarios.runner.names import names
+from scenarios.runner.placeholders import filled, inside
 from scenarios.runner.stage import Quiet, Stage
 from scenarios.schema import verbs
 from scenarios.schema.topology import Link
 from scenarios.schema.words import many
-
-_EXPRESSION = re.compile(r"\$\{([^{}]+)\}")
 
 
 class Faulting(Quiet):
@@ -62,7 +59,8 @@ class Faulting(Quiet):
     def _resolve(self, words: tuple[str, ...] | str) -> tuple[str, ...]:
         """Machines by name; ``${...}`` is worked out now. ExpressionError if it names nobody."""
         cast = self._stage.world.script.cast
-        plain = tuple(_EXPRESSION.sub(lambda match: self._value(match[1]), word) for word in many(words))
+        given = self._stage.given()
+        plain = tuple(filled(word, given) for word in many(words))
         if plain == (EDGE,):
             return plain
         found = cast.tunnels_of("all" if plain == ("all",) else plain)
@@ -70,12 +68,6 @@ class Faulting(Quiet):
             if name not in cast.tunnels:
                 raise ExpressionError(f"there is no tunnel {name!r}", f"the file says {words!r}")
         return found
-
-    def _value(self, text: str) -> str:
-        value = parse(text).compute(names(self._stage))
-        if not isinstance(value, str):
-            raise ExpressionError(f"{text!r} is no name now but {value!r}")
-        return value
 
     def _do(self, target: str) -> str:
         network, verb = self._stage.network, self._verb
@@ -141,8 +133,8 @@ def computed(verb: verbs.Verb) -> Iterator[tuple[str, str]]:
     if isinstance(verb, verbs.FAULTS):
         for key in ("machine", "tunnel", "client", "tunnels"):
             for word in many(getattr(verb, key, None)):
-                for match in _EXPRESSION.finditer(word):
-                    yield key, match[1]
+                for text in inside(word):
+                    yield key, text
 
 
 def _traffic(word: str) -> Traffic:

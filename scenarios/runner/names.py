@@ -5,7 +5,7 @@ Everything is worked out when it is asked for: a condition about one tunnel of t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from edge.metrics import HTTP_VERSIONS, MasqueSnapshot, Snapshot, TunnelSnapshot, VnetSnapshot
 from edge.proto.types import DropReason
@@ -13,30 +13,9 @@ from scenarios.casting import Member
 from scenarios.checks import Plain, Seconds
 from scenarios.proto.routed_lan import LOST
 from scenarios.runner import app_names
+from scenarios.runner.lazy import Lazy
 from scenarios.runner.stage import Stage
 from scenarios.world import World
-
-
-class Lazy(Mapping[str, Plain]):
-    """A mapping whose values are made when somebody wants them."""
-
-    def __init__(self, keys: Iterable[str], make: Callable[[str], Plain]) -> None:
-        self._keys = dict.fromkeys(keys)
-        self._make = make
-
-    def __getitem__(self, key: str) -> Plain:
-        if key not in self._keys:
-            raise KeyError(key)
-        return self._make(key)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._keys
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
 
 
 def names(stage: Stage) -> Mapping[str, Plain]:
@@ -44,7 +23,7 @@ def names(stage: Stage) -> Mapping[str, Plain]:
     world = stage.world
     parts: dict[str, Callable[[], Plain]] = {
         "clients": lambda: _clients(stage),
-        "hosts": lambda: _hosts(world, world.members),
+        "hosts": lambda: _hosts(stage, world.members),
         "sites": lambda: _sites(stage, snapshot()),
         "vnets": lambda: _vnets(world, snapshot()),
         "edge": lambda: _edge(stage, snapshot()),
@@ -61,19 +40,19 @@ def names(stage: Stage) -> Mapping[str, Plain]:
     return Lazy(parts, lambda key: parts[key]())
 
 
-def _hosts(world: World, keys: Iterable[str]) -> Plain:
-    addresses = world.addresses
-    return Lazy(keys, lambda name: _host(world.members[name], addresses))
+def _hosts(stage: Stage, keys: Iterable[str]) -> Plain:
+    addresses = stage.world.addresses
+    return Lazy(keys, lambda name: _host(stage, stage.world.members[name], addresses))
 
 
 def _clients(stage: Stage) -> Plain:
     world = stage.world
     addresses, ways = world.addresses, stage.network.ways()
     keys = [name for name, member in world.members.items() if member.actor.site is None]
-    return Lazy(keys, lambda name: {**_host(world.members[name], addresses), "way": ways[name]})
+    return Lazy(keys, lambda name: {**_host(stage, world.members[name], addresses), "way": ways[name]})
 
 
-def _host(member: Member, addresses: Iterable[str]) -> dict[str, Plain]:
+def _host(stage: Stage, member: Member, addresses: Iterable[str]) -> dict[str, Plain]:
     host = member.host
 
     def seen(source: str) -> Plain:
@@ -93,6 +72,7 @@ def _host(member: Member, addresses: Iterable[str]) -> dict[str, Plain]:
         "bad_checksum": host.counters["bad_checksum"],
         "port_unreachable": host.counters["port_unreachable"],
         **app_names.of(member),
+        **stage.programs.names(member.actor.name),
     }
 
 

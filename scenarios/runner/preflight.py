@@ -15,9 +15,12 @@ from scenarios.runner.actions import ACTIONS
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.faulting import computed
 from scenarios.runner.loading import FIELDS
+from scenarios.runner.placeholders import OF_PROGRAMS, of_program
 from scenarios.runner.stepping import fields
-from scenarios.schema import GLOBAL_NAMES, Script, Step, raise_if, read, topology_semantics
+from scenarios.runner.workshop import copied
+from scenarios.schema import GLOBAL_NAMES, Cast, Script, Step, raise_if, read, topology_semantics
 from scenarios.schema.language import Limit
+from scenarios.schema.programs import STATE, ExecRun, File, Files
 
 WAYS = (QuicWay.word, Http2Way.word, WireGuardWay.word)
 """What the way of a tunnel to the PoP is called; there may be none, which is an empty text."""
@@ -59,6 +62,12 @@ def _once(found: Iterable[Problem], known: Iterable[Problem]) -> dict[Problem, N
 
 def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
     scenario = script.scenario
+    for actor in script.cast.actors.values():
+        for number, program in enumerate(actor.apps.programs or ()):
+            for place, text in of_program(program):
+                where: Path = (*actor.path, "app", "exec", number, *place)
+                yield from _condition(text, where, OF_PROGRAMS, {}, script)
+            yield from _copies(program.files, (*actor.path, "app", "exec", number), script)
     results: dict[str, Fields] = dict.fromkeys(scenario.load, FIELDS)
     later: dict[str, Fields] = {}
     for index, step in enumerate(scenario.steps):
@@ -69,7 +78,7 @@ def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
             if step.id is not None:
                 results[step.id] = None
             continue
-        own = _fields(step)
+        own, before = _fields(step), dict(results)
         if step.id is not None:
             results[step.id] = own
         if step.at is not None:
@@ -78,6 +87,10 @@ def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
         for word, verb in step.verbs.items():
             for key, text in computed(verb):
                 yield from _condition(text, ("steps", index, word, key), (), results, script)
+            if isinstance(verb, ExecRun):
+                yield from _copies(verb.files, ("steps", index, word), script)
+                for place, text in of_program(verb):
+                    yield from _condition(text, ("steps", index, word, *place), OF_PROGRAMS, before, script)
         if step.until is not None:
             yield from _condition(step.until, ("steps", index, "await"), own, results, script)
         for number, text in enumerate(step.expect):
@@ -90,6 +103,18 @@ def _conditions(script: Script) -> Iterator[tuple[Path, str, str]]:
             if text is not None:
                 yield from _condition(text, ("invariants", index, word), (), results, script)
     yield from _thresholds(script)
+
+
+def _copies(files: Files, path: Path, script: Script) -> Iterator[tuple[Path, str, str]]:
+    """Files beside the scenario that cannot be copied."""
+    for name, file in files.items():
+        if isinstance(file, File) and file.source is not None:
+            source = FilePath(script.file).parent / file.source
+            try:
+                copied(source)
+            except OSError as error:
+                text = f"cannot copy {source}: {error.strerror or error}"
+                yield (*path, "files", name, "copy"), text, "a path is relative to the scenario file"
 
 
 def _fields(step: Step) -> Fields:
@@ -158,6 +183,7 @@ def _unknown(
         **results,
     }
     yield from _strange_ways(expression)
+    yield from _strange_programs(expression, cast)
     if own is None:
         return
     after = {step.id: number for number, step in enumerate(scenario.steps, 1) if step.id is not None}
@@ -168,6 +194,25 @@ def _unknown(
             yield f"there is no {first!r}", did_you_mean(first, [*own, *results, *GLOBAL_NAMES])
         elif rest and first not in own and (known := inside.get(first)) is not None and rest[0] not in known:
             yield f"{first} has no {rest[0]!r}", did_you_mean(rest[0], known)
+
+
+def _strange_programs(expression: Expression, cast: Cast) -> Iterator[tuple[str, str]]:
+    """Programs that a host does not have, and what nobody can ask of one."""
+    for path in expression.paths:
+        if len(path) < 3 or path[0] not in ("clients", "hosts") or path[2] != "programs":
+            continue
+        actor = cast.actors.get(path[1])
+        if actor is None:
+            continue
+        programs = {program.name: program for program in actor.apps.programs or ()}
+        if not programs:
+            yield f"{path[1]} has no programs", "add `app: {exec: [...]}` to it"
+        elif len(path) > 3 and path[3] not in programs:
+            yield f"{path[1]} has no program {path[3]!r}", did_you_mean(path[3], programs)
+        elif len(path) > 4:
+            known = [*STATE, *programs[path[3]].capture]
+            if path[4] not in known:
+                yield f"program {path[3]} has no {path[4]!r}", did_you_mean(path[4], known)
 
 
 def _strange_ways(expression: Expression) -> Iterator[tuple[str, str]]:

@@ -81,6 +81,9 @@ class Registering:
                 )
         return found
 
+    def written(self) -> list[str]:
+        return []
+
     def table(self) -> list[list[str]]:
         return []
 

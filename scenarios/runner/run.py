@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import trio
 
@@ -15,12 +16,13 @@ from scenarios import world as worlds
 from scenarios.checks import Plain, Seconds, invariants, threshold
 from scenarios.fabric import Fabric
 from scenarios.report import AccountRecord, InvariantRecord, MasqueRecord, RunRecord, SampleRecord, State
-from scenarios.runner import streaming
+from scenarios.runner import programs, streaming
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.hosts import hits, host_records
+from scenarios.runner.lazy import Lazy
 from scenarios.runner.leaks import no_leaks
 from scenarios.runner.loading import Loading
-from scenarios.runner.names import Lazy, names
+from scenarios.runner.names import names
 from scenarios.runner.observer import Nobody, Observer
 from scenarios.runner.stage import Stage
 from scenarios.runner.stepping import Stepping
@@ -46,18 +48,19 @@ async def run(
     interrupt: trio.Event | None = None,
     recorder: Recorder | None = None,
     leaks: bool = True,
+    folder: Path | None = None,
 ) -> RunRecord:
     """Run `script` once. `interrupt` ends it early: the world is drained and the record says so.
 
     A `recorder` sees every packet and everything that happens; it changes nothing. `leaks`: look at what is left in
-    the end.
+    the end. What real programs write goes to `folder` as well.
 
     PoplabError if the world cannot be brought up; everything else is in the record.
     """
     world = worlds.build(script, seed=seed, recorder=recorder)
     quiet = trio.Event() if interrupt is None else interrupt
     seen_by = Nobody() if observer is None else observer
-    performance = Performance(world, fabric, repeat, seen_by, quiet, leaks=leaks)
+    performance = Performance(world, fabric, repeat, seen_by, quiet, leaks=leaks, folder=folder)
     await performance.perform()
     return performance.record
 
@@ -74,6 +77,7 @@ class Performance:
         interrupt: trio.Event,
         *,
         leaks: bool = True,
+        folder: Path | None = None,
     ) -> None:
         self.world = world
         self.fabric = fabric
@@ -82,6 +86,7 @@ class Performance:
         self._tracing = Tracing(world.recorder)
         self.metrics = metrics()
         self._leaks = leaks
+        self._folder = folder
         self._over = False
         scenario = world.scenario
         self._limits = limits(scenario)
@@ -111,23 +116,15 @@ class Performance:
         record.state = State.RUNNING
         stage: Stage | None = None
         try:
+            programs.need(self.world.script)
             async with self.fabric.bring_up(self.world) as network:
                 record.pop = network.address
                 stage = Stage(self.world, network)
                 self._tracing.attach(stage)
                 self._prepare(stage)
                 self.observer.started(record)
-                streaming.begin_at_once(stage)
-                await self._watched(stage)
-                streaming.end_all(stage)
-                await network.drain()
-                self._sample(stage)
-                self._refresh(stage)
-                self._judge(stage)
-                record.elapsed = stage.elapsed()
-                self._over = True
-                if self.world.recorder is not None:
-                    self.world.recorder.end()
+                async with stage.programs.at_work(self._folder):
+                    await self._act(stage)
                 if self._leaks and record.state in (State.PASSED, State.FAILED):
                     law = await no_leaks(stage, virtual=self.fabric.virtual)
                     record.invariants.append(law)
@@ -143,10 +140,28 @@ class Performance:
         record.wall = time.monotonic() - self._begun
         self.observer.ended(record)
 
+    async def _act(self, stage: Stage) -> None:
+        """From the first step to the verdict."""
+        streaming.begin_at_once(stage)
+        await self._watched(stage)
+        streaming.end_all(stage)
+        await stage.network.drain()
+        self._sample(stage)
+        self._refresh(stage)
+        self._judge(stage)
+        self.record.elapsed = stage.elapsed()
+        self._over = True
+        if self.world.recorder is not None:
+            self.world.recorder.end()
+        await stage.programs.end_all()
+        self.record.programs = stage.programs.records()
+        self.record.incomplete = stage.programs.launcher.incomplete
+
     def _prepare(self, stage: Stage) -> None:
         def given() -> Mapping[str, Plain]:
             return self._given(stage)
 
+        stage.given = given
         scenario = self.world.scenario
         self._steps = [
             Stepping(stage, step, given, self._running, place=place)
@@ -355,7 +370,8 @@ class Performance:
             self._broken.get(law.id)
             or InvariantRecord(id=law.id, holds=law.holds, text=law.text, details=list(law.details))
             for law in invariants.check(self.world.ledger, snapshot)
-        ] + [watch.record for watch in self._watches]
+        ] + [*stage.programs.law(), *(watch.record for watch in self._watches)]
+        record.programs = stage.programs.records()
         for law in record.invariants:
             law.at = self._broken_at.get(law.id, law.at)
 

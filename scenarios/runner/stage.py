@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Protocol
 
 import trio
@@ -13,10 +13,15 @@ from scenarios.fabric import Network
 from scenarios.flows import Flows
 from scenarios.proto.host import Host, HostEvent
 from scenarios.report import CallRecord, FaultRecord, SightingRecord
+from scenarios.runner.programs import Programs
 from scenarios.world import World
 
 LOOK_AGAIN = 0.05
 """Seconds after which a condition is looked at even if no application said anything."""
+
+
+class Impossible(Exception):
+    """What a step should do cannot be done; the text says why."""
 
 
 class Stage:
@@ -34,6 +39,9 @@ class Stage:
         self.abort: Callable[[], None] = _nothing
         """Ends the run early."""
         self.flows = Flows(world.script.cast, world.plans, network)
+        self.given: Callable[[], Mapping[str, Plain]] = dict
+        """Everything that conditions and placeholders can ask for now."""
+        self.programs = Programs(world, network, lambda: self.given())
         self._beats: dict[Host, trio.Event] = {}
         for member in world.members.values():
             member.host.on_event = self._happened
@@ -123,6 +131,9 @@ class Action(Protocol):
     def table(self) -> list[list[str]]:
         """More than a summary can say; the first row is the head, none if there is nothing more."""
 
+    def written(self) -> list[str]:
+        """The last lines of what a program wrote."""
+
 
 class Quiet:
     """For actions without calls and figures."""
@@ -133,6 +144,9 @@ class Quiet:
         """Nothing."""
 
     def table(self) -> list[list[str]]:
+        return []
+
+    def written(self) -> list[str]:
         return []
 
     def calls(self) -> list[CallRecord]:

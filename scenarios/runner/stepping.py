@@ -9,17 +9,24 @@ import trio
 from scenarios.checks import ExpressionError, Plain, Seconds, parse, show
 from scenarios.report import CallRecord, SightingRecord, State, StepRecord
 from scenarios.runner.actions import ACTIONS, action
-from scenarios.runner.stage import LOOK_AGAIN, Action, Stage
+from scenarios.runner.stage import LOOK_AGAIN, Action, Impossible, Stage
 from scenarios.runner.verdict import judged
 from scenarios.schema import Step
+from scenarios.schema.programs import ExecRun
 
 OWN = ("started", "ended")
 """What conditions can ask of every step, besides the results of its verb."""
 
+LONGEST_TITLE = 100
+"""Characters of a name that is made of a command."""
+
 
 def fields(step: Step) -> tuple[str, ...]:
     """The names of the results of `step`."""
-    return (*OWN, *(ACTIONS[type(step.verb[1])].FIELDS if step.verb is not None else ()))
+    if step.verb is None:
+        return OWN
+    verb = step.verb[1]
+    return (*OWN, *ACTIONS[type(verb)].FIELDS, *getattr(verb, "capture", ()))
 
 
 class Stepping:
@@ -73,6 +80,8 @@ class Stepping:
                 record.error = f"not within {Seconds(step.within)}: {self._explained()}"
         except ExpressionError as error:
             record.error = f"{error}; {error.fix}" if error.fix else str(error)
+        except Impossible as error:
+            record.error = str(error)
         self._text = ""
         record.ended = self._stage.elapsed()
         self.refresh()
@@ -94,6 +103,7 @@ class Stepping:
         record.error = f"{why} while {record.waiting}" if record.waiting else why
         record.ended = self._stage.elapsed()
         record.results = dict(self.results())
+        record.output = self._acting.written() if self._acting is not None else []
 
     def refresh(self) -> None:
         """Bring the record up to date."""
@@ -102,6 +112,7 @@ class Stepping:
         if record.ended is not None:
             record.summary = self._acting.summary() if self._acting is not None else ""
             record.table = self._acting.table() if self._acting is not None else []
+            record.output = self._acting.written() if self._acting is not None else []
             record.results = dict(self.results())
 
     def results(self) -> dict[str, Plain]:
@@ -164,9 +175,24 @@ def _title(step: Step) -> str:
     if step.verb is None:
         return f"await {step.until}"
     word, verb = step.verb
-    parts = ("caller", "sender", "pbx", "server", "machine", "tunnels", "tunnel", "client", "to")
+    parts = (
+        "caller",
+        "sender",
+        "pbx",
+        "server",
+        "machine",
+        "tunnels",
+        "tunnel",
+        "client",
+        "on",
+        "name",
+        "to",
+    )
     who = [getattr(verb, part, None) for part in parts]
     named = " ".join(
         name if isinstance(name, str) else ", ".join(name) for name in who if isinstance(name, str | tuple)
     )
+    if isinstance(verb, ExecRun):
+        named = f"{named}: {' '.join(' '.join(verb.run).split())}"
+        named = named if len(named) <= LONGEST_TITLE else f"{named[: LONGEST_TITLE - 1]}…"
     return f"{word} {named}".strip()

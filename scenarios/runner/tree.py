@@ -67,7 +67,9 @@ _ROLES = {
 
 def role(member: Member) -> str:
     """What it is there for."""
-    return ", ".join(_ROLES[word] for word in member.actor.apps.words)
+    apps = member.actor.apps
+    programs = [program.name for program in apps.programs or ()]
+    return ", ".join([*(_ROLES[word] for word in apps.words if word in _ROLES), *programs])
 
 
 def way_records(stage: Stage) -> list[WayRecord]:

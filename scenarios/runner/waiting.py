@@ -8,7 +8,8 @@ from typing import ClassVar
 import trio
 
 from scenarios.checks import Plain, Seconds
-from scenarios.runner.stage import Quiet, Stage
+from scenarios.runner.service import Service
+from scenarios.runner.stage import Impossible, Quiet, Stage
 from scenarios.schema.verbs import Wait
 from scenarios.schema.words import many
 
@@ -23,11 +24,14 @@ class Waiting(Quiet):
         self._running = running
         self._steps = many(verb.step)
         self._text = ""
+        self._unready: Service | None = None
 
     async def run(self) -> None:
         if self._verb.tunnels is not None:
             self._text = "tunnels"
             await self._stage.network.wait_up()
+        if self._verb.programs is not None:
+            await self._for_programs()
         for step in self._steps:
             self._text = f"waiting for step {step}"
             await self._stage.until(lambda step=step: not self._running(step))  # type: ignore[misc]
@@ -36,6 +40,15 @@ class Waiting(Quiet):
             await trio.sleep(self._verb.duration)
         self._text = ""
 
+    async def _for_programs(self) -> None:
+        for service in self._stage.programs.at_once():
+            self._text = f"waiting until {service.name} is ready"
+            await service.settled.wait()
+            self._unready = service
+            if service.trouble:
+                raise Impossible(service.trouble)
+        self._unready = None
+
     def results(self) -> dict[str, Plain]:
         up = self._stage.network.up()
         handshakes = self._stage.network.handshake_seconds()
@@ -43,13 +56,19 @@ class Waiting(Quiet):
         return {"up": sum(up.values()), "total": len(up), "slowest_handshake": slowest}
 
     def summary(self) -> str:
+        programs = len(self._stage.programs.at_once()) if self._verb.programs is not None else 0
+        ready = f"{programs} program{'s' * (programs > 1)} ready" if self._unready is None and programs else ""
         if self._verb.tunnels is not None:
             values = self.results()
             slowest = values["slowest_handshake"]
-            return f"{values['up']} tunnels up" + (f", slowest handshake {slowest}" if slowest else "")
+            text = f"{values['up']} tunnels up" + (f", slowest handshake {slowest}" if slowest else "")
+            return f"{text}, {ready}" if ready else text
         if self._steps:
             return f"{', '.join(self._steps)} done"
-        return ""
+        return ready
+
+    def written(self) -> list[str]:
+        return [] if self._unready is None else self._unready.last_lines()
 
     def waiting(self) -> str:
         if self._text != "tunnels":

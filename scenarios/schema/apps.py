@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from edge.document import Duration, Prefix
+from scenarios.schema.programs import Program
 from scenarios.schema.scalars import PerSecond, Records, Sizes
 from scenarios.schema.words import Actor, Actors, DomainName, Port, Section, UrlPath, written
 
@@ -158,6 +159,8 @@ class Apps(Section, frozen=True, kw_only=True):
     traffic_sink: TrafficSink | None = msgspec.field(name="traffic.sink", default=None)
     directory_server: DirectoryServer | None = msgspec.field(name="directory.server", default=None)
     directory_member: DirectoryMember | None = msgspec.field(name="directory.member", default=None)
+    programs: tuple[Program, ...] | None = msgspec.field(name="exec", default=None)
+    """Real programs, on a fabric that has real machines."""
 
     @property
     def words(self) -> list[str]:

@@ -8,13 +8,16 @@ import msgspec
 
 from edge.config import RuleFile
 from edge.document import Duration
-from scenarios.schema.tolerance import Differences
 from scenarios.schema.scalars import Moment, PerSecond
+from scenarios.schema.tolerance import Differences
 from scenarios.schema.topology import Topology, TunnelWord, Vnet
-from scenarios.schema.verbs import VERBS, Verb, Verbs
+from scenarios.schema.verbs import EXEC_WORDS, VERBS, Verb, Verbs
 from scenarios.schema.words import Actors, Condition, Identifier, Name, Section, written
 
 FabricName = Literal["sim", "loopback", "netns"]
+EVERYWHERE: tuple[FabricName, ...] = ("sim", "loopback", "netns")
+WITH_PROGRAMS: tuple[FabricName, ...] = ("netns",)
+"""Where real programs can run: a host there is a machine of its own."""
 
 
 class Step(Verbs, frozen=True, kw_only=True):
@@ -141,12 +144,9 @@ class Scenario(Section, frozen=True, kw_only=True):
     """Other files, beside this one, whose parts this one adds to."""
     templates: dict[Name, dict[str, Any]] = {}
     """Parts that hosts, clients, sites, connectors and steps take over with `use: NAME`."""
-    fabric: Annotated[tuple[FabricName, ...], msgspec.Meta(min_length=1)] | FabricName = (
-        "sim",
-        "loopback",
-        "netns",
-    )
-    """Where it can run; the first is where it does if nobody says otherwise."""
+    fabric: Annotated[tuple[FabricName, ...], msgspec.Meta(min_length=1)] | FabricName | None = None
+    """Where it can run; the first is where it does if nobody says otherwise. Without it: sim, loopback and netns, but
+    with real programs netns alone."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 7
     deadline: Duration = written(Duration(60.0))
     crypto: Literal["real"] | None = "real"
@@ -172,7 +172,19 @@ class Scenario(Section, frozen=True, kw_only=True):
 
     @property
     def fabrics(self) -> tuple[FabricName, ...]:
+        if self.fabric is None:
+            return WITH_PROGRAMS if self.runs_programs else EVERYWHERE
         return (self.fabric,) if isinstance(self.fabric, str) else self.fabric
+
+    @property
+    def runs_programs(self) -> bool:
+        """Whether any host or step runs real programs."""
+        hosts = (host for site in self.topology.sites.values() for host in site.hosts.values())
+        return (
+            any(word in EXEC_WORDS for step in self.steps for word in step.verbs)
+            or any(client.app.programs for client in self.topology.clients.values())
+            or any(host.app.programs for host in hosts)
+        )
 
 
 __all__ = ["VERBS", "Scenario", "Step"]

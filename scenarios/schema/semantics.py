@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from edge.document import Path, address_bytes, did_you_mean
 from scenarios.proto.link_profile import PRESETS
-from scenarios.schema import tolerance_semantics, topology_semantics
+from scenarios.schema import programs_semantics, tolerance_semantics, topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
 from scenarios.schema.places import Finding, is_a, known, one_vnet
+from scenarios.schema.programs import ExecRun, ExecStart, ExecStop
 from scenarios.schema.verbs import (
     FAULT_WORDS,
     VERBS,
@@ -62,8 +63,10 @@ LOADS = ("sip.call", "udp.send", "ping", "http.request", "dns.query")
 def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
     """Everything wrong with `scenario`, in which nothing is counted any more, that its types cannot tell."""
     yield from topology_semantics.check(scenario, cast)
+    yield from programs_semantics.check(scenario, cast, {*GLOBAL_NAMES, *NOT_NAMES})
     if scenario.crypto is None and scenario.fabrics != ("sim",):
-        yield Finding(("crypto",), "only the sim fabric can do without encryption", "add `fabric: sim`")
+        fix = "leave `crypto` out" if scenario.runs_programs else "add `fabric: sim`"
+        yield Finding(("crypto",), "only the sim fabric can do without encryption", fix)
     if not scenario.steps and not scenario.load:
         yield Finding((), "nothing happens in this scenario", "add `steps:`, or `load:`")
     seen: dict[str, int] = {}
@@ -76,6 +79,11 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
             else:
                 groups = list(_groups(verb, (*path, word), cast))
                 yield from groups or _verb(verb, (*path, word), scenario, cast)
+            if isinstance(verb, Wait) and verb.programs is not None and not _starts_programs(cast):
+                text = "no host has a program that starts at once"
+                yield Finding(
+                    (*path, word, "programs"), text, "add `app: {exec: [...]}` to one, or leave it out"
+                )
             if isinstance(verb, Wait):
                 before = scenario.steps[:index]
                 yield from _wait(verb, (*path, word), {**seen, **dict.fromkeys(scenario.load, index)}, before)
@@ -116,7 +124,7 @@ def _step(step: Step, path: Path, seen: dict[str, int]) -> Iterator[Finding]:
         yield Finding((*path, "id"), text, "choose another id")
 
 
-ONE = {"sender": "from", "caller": "from", "to": "to", "server": "server", "pbx": "pbx"}
+ONE = {"sender": "from", "caller": "from", "to": "to", "server": "server", "pbx": "pbx", "on": "on"}
 """Parts of a verb that are one actor, and how the file calls them."""
 
 
@@ -167,6 +175,8 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
             yield from is_a(cast, verb.server, (*path, "server"), "directory server")
         case DirectoryBind():
             yield from is_a(cast, verb.members, (*path, "members"), "directory member")
+        case ExecRun() | ExecStart() | ExecStop():
+            yield from programs_semantics.check_step(verb, path, cast)
         case Kill() | Restart() | Pause():
             if verb.machine != EDGE:
                 yield from _tunnels(cast, verb.machine, (*path, "machine"), also=(EDGE,))
@@ -228,12 +238,20 @@ def _rebind(verb: Rebind, path: Path, scenario: Scenario, cast: Cast) -> Iterato
 
 def _wait(wait: Wait, path: Path, seen: dict[str, int], before: tuple[Step, ...]) -> Iterator[Finding]:
     if wait == Wait():
-        yield Finding(path, "nothing to wait for", "add `tunnels: up`, `step: ID` or `for: 2s`")
+        yield Finding(
+            path, "nothing to wait for", "add `tunnels: up`, `programs: ready`, `step: ID` or `for: 2s`"
+        )
     for name in many(wait.step):
         background = [step.id for step in before if step.id is not None and step.background]
         if name not in seen:
             fix = did_you_mean(name, background) or "give a step before it `id` and `background: true`"
             yield Finding((*path, "step"), f"no step before this one is called {name!r}", fix)
+
+
+def _starts_programs(cast: Cast) -> bool:
+    return any(
+        program.start == "at-once" for actor in cast.actors.values() for program in actor.apps.programs or ()
+    )
 
 
 def _call(call: SipCall, path: Path, cast: Cast) -> Iterator[Finding]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from edge.document import did_you_mean
 from scenarios.schema.cast import Cast
-from scenarios.schema.tolerance import GROUPS
 from scenarios.schema.language import Scenario
 from scenarios.schema.places import Finding
+from scenarios.schema.tolerance import GROUPS
 
 
 def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:

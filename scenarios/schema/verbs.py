@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from edge.document import Duration
+from scenarios.schema.programs import ExecRun, ExecStart, ExecStop
 from scenarios.schema.topology import Link
 from scenarios.schema.words import (
     Actor,
@@ -35,6 +36,8 @@ class Wait(Section, frozen=True, kw_only=True):
     """Wait until all of this is so."""
 
     tunnels: Literal["up"] | None = None
+    programs: Literal["ready"] | None = None
+    """Those that start at once; one that cannot be is a failure."""
     step: tuple[str, ...] | str | None = None
     duration: Duration | None = msgspec.field(name="for", default=None)
 
@@ -298,6 +301,9 @@ Verb = (
     | TrafficRun
     | DirectoryBind
     | DirectoryPush
+    | ExecRun
+    | ExecStart
+    | ExecStop
     | Fault
 )
 
@@ -319,6 +325,9 @@ class Verbs(Section, frozen=True, kw_only=True):
     traffic_run: TrafficRun | None = msgspec.field(name="traffic.run", default=None)
     directory_bind: DirectoryBind | None = msgspec.field(name="directory.bind", default=None)
     directory_push: DirectoryPush | None = msgspec.field(name="directory.push", default=None)
+    exec_run: ExecRun | None = msgspec.field(name="exec.run", default=None)
+    exec_start: ExecStart | None = msgspec.field(name="exec.start", default=None)
+    exec_stop: ExecStop | None = msgspec.field(name="exec.stop", default=None)
     fault_kill: Kill | None = msgspec.field(name="fault.kill", default=None)
     fault_restart: Restart | None = msgspec.field(name="fault.restart", default=None)
     fault_partition: Partition | None = msgspec.field(name="fault.partition", default=None)
@@ -349,5 +358,7 @@ FAULT_KINDS: dict[type, str] = {
     if field.encode_name.startswith("fault.")
 }
 """What the file calls each fault behind ``fault.``."""
+
+EXEC_WORDS = tuple(word for word in VERBS.values() if word.startswith("exec."))
 
 FAULT_WORDS = tuple(word for word in VERBS.values() if word.startswith("fault."))

@@ -201,6 +201,9 @@ class SimNetwork:
     def events(self) -> int:
         return self.heap.done
 
+    def place(self, actor: str) -> None:
+        """No host is a real machine."""
+
     async def wait_up(self) -> None:
         await self._all_up.wait()
 

@@ -75,6 +75,8 @@ def _sections(run: RunRecord) -> Iterator[tuple[str, list[Child]]]:
         yield "Tunnels that went another way", [tables.ways(run)]
     if run.steps or run.checks:
         yield "Steps", [tables.steps(run)]
+    if run.programs:
+        yield "Programs", [tables.programs(run)]
     if run.thresholds:
         yield "Thresholds", [tables.thresholds(run)]
     if run.loads:

@@ -8,12 +8,13 @@ from scenarios.report.findings import explain
 from scenarios.report.groups import made_of, ways_of_several
 from scenarios.report.html.markup import Child, Markup, element, join
 from scenarios.report.html.words import MARKS, moment, mos_class, per_cent, seconds
-from scenarios.report.record import CallRecord, CheckRecord, RunRecord, State, StepRecord
+from scenarios.report.record import CallRecord, CheckRecord, ProgramRecord, RunRecord, State, StepRecord
 from scenarios.report.summary import figures
 
 MOST_CALLS = 200
 MOST_MEMBERS = 1000
 MOST_FAULTS = 300
+MOST_PROGRAMS = 300
 
 _OUTCOMES = {"timeout": "no answer"}
 
@@ -85,6 +86,13 @@ def _about(step: StepRecord) -> Iterator[Markup]:
         yield element("div", step.error, class_="bad")
     for check in step.checks:
         yield _check(check)
+    if step.output:
+        yield folded("what the program wrote", step.output)
+
+
+def folded(title: str, lines: Sequence[str]) -> Markup:
+    """Lines that whoever wants to see unfolds."""
+    return element("details", element("summary", title), element("pre", "\n".join(lines)))
 
 
 def _check(check: CheckRecord) -> Markup:
@@ -103,6 +111,32 @@ def _in_the_end(checks: list[CheckRecord]) -> Markup:
     good = State.PASSED if all(check.holds for check in checks) else State.FAILED
     head = element("div", mark(good), element("b", "in the end"), class_="head")
     return join(head, element("div", *map(_check, checks), class_="more"))
+
+
+# -- programs
+
+
+def programs(run: RunRecord) -> Markup:
+    rows: list[list[Child]] = [
+        [
+            element("b", f"{program.host}: {program.name}"),
+            code(" ".join(program.command)),
+            _state(program),
+            "" if program.ready_after is None else seconds(program.ready_after),
+            folded(f"{program.output_bytes:,} bytes", program.output) if program.output else "nothing",
+        ]
+        for program in run.programs[:MOST_PROGRAMS]
+    ]
+    whole = table(["program", "command", "state", "ready after", "wrote"], rows, numbers=(3,))
+    return join(whole, more(len(rows), len(run.programs), "programs"))
+
+
+def _state(program: ProgramRecord) -> Markup:
+    ended = f" with {program.signal or program.code}" if program.signal or program.code is not None else ""
+    text = program.state.replace("_", " ") + ended
+    if program.trouble:
+        return element("span", f"{text}: {program.trouble}", class_="bad")
+    return element("span", text)
 
 
 # -- calls

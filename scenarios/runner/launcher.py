@@ -1,0 +1,186 @@
+"""How programs come to run in a world: on which machine, in which folder, and that none of them outlives it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import trio
+
+from scenarios.checks import Plain
+from scenarios.fabric import Network
+from scenarios.proto.program_output import ProgramOutput
+from scenarios.runner.lazy import Lazy
+from scenarios.runner.placeholders import filled
+from scenarios.runner.process import Process
+from scenarios.runner.program_log import ProgramLog
+from scenarios.runner.workshop import Workshop
+from scenarios.schema.programs import ExecRun, Program
+from scenarios.world import World
+
+MARK = "POPLAB_WORLD"
+"""The variable by which everything that belongs to a world is known, however it was started."""
+
+GRACE = 2.0
+"""Seconds that programs get to end when the world does."""
+
+LOGS = "programs"
+"""The folder of what programs wrote, in that of the reports."""
+
+
+class NotStarted(Exception):
+    """A program could not be started; the text says why."""
+
+
+class Launcher:
+    """Of one world. `given` is everything that placeholders can ask for."""
+
+    def __init__(self, world: World, network: Network, given: Callable[[], Mapping[str, Plain]]) -> None:
+        self.now = network.now
+        self.incomplete: list[str] = []
+        """What the logs lack, and why."""
+        self._world = world
+        self._network = network
+        self._given = given
+        self._mark = secrets.token_hex(16)
+        self._workshops: dict[str, Workshop] = {}
+        self._processes: dict[Process, None] = {}
+        self._logs: dict[str, ProgramLog] = {}
+        self._reports: Path | None = None
+        self._nursery: trio.Nursery | None = None
+
+    @asynccontextmanager
+    async def at_work(self, reports: Path | None) -> AsyncIterator[None]:
+        """Programs can run in the block, and none does after it. What they write goes to `reports` as well."""
+        if all(self._network.place(name) is None for name in self._world.members):
+            yield
+            return
+        self._reports = reports
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                try:
+                    yield
+                finally:
+                    await self.end_all()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._nursery = None
+            _end_strays(f"{MARK}={self._mark}".encode())
+            for workshop in self._workshops.values():
+                workshop.close()
+
+    async def end_all(self) -> None:
+        """Whatever runs is asked to end, and killed if it does not."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for process in list(self._processes):
+                    nursery.start_soon(self._end, process)
+        for log in self._logs.values():
+            log.close()
+        self.incomplete = [log.complaint for log in self._logs.values() if log.complaint]
+
+    async def _end(self, process: Process) -> None:
+        await process.end(grace=GRACE)
+
+    def attend(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Run an async function beside the programs."""
+        assert self._nursery is not None
+        self._nursery.start_soon(task)
+
+    def start(self, host: str, given: Program | ExecRun, output: ProgramOutput, *, label: str) -> Process:
+        """What `given` says, on `host`; NotStarted if that is impossible, ExpressionError for a placeholder."""
+        workshop, names = self._workshop(host), self._names(host)
+        try:
+            workshop.put(given.files, names)
+        except OSError as error:
+            what = error.filename or "its files"
+            raise NotStarted(f"cannot write {what} for it: {error.strerror or error}") from error
+        stdin = filled(given.stdin, names) if isinstance(given, ExecRun) else ""
+        if output.on_data is None:
+            output.on_data = self._log(host, label).write
+        return self.begin(host, given.run, output, env=given.env, stdin=stdin.encode())
+
+    def begin(
+        self,
+        host: str,
+        argv: Sequence[str],
+        output: ProgramOutput,
+        *,
+        env: Mapping[str, str],
+        stdin: bytes = b"",
+    ) -> Process:
+        """A program in the working folder of `host`, and nothing more; the same errors."""
+        place = self._network.place(host)
+        if place is None or self._nursery is None:
+            raise NotStarted(f"{host} is no real machine on this fabric; use netns")
+        workshop, names = self._workshop(host), self._names(host)
+        try:
+            process = Process(
+                place,
+                [filled(word, names) for word in argv],
+                env=workshop.environment(
+                    {name: filled(text, names) for name, text in env.items()}, {MARK: self._mark}
+                ),
+                cwd=str(workshop.folder),
+                stdin=stdin,
+                output=output,
+            )
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise NotStarted(f"cannot start {argv[0]}: {reason}") from error
+        self._processes[process] = None
+        self.attend(lambda: self._run(process))
+        return process
+
+    async def _run(self, process: Process) -> None:
+        await process.run()
+        del self._processes[process]
+
+    def _workshop(self, host: str) -> Workshop:
+        if host not in self._workshops:
+            self._workshops[host] = Workshop(host, self._world.script.file)
+        return self._workshops[host]
+
+    def _names(self, host: str) -> Mapping[str, Plain]:
+        given = self._given()
+        own: dict[str, Plain] = {"dir": str(self._workshop(host).folder), "seed": self._world.seed}
+        return Lazy([*given, *own], lambda key: own[key] if key in own else given[key])
+
+    def _log(self, host: str, label: str) -> ProgramLog:
+        number, name = 1, f"{host}.{label}"
+        while name in self._logs:
+            number += 1
+            name = f"{host}.{label}-{number}"
+        folder = None if self._reports is None else self._reports / LOGS
+        self._logs[name] = log = ProgramLog(folder, name, taken={each.file for each in self._logs.values()})
+        return log
+
+
+def _end_strays(mark: bytes) -> None:
+    """What has left its session and its parents, as daemons do, still has the environment that it was given."""
+    for _ in range(3):  # one of them may just be starting another
+        found = list(_marked(mark))
+        for descriptor in found:
+            with suppress(OSError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            os.close(descriptor)
+        if not found:
+            return
+
+
+def _marked(mark: bytes) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                descriptor = os.pidfd_open(int(entry.name))
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    yield descriptor  # nobody else has got its number meanwhile
+                else:
+                    os.close(descriptor)

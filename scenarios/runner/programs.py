@@ -1,0 +1,126 @@
+"""The real programs that the hosts of a world run: begun with it, ended with it, and judged like its laws."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from edge.errors import FabricUnavailable
+from scenarios.checks import Plain
+from scenarios.fabric import Network
+from scenarios.packages import missing_program
+from scenarios.report import InvariantRecord, ProgramRecord
+from scenarios.runner.launcher import Launcher
+from scenarios.runner.lazy import Lazy
+from scenarios.runner.service import Service
+from scenarios.runner.workshop import search_path
+from scenarios.schema import Script
+from scenarios.schema.programs import Argv, ExecRun
+from scenarios.world import World
+
+LAW = "programs-run"
+
+
+class Programs:
+    """Of one world. `given` is everything that placeholders can ask for."""
+
+    def __init__(self, world: World, network: Network, given: Callable[[], Mapping[str, Plain]]) -> None:
+        self.launcher = Launcher(world, network, given)
+        began = network.now()
+        self._services = {
+            actor.name: {
+                program.name: Service(self.launcher, actor.name, program, began)
+                for program in actor.apps.programs
+            }
+            for actor in world.script.cast.actors.values()
+            if actor.apps.programs
+        }
+
+    @asynccontextmanager
+    async def at_work(self, reports: Path | None = None) -> AsyncIterator[None]:
+        """Those that start at once run in the block, and nothing does after it."""
+        async with self.launcher.at_work(reports):
+            for service in self.at_once():
+                service.begin(by_step=False)
+            try:
+                yield
+            finally:
+                self._expect_end()
+
+    async def end_all(self) -> None:
+        """Before the block ends: nothing runs any more."""
+        self._expect_end()
+        await self.launcher.end_all()
+
+    def _expect_end(self) -> None:
+        for service in self._all():
+            service.expect_end()
+
+    def service(self, host: str, name: str) -> Service:
+        return self._services[host][name]
+
+    def at_once(self) -> list[Service]:
+        """Those that start with the world."""
+        return [service for service in self._all() if service.given.start == "at-once"]
+
+    def names(self, host: str) -> dict[str, Plain]:
+        """`programs`, for conditions about a host that has any."""
+        services = self._services.get(host)
+        return {} if services is None else {"programs": Lazy(services, lambda name: services[name].names())}
+
+    def records(self) -> list[ProgramRecord]:
+        return [service.record() for service in self._all()]
+
+    def law(self) -> list[InvariantRecord]:
+        """That every one runs as it should; nothing where there are none."""
+        services = list(self._all())
+        if not services:
+            return []
+        broken = sorted((each for each in services if each.broken), key=lambda each: each.broken_at)
+        if not broken:
+            text = "every program ran as it should"
+            return [InvariantRecord(id=LAW, holds=True, text=text)]
+        details: list[str] = []
+        for service in broken:
+            details += [] if service is broken[0] else [service.broken]
+            details += service.last_lines() or [f"{service.name} has written nothing"]
+        first = broken[0]
+        return [InvariantRecord(id=LAW, holds=False, text=first.broken, details=details, at=first.broken_at)]
+
+    def _all(self) -> Iterator[Service]:
+        for services in self._services.values():
+            yield from services.values()
+
+
+def need(script: Script) -> None:
+    """FabricUnavailable if a program that `script` runs is not on this machine."""
+    wanted: dict[str, list[str]] = {}
+    path = search_path()
+    for who, argv, files in _commands(script):
+        name = argv[0]
+        if "${" in name or name.removeprefix("./") in files:
+            continue
+        if "/" in name and not Path(name).is_absolute():
+            continue  # of the working folder: another program may put it there
+        if shutil.which(name, path=path) is None:
+            wanted.setdefault(name, []).append(who)
+    if wanted:
+        lines = [
+            f"{missing_program(name)}, and {' and '.join(dict.fromkeys(users[:3]))} needs it"
+            for name, users in wanted.items()
+        ]
+        raise FabricUnavailable("\n".join(lines))
+
+
+def _commands(script: Script) -> Iterator[tuple[str, Argv, Mapping[str, object]]]:
+    for actor in script.cast.actors.values():
+        for program in actor.apps.programs or ():
+            yield actor.name, program.run, program.files
+            if program.ready is not None and program.ready.run is not None:
+                yield actor.name, program.ready.run, program.files
+    for number, step in enumerate(script.scenario.steps, 1):
+        for verb in step.verbs.values():
+            if isinstance(verb, ExecRun):
+                yield step.id or f"step {number}", verb.run, verb.files
