@@ -72,7 +72,7 @@ class Tun:
         try:
             device = os.open(DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise _unavailable(error) from error
+            raise unavailable(error) from error
         try:
             flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | (_IFF_VNET_HDR if offload else 0)
             try:
@@ -176,7 +176,7 @@ def _set_mtu(name: str, mtu: int) -> None:
             ) from error
 
 
-def _unavailable(error: OSError) -> FabricUnavailable:
+def unavailable(error: OSError) -> FabricUnavailable:
     if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         why, fix = (
             "there is none here",

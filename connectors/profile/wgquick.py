@@ -79,7 +79,10 @@ class _Reader:
             self._problem(line, column, f"{known[word]}: no commands are run", "delete the line")
         elif word in ("table", "fwmark", "saveconfig"):
             self._problem(
-                line, column, f"{known[word]} is not supported: routes are set up otherwise", "delete the line"
+                line,
+                column,
+                f"{known[word]} is not supported: routes are set up otherwise",
+                "delete the line",
             )
         elif word in known:
             at = column + content.index("=") + 1
@@ -114,9 +117,7 @@ class _Reader:
             wireguard=server,
         )
 
-    def _one(
-        self, section: str, word: str, parse: Callable[[str], T], *, required: bool = True
-    ) -> T | None:
+    def _one(self, section: str, word: str, parse: Callable[[str], T], *, required: bool = True) -> T | None:
         found = self.values.get((section, word), [])
         title, key = section.capitalize(), _KNOWN[section][word]
         if not found:
@@ -176,5 +177,3 @@ def _number(low: int, high: int) -> Callable[[str], int]:
 
 def _keepalive(value: str) -> int:
     return 0 if value.lower() == "off" else _number(0, 65535)(value)
-
-
