@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 
 from connectors.deployment import Mode, instructions, need_forwarding
 from connectors.endpoint import Endpoint
-from connectors.interface import Interface, main_table, neighbours, netlink, sweep
+from connectors.interface import Interface, has_ipv6, main_table, neighbours, netlink, sweep
 from connectors.notify import notify
 from connectors.profile import Profile
 from connectors.proto import ChoosingEnd
@@ -64,6 +64,7 @@ class Daemon:
         self.profile = profile
         self.options = options
         _need_privilege()
+        self._ipv6 = has_ipv6()
         self.dialled: Dialled = resolve(profile)
         self.plan = self._planned(options.include or profile.reaches or ())
         with netlink() as handle:
@@ -76,6 +77,7 @@ class Daemon:
             )
         self._interface: Interface | None = None
         self._told = False  # what is left to be done elsewhere
+        self._stopping = False
 
     def check(self) -> list[str]:
         """What would be done, in words; Refused if forwarding is off."""
@@ -108,7 +110,7 @@ class Daemon:
             raise _first(group) from None
 
     async def _run(self) -> None:
-        border = Border([*map(ip_network, self.plan.addresses), *self.profile.serves])
+        border = Border([*map(ip_network, self.profile.addresses), *self.profile.serves])
         side = TunSide(self._open_device, border)
         endpoint = self._endpoint(side)
         endpoint.on_way = self._took
@@ -126,11 +128,16 @@ class Daemon:
                     addresses=" ".join(map(str, self.plan.addresses)),
                     routes=len(self.plan.routes),
                 )
+                if not self._ipv6 and any(address.version == 6 for address in self.profile.addresses):
+                    log.warning(
+                        "no-ipv6", because="this machine has it turned off", then="IPv4 alone is tunnelled"
+                    )
                 self._tell()
                 nursery.start_soon(self._watch, endpoint)
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     notify("STOPPING=1")
+                    self._stopping = True
                     # Who presses Ctrl-C again gets the same clean stop: no more signals from here on.
                     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
                     nursery.cancel_scope.cancel()
@@ -170,10 +177,18 @@ class Daemon:
                 self._interface = None
 
     def _planned(self, include: Sequence[Network]) -> InterfacePlan:
+        """Of the IP versions that this machine has."""
         pops: list[HostAddress] = [ip_address(address) for address, _ in self.dialled.addresses]
-        return plan(self.profile.addresses, include, self.options.exclude, pops, mtu=self.profile.mtu)
+        addresses = [address for address in self.profile.addresses if self._has(address.version)]
+        wanted = [prefix for prefix in include if self._has(prefix.version)]
+        return plan(addresses, wanted, self.options.exclude, pops, mtu=self.profile.mtu)
+
+    def _has(self, version: int) -> bool:
+        return version == 4 or self._ipv6
 
     def _took(self, way: str) -> None:
+        if self._stopping:
+            return
         if way:
             log.info("tunnel-up", tunnel=self.profile.name, way=way)
         else:
@@ -209,7 +224,8 @@ class Daemon:
     def _tell(self) -> None:
         if not self._told and self.plan.routes and self.options.mode is not None:
             self._told = True
-            log.info("elsewhere", mode=self.options.mode.value, to_do="\n" + "\n".join(self._instructions()))
+            for line in self._instructions():
+                log.info("elsewhere", mode=self.options.mode.value, to_do=line.strip())
 
     async def _watch(self, endpoint: Endpoint) -> None:
         """Say so if nobody answers."""

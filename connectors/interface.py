@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_interface, ip_network
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from connectors.proto.interface_plan import STEPS, HostAddress, InterfacePlan, Neighbour, Rule
@@ -40,6 +41,15 @@ def netlink() -> Iterator[IPRoute]:
 
     with IPRoute() as handle:
         yield handle
+
+
+def has_ipv6() -> bool:
+    """Whether a new interface gets IPv6 in the network namespace of the calling thread."""
+    try:
+        setting = Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").read_text()
+    except OSError:
+        return False
+    return setting.strip() == "0"
 
 
 def neighbours(handle: IPRoute, *, beside: int = 0) -> list[Neighbour]:
