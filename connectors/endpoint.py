@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import trio
@@ -19,6 +19,7 @@ from connectors.tun_side import TunSide
 from connectors.ways import MasqueTarget, TunnelWord, WireGuardTarget, make_end
 from edge.io.driver import Driver, Port
 from edge.io.udp import UdpPort
+from edge.proto.masque.route import AddressRange
 from edge.proto.types import Address
 
 OpenStreams = Callable[[trio.Nursery, Callable[[], None]], Streams]
@@ -76,6 +77,9 @@ class Endpoint:
         self._way = ""
         self.on_way: Callable[[str], None] | None = None
         """Told the word of the way that packets take from now on; empty: none."""
+        self.on_routes: Callable[[Sequence[AddressRange]], None] | None = None
+        """Told what the PoP forwards to, when it has said so or changed its mind; WireGuard has no word for it."""
+        self._advertised: Sequence[AddressRange] = ()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} up={self.up}>"
@@ -222,6 +226,11 @@ class Endpoint:
             self._up.set()
         if end.way != self._way:
             self._took(end.way)
+        if self.on_routes is not None and isinstance(end, ChoosingEnd):
+            advertised = end.advertised
+            if advertised and advertised is not self._advertised:
+                self._advertised = advertised
+                self.on_routes(advertised)
 
     def _took(self, way: str) -> None:
         self._way = way

@@ -200,7 +200,8 @@ def enrol_options(command: Any) -> Any:
                 "--for",
                 "program",
                 type=_choice(enrol.Program),
-                help="masque: the program that the text is for.  [default: poplab, with --dialect warp usque]",
+                help="The program that the text is for; wireguard: poplab, or every other if left out.  [masque: poplab, "
+                "with --dialect warp usque]",
             ),
             click.option(
                 "--dialect",
@@ -225,7 +226,7 @@ def enrol_options(command: Any) -> Any:
 
 
 OF_WIREGUARD = {"psk": "--psk", "keepalive": "--keepalive", "qr": "--qr"}
-OF_MASQUE = {"program": "--for", "dialect": "--dialect", "client_key": "--client-key"}
+OF_MASQUE = {"dialect": "--dialect", "client_key": "--client-key"}
 
 
 def _peer_options(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
@@ -243,10 +244,16 @@ def _peer_options(context: click.Context, options: dict[str, Any]) -> dict[str, 
             fix = "leave it out" if masque else "--tunnel masque"
             raise Refused(f"{name} is of {'WireGuard' if masque else 'MASQUE'} tunnels\n    fix: {fix}")
     dialect, program = options.pop("dialect"), options.pop("program")
+    if not masque and program not in (None, enrol.Program.POPLAB):
+        raise Refused(f"--for {program} is of MASQUE tunnels\n    fix: --tunnel masque")
+    if program == enrol.Program.POPLAB and context.params["qr"]:
+        raise Refused(
+            "--qr shows what WireGuard apps read, which --for poplab is not\n    fix: one of the two"
+        )
     wanted = enrol.Masque(
         dialect and enrol.Dialect(dialect), program and enrol.Program(program), options.pop("client_key")
     )
-    return {**options, "masque": wanted if masque else None}
+    return {**options, "masque": wanted if masque else None, "for_poplab": program == enrol.Program.POPLAB}
 
 
 @edge.command("add-client")

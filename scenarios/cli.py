@@ -17,6 +17,7 @@ import click
 import structlog
 from rich.console import Console
 
+from connectors.cli import client, connector
 from edge.cli import ErrorsInWords, edge
 from edge.errors import FabricUnavailable, PoplabError, Refused
 from scenarios import batch, determinism, doctor, report, schema
@@ -54,6 +55,8 @@ def poplab() -> None:
 
 
 poplab.add_command(edge, "edge")
+poplab.add_command(connector, "connector")
+poplab.add_command(client, "client")
 poplab.add_command(trace_command, "trace")
 poplab.add_command(fuzz, "fuzz")
 poplab.add_command(paths)

@@ -11,7 +11,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from edge.proto.types import DropReason
 
-KNOWN = 4096  # addresses remembered that belong here; the same number for those that do not
+KNOWN = 4096  # addresses of which is remembered whether they belong here
 
 
 class Border:
@@ -29,6 +29,11 @@ class Border:
             for net in prefixes
         ]
         self._known: dict[bytes, bool] = {}
+
+    @property
+    def remembered(self) -> int:
+        """Addresses that were looked at, KNOWN at most."""
+        return len(self._known)
 
     def holds(self, address: bytes) -> bool:
         """Whether `address`, 4 or 16 bytes, is behind the tunnel."""

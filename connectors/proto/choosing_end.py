@@ -11,6 +11,7 @@ from connectors.proto.choice import Choice, Health
 from connectors.proto.side import PacketSide
 from connectors.proto.tunnel_end import EndpointStatistics
 from connectors.proto.way import Reads, Way
+from edge.proto.masque.route import AddressRange
 from edge.proto.types import NEVER, Address, StreamEvent, StreamOutput
 
 
@@ -35,6 +36,12 @@ class ChoosingEnd:
         """The word of the way that carries packets now; empty if none does."""
         active = self._active
         return "" if active is None else self.ways[active].word
+
+    @property
+    def advertised(self) -> Sequence[AddressRange]:
+        """As of the way that carries packets now."""
+        active = self._active
+        return () if active is None else self.ways[active].advertised
 
     @property
     def _active(self) -> int | None:

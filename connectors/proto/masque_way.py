@@ -10,6 +10,7 @@ from connectors.proto.choice import Health
 from connectors.proto.way import Reads
 from edge.proto.masque.carrier import Carrier, CarrierEvent
 from edge.proto.masque.client import ClientSession, SessionState
+from edge.proto.masque.route import AddressRange
 from edge.proto.types import NEVER, Address, Deadline, Eof, Octets, Opened, StreamEvent, StreamOutput, Written
 
 ANSWER = 3.0
@@ -102,6 +103,10 @@ class _MasqueWay(ABC):
     @property
     def datagrams_dropped(self) -> int:
         return self._dropped + (self.session.dropped if self.session is not None else 0)
+
+    @property
+    def advertised(self) -> Sequence[AddressRange]:
+        return () if self.session is None else self.session.routes
 
     def health(self, now: float) -> Health:
         session = self.session

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from connectors.proto.choice import Health
+from edge.proto.masque.route import AddressRange
 from edge.proto.types import Address, StreamEvent, StreamOutput
 
 Reads = Sequence[tuple[memoryview, int, Address]]
@@ -28,6 +29,10 @@ class Way(Protocol):
 
     @property
     def datagrams_dropped(self) -> int: ...
+
+    @property
+    def advertised(self) -> Sequence[AddressRange]:
+        """What the PoP has said that it forwards to: the same object until it says something else."""
 
     def begin(self, now: float) -> None:
         """Try to come up."""

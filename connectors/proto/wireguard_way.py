@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from connectors.proto.choice import Health
 from connectors.proto.way import Reads
 from edge.proto.ip import packet_length
+from edge.proto.masque.route import AddressRange
 from edge.proto.types import NEVER, Address, StreamEvent, StreamOutput
 from edge.proto.wireguard import Device, HandshakeCompleted, Tunnel
 from edge.proto.wireguard.timers import REKEY_TIMEOUT
@@ -32,6 +33,11 @@ class WireGuardWay:
     @property
     def datagrams_dropped(self) -> int:
         return self.device.drops.total()
+
+    @property
+    def advertised(self) -> Sequence[AddressRange]:
+        """The protocol has no word for it."""
+        return ()
 
     def begin(self, now: float) -> None:
         self._running = True

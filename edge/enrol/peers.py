@@ -78,12 +78,14 @@ def add_client(
     groups: Sequence[str] = (),
     psk: bool = True,
     keepalive: int = 25,
+    for_poplab: bool = False,
     masque: Masque | None = None,
     endpoint: str = "",
     deliver: Deliver = _keep,
 ) -> Enrolled:
-    """Enrol one device: by WireGuard with a wg-quick file, unless `masque` says which program it runs."""
-    peer = _peer(config_path, psk, keepalive, masque, endpoint)
+    """Enrol one device: by WireGuard with a wg-quick file, or one `for_poplab`, unless `masque` says which program
+    it runs."""
+    peer = _peer(config_path, psk, keepalive, for_poplab, masque, endpoint)
     with alone(config_path):
         reading = Reading(config_path)
         network = _vnet(reading.config, vnet)
@@ -100,6 +102,7 @@ def add_connector(
     vnet: str = "",
     psk: bool = True,
     keepalive: int = 25,
+    for_poplab: bool = False,
     masque: Masque | None = None,
     endpoint: str = "",
     deliver: Deliver = _keep,
@@ -113,7 +116,7 @@ def add_connector(
             "a connector has either routes or is a replica of a site, whose routes are its own\n"
             "    fix: --route PREFIX for a new site, or --replica-of SITE"
         )
-    peer = _peer(config_path, psk, keepalive, masque, endpoint)
+    peer = _peer(config_path, psk, keepalive, for_poplab, masque, endpoint)
     with alone(config_path):
         reading = Reading(config_path)
         if replica_of:
@@ -133,9 +136,11 @@ def add_connector(
         return _enrol(reading, tunnel, peer, deliver)
 
 
-def _peer(config_path: Path, psk: bool, keepalive: int, masque: Masque | None, endpoint: str) -> Peer:
+def _peer(
+    config_path: Path, psk: bool, keepalive: int, for_poplab: bool, masque: Masque | None, endpoint: str
+) -> Peer:
     if masque is None:
-        return WireGuardPeer.new(psk=psk, keepalive=keepalive, endpoint=endpoint)
+        return WireGuardPeer.new(psk=psk, keepalive=keepalive, endpoint=endpoint, for_poplab=for_poplab)
     return MasquePeer.new(masque, endpoint=endpoint, folder=config_path.parent)
 
 

@@ -89,26 +89,40 @@ class Server:
 
 
 def poplab(server: Server, tunnel: TunnelConfig, token: str) -> str:
-    """The file of our own client. What it reaches, the PoP tells it each time."""
+    """The file of our own end. What it reaches, the PoP tells it each time."""
     lines = [
-        f"# {tunnel.name} at {server.config.name}, virtual network {tunnel.vnet}: whoever has this file, is let in.",
-        "version: 1",
-        f"name: {quoted(tunnel.name)}",
-        "tunnel: masque",
-        f"kind: {tunnel.kind}",
+        *poplab_head(server.config, tunnel),
+        f"mtu: {MASQUE_MTU}",
         f"server: {quoted(str(server.endpoint))}",
         f"server_name: {quoted(server.server_name)}",
         f"path: {quoted(server.masque.path)}",
         f"http2: {str(server.masque.http2).lower()}",
         f"token: {quoted(token)}",
+    ]
+    if server.authority:
+        lines += ["certificate_authority: |", *(f"  {line}" for line in server.authority.splitlines())]
+    return "\n".join(lines) + "\n"
+
+
+def poplab_head(config: EdgeConfig, tunnel: TunnelConfig) -> list[str]:
+    """The lines that such a file begins with, whatever the tunnel speaks."""
+    lines = [
+        f"# {tunnel.name} at {config.name}, virtual network {tunnel.vnet}: whoever has this file, is let in.",
+        "version: 1",
+        f"name: {quoted(tunnel.name)}",
+        f"tunnel: {tunnel.tunnel}",
+        f"kind: {tunnel.kind}",
         f"addresses: {flow(_prefixes(tunnel))}",
     ]
     if tunnel.routes:
         lines.append(f"serves: {flow(tunnel.routes)}")
-    lines.append(f"mtu: {MASQUE_MTU}")
-    if server.authority:
-        lines += ["certificate_authority: |", *(f"  {line}" for line in server.authority.splitlines())]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def run_by_poplab(tunnel: TunnelConfig) -> str:
+    """What to do with such a file."""
+    what = "is the router between its network and the others" if tunnel.routes else "joins the network"
+    return f"`poplab {tunnel.kind} FILE`, as root on a Linux machine, {what}"
 
 
 def xray(server: Server, tunnel: TunnelConfig, token: str) -> str:
@@ -203,7 +217,7 @@ def usage(program: Program, server: Server, tunnel: TunnelConfig) -> tuple[str, 
     """What to do with the text, in words."""
     if program is Program.POPLAB:
         return (
-            "no command reads this file yet: it has what `connectors.ways.MasqueTarget` needs, for programs in Python",
+            run_by_poplab(tunnel),
             f"any other client of CONNECT-IP (RFC 9484) is to enter https://{server.endpoint}{server.masque.path} "
             f"and the token, as bearer or as the password of {tunnel.name}",
         )

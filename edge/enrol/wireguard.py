@@ -9,7 +9,8 @@ from typing import Any
 from edge.config import EdgeConfig, TunnelConfig, public_key
 from edge.document import Prefix
 from edge.enrol.dialled import dialled, reachable
-from edge.enrol.text import base64_text
+from edge.enrol.programs import poplab_head, run_by_poplab
+from edge.enrol.text import base64_text, flow, quoted
 from edge.errors import Refused
 
 
@@ -21,25 +22,45 @@ class WireGuardPeer:
     keepalive: int
     private_key: bytes = field(repr=False)
     preshared_key: bytes | None = field(repr=False)
+    for_poplab: bool = False
 
     @classmethod
-    def new(cls, *, psk: bool, keepalive: int, endpoint: str) -> WireGuardPeer:
+    def new(cls, *, psk: bool, keepalive: int, endpoint: str, for_poplab: bool = False) -> WireGuardPeer:
         if not 0 <= keepalive <= 65535:
             raise Refused(f"a keepalive of {keepalive} seconds is not between 0 (none) and 65535")
-        return cls(endpoint, keepalive, private_key(), os.urandom(32) if psk else None)
+        return cls(endpoint, keepalive, private_key(), os.urandom(32) if psk else None, for_poplab)
 
     @property
     def secret(self) -> str:
         return "private key"
 
     def usage(self, config: EdgeConfig, tunnel: TunnelConfig) -> tuple[str, ...]:
-        return ()
+        return (run_by_poplab(tunnel),) if self.for_poplab else ()
 
     def credentials(self) -> dict[str, Any]:
         return {"public_key": public_key(self.private_key), "preshared_key": self.preshared_key}
 
     def text(self, config: EdgeConfig, tunnel: TunnelConfig) -> str:
-        """Its configuration, for `wg-quick` and every WireGuard app."""
+        """Its configuration: for `wg-quick` and every WireGuard app, unless it is for our own end."""
+        return self._poplab(config, tunnel) if self.for_poplab else self._quick(config, tunnel)
+
+    def _poplab(self, config: EdgeConfig, tunnel: TunnelConfig) -> str:
+        endpoint = dialled(self.endpoint, config.endpoint, config.listen, "wireguard")
+        lines = [
+            *poplab_head(config, tunnel),
+            f"mtu: {config.vnets[tunnel.vnet].mtu}",
+            f"reaches: {flow(reachable(config, tunnel))}",
+            "wireguard:",
+            f"  server: {quoted(str(endpoint))}",
+            f"  public_key: {quoted(base64_text(public_key(config.private_key)))}",
+            f"  private_key: {quoted(base64_text(self.private_key))}",
+        ]
+        if self.preshared_key is not None:
+            lines.append(f"  preshared_key: {quoted(base64_text(self.preshared_key))}")
+        lines.append(f"  keepalive: {self.keepalive}{'s' if self.keepalive else ''}")
+        return "\n".join(lines) + "\n"
+
+    def _quick(self, config: EdgeConfig, tunnel: TunnelConfig) -> str:
         vnet = config.vnets[tunnel.vnet]
         endpoint = dialled(self.endpoint, config.endpoint, config.listen, "wireguard")
         lines = [

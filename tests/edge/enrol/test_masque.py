@@ -112,7 +112,7 @@ def test_a_client_of_our_own_gets_all_that_it_needs_in_one_file(config: Path) ->
 
 def test_what_to_do_with_the_file_of_our_own_is_said(config: Path) -> None:
     used = " ".join(enrol.add_client(config, "alice", masque=Masque()).usage)
-    assert "no command reads this file yet" in used and "`connectors.ways.MasqueTarget`" in used
+    assert "`poplab client FILE`" in used
     assert "https://127.0.0.1:4433/.well-known/" in used
 
 
@@ -368,7 +368,7 @@ def test_a_token_that_nobody_got_opens_nothing(config: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "word"),
     [
-        (["--for", "usque"], "--for is of MASQUE tunnels\n    fix: --tunnel masque"),
+        (["--for", "usque"], "--for usque is of MASQUE tunnels\n    fix: --tunnel masque"),
         (["--dialect", "warp"], "--dialect is of MASQUE tunnels"),
         (["--client-key", "AAAA"], "--client-key is of MASQUE tunnels"),
         (["--tunnel", "masque", "--qr"], "--qr is of WireGuard tunnels\n    fix: leave it out"),

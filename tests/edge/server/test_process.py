@@ -19,8 +19,8 @@ import trio
 
 from edge import enrol
 from edge.config import public_key
+from edge.log import configure_log
 from edge.server import control
-from edge.server.process import configure_log
 from tests.edge.server.lab import by_hand, key
 
 REPOSITORY = Path(__file__).parents[3]

@@ -1,0 +1,279 @@
+"""A connector or a client as a process: an interface of this machine that leads into the tunnel, signals, log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from ipaddress import ip_address, ip_network, summarize_address_range
+from pathlib import Path
+from typing import cast
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from connectors.deployment import Mode, instructions, need_forwarding
+from connectors.endpoint import Endpoint
+from connectors.interface import Interface, has_ipv6, main_table, neighbours, netlink, sweep
+from connectors.notify import notify
+from connectors.profile import Profile
+from connectors.proto import ChoosingEnd
+from connectors.proto.border import Border
+from connectors.proto.interface_plan import HostAddress, InterfacePlan, clashes, plan
+from connectors.proto.masque_way import Http2Way, QuicWay
+from connectors.proto.split_tunnel import Network
+from connectors.resolve import Dialled, masque_target, resolve
+from connectors.tun import DEVICE, Tun, check_name, unavailable
+from connectors.tun_side import PacketDevice, TunSide
+from edge.document import HostPort
+from edge.errors import FabricUnavailable, PoplabError, Refused
+from edge.io.udp import UdpPort
+from edge.log import configure_log
+from edge.proto.masque.route import ANY_PROTOCOL, AddressRange
+
+LINGER = 0.001  # the process is there for this tunnel
+READS = 16  # of the socket in a turn, 64 KiB of buffer each
+PATIENCE = 10.0  # seconds until the log says that the tunnel does not come up
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CAP_NET_ADMIN = 12
+
+log: FilteringBoundLogger = structlog.get_logger("poplab")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`include` in the place of what the profile or the PoP says; `mode` is a connector's."""
+
+    interface: str = "poplab0"
+    include: tuple[Network, ...] | None = None
+    exclude: tuple[Network, ...] = ()
+    mode: Mode | None = None
+    enable_forwarding: bool = False
+
+
+class Daemon:
+    """One tunnel. Making it changes nothing and refuses what cannot be; ``run`` sets up, serves and takes back."""
+
+    def __init__(self, profile: Profile, options: Options) -> None:
+        check_name(options.interface)
+        self.profile = profile
+        self.options = options
+        _need_privilege()
+        self._ipv6 = has_ipv6()
+        self.dialled: Dialled = resolve(profile)
+        self.plan = self._planned(options.include or profile.reaches or ())
+        with netlink() as handle:
+            self._around = neighbours(handle)
+            if found := clashes(self.plan, self._around, main_table(handle)):
+                raise Refused("\n".join(f"{clash.message}\n    fix: {clash.fix}" for clash in found))
+        if _exists(options.interface):
+            raise Refused(
+                f"{options.interface}: there is an interface of that name already\n    fix: --name, such as poplab1"
+            )
+        self._interface: Interface | None = None
+        self._told = False  # what is left to be done elsewhere
+        self._stopping = False
+
+    def check(self) -> list[str]:
+        """What would be done, in words; Refused if forwarding is off."""
+        if self.options.mode is not None and not self.options.enable_forwarding:
+            need_forwarding(self.profile.serves, enable=False)
+        plan, name = self.plan, self.options.interface
+        lines = [f"{name}: {', '.join(map(str, plan.addresses)) or 'no address'}, MTU {plan.mtu}"]
+        if self.options.include is None and self.profile.reaches is None:
+            lines.append("routes: those that the PoP tells")
+        if plan.main:
+            lines.append(f"routes: {', '.join(map(str, plan.main))}")
+        if plan.own:
+            lines.append(
+                f"routes in a table of its own, because the PoP lies in them: {', '.join(map(str, plan.own))}"
+            )
+            lines.append(f"beside the tunnel: {', '.join(map(str, plan.pops))}, by a rule")
+        return lines + self._instructions()
+
+    def run(self) -> None:
+        """Until SIGTERM, SIGINT or SIGHUP. PoplabError if it cannot go on."""
+        configure_log(verbose=False)
+        if self.options.mode is not None:
+            for setting in need_forwarding(self.profile.serves, enable=self.options.enable_forwarding):
+                log.warning(
+                    "forwarding", set=setting, stays="until the machine starts again, or you reset it"
+                )
+        try:
+            trio.run(self._run)
+        except* PoplabError as group:
+            raise _first(group) from None
+
+    async def _run(self) -> None:
+        border = Border([*map(ip_network, self.profile.addresses), *self.profile.serves])
+        side = TunSide(self._open_device, border)
+        endpoint = self._endpoint(side)
+        endpoint.on_way = self._took
+        endpoint.on_routes = self._heard
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(endpoint.run)
+                notify("READY=1\nSTATUS=waiting for the PoP")
+                log.info(
+                    "started",
+                    tunnel=self.profile.name,
+                    interface=self.options.interface,
+                    process=os.getpid(),
+                    pop=" ".join(str(HostPort(address)) for address in self.dialled.addresses),
+                    addresses=" ".join(map(str, self.plan.addresses)),
+                    routes=len(self.plan.routes),
+                )
+                if not self._ipv6 and any(address.version == 6 for address in self.profile.addresses):
+                    log.warning(
+                        "no-ipv6", because="this machine has it turned off", then="IPv4 alone is tunnelled"
+                    )
+                self._tell()
+                nursery.start_soon(self._watch, endpoint)
+                async for number in signals:
+                    log.info("stopping", signal=signal.Signals(number).name)
+                    notify("STOPPING=1")
+                    self._stopping = True
+                    # Who presses Ctrl-C again gets the same clean stop: no more signals from here on.
+                    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+                    nursery.cancel_scope.cancel()
+                    break
+        seen = endpoint.statistics()
+        log.info("stopped", packets_in=seen.packets_in, packets_out=seen.packets_out)
+
+    def _endpoint(self, side: TunSide) -> Endpoint:
+        profile, wireguard = self.profile, self.profile.wireguard
+        return Endpoint(
+            profile.name,
+            b"" if wireguard is None else wireguard.private_key,
+            b"" if wireguard is None else wireguard.public_key,
+            self.dialled.wireguard or self.dialled.masque[0],
+            side,
+            psk=None if wireguard is None else wireguard.preshared_key,
+            keepalive=None if wireguard is None else wireguard.keepalive,
+            tunnel=profile.tunnel,
+            masque=masque_target(profile, self.dialled),
+            bind=(self.dialled.any_address, 0 if wireguard is None else wireguard.listen_port),
+            open_port=partial(UdpPort.bind, reads=READS),
+            linger=LINGER,
+        )
+
+    @contextmanager
+    def _open_device(self) -> Iterator[PacketDevice]:
+        name = self.options.interface
+        with netlink() as handle, Tun.open(name, mtu=self.plan.mtu) as tun:
+            if stale := sweep(handle):
+                log.info("swept", rules=stale, left_by="a process that was killed")
+            self._interface = Interface(handle, tun.index, name)
+            try:
+                self._interface.apply(self.plan)
+                yield cast("PacketDevice", tun)
+            finally:
+                self._interface.remove()
+                self._interface = None
+
+    def _planned(self, include: Sequence[Network]) -> InterfacePlan:
+        """Of the IP versions that this machine has."""
+        pops: list[HostAddress] = [ip_address(address) for address, _ in self.dialled.addresses]
+        addresses = [address for address in self.profile.addresses if self._has(address.version)]
+        wanted = [prefix for prefix in include if self._has(prefix.version)]
+        return plan(addresses, wanted, self.options.exclude, pops, mtu=self.profile.mtu)
+
+    def _has(self, version: int) -> bool:
+        return version == 4 or self._ipv6
+
+    def _took(self, way: str) -> None:
+        if self._stopping:
+            return
+        if way:
+            log.info("tunnel-up", tunnel=self.profile.name, way=way)
+        else:
+            log.warning("tunnel-down", tunnel=self.profile.name)
+        notify(f"STATUS=tunnel up, by {way}" if way else "STATUS=tunnel down")
+
+    def _heard(self, ranges: Sequence[AddressRange]) -> None:
+        """The PoP has told what it forwards to; what this machine has otherwise stays as it is."""
+        if self.options.include is not None or self._interface is None:
+            return
+        wanted = self._planned(_prefixes(ranges))
+        with netlink() as handle:
+            beside = socket.if_nametoindex(self.options.interface)
+            found = clashes(wanted, neighbours(handle, beside=beside), main_table(handle, beside=beside))
+        for clash in found:
+            log.warning("left-out", route=str(clash.route), because=clash.message, fix=clash.fix)
+        left_out = {clash.route for clash in found}
+        self.plan = replace(wanted, routes=tuple(r for r in wanted.routes if r not in left_out))
+        try:
+            self._interface.apply(self.plan)
+        except Refused as error:
+            log.error("routes", problem=str(error))
+        else:
+            log.info("routes", routes=" ".join(map(str, self.plan.routes)), told_by="the PoP")
+        self._tell()
+
+    def _instructions(self) -> list[str]:
+        mode, profile = self.options.mode, self.profile
+        if mode is None:
+            return []
+        return instructions(mode, profile.serves, self.plan.routes, self._around)
+
+    def _tell(self) -> None:
+        if not self._told and self.plan.routes and self.options.mode is not None:
+            self._told = True
+            for line in self._instructions():
+                log.info("elsewhere", mode=self.options.mode.value, to_do=line.strip())
+
+    async def _watch(self, endpoint: Endpoint) -> None:
+        """Say so if nobody answers."""
+        with trio.move_on_after(PATIENCE):
+            await endpoint.wait_up()
+            return
+        reasons = []
+        if isinstance(endpoint.core, ChoosingEnd):
+            ways = [way for way in endpoint.core.ways if isinstance(way, QuicWay | Http2Way)]
+            reasons = [f"{way.word}: {way.previous.reason}" for way in ways if way.previous is not None]
+        pops = " ".join(str(HostPort(address)) for address in self.dialled.addresses)
+        log.warning("no-tunnel", pop=pops, seconds=PATIENCE, reasons="; ".join(reasons) or "no answer")
+
+
+def _prefixes(ranges: Sequence[AddressRange]) -> list[Network]:
+    """Those that hold for every protocol: a route cannot tell one from another."""
+    found: list[Network] = []
+    for each in ranges:
+        if each.protocol == ANY_PROTOCOL:
+            found += summarize_address_range(ip_address(each.start), ip_address(each.end))
+    return found
+
+
+def _need_privilege() -> None:
+    """FabricUnavailable unless this process may make interfaces."""
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR))
+    except OSError as error:
+        raise unavailable(error) from error
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:") and not int(line.split()[1], 16) >> _CAP_NET_ADMIN & 1:
+            raise FabricUnavailable(
+                "an interface and its routes need the capability CAP_NET_ADMIN, which this process does not have\n"
+                "    fix: run as root; or as a service, see --systemd; in a container, with --cap-add NET_ADMIN"
+            )
+
+
+def _exists(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+    except OSError:
+        return False
+    return True
+
+
+def _first(group: BaseExceptionGroup[PoplabError]) -> PoplabError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, PoplabError)
+    return error

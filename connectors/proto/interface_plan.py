@@ -1,0 +1,159 @@
+"""What the interface of a tunnel needs on this machine, and what of that the machine already uses otherwise.
+
+Routes go into the main table, where the longest prefix decides between them and the machine's own. Only prefixes that
+hold an address of the PoP cannot: the tunnel's own packets would be sent into the tunnel. They go into a table of their
+own, and rules in front send what is for the PoP by the main table, and after that whatever the main table knows better.
+Nothing of it needs a mark on packets, so that the reverse path filter (RFC 3704) sees the same routes as we do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import NamedTuple, TypeAlias
+
+from connectors.proto.split_tunnel import Network, subtract
+
+HostAddress: TypeAlias = IPv4Address | IPv6Address
+AddressOnInterface: TypeAlias = IPv4Interface | IPv6Interface
+
+
+class Rule(NamedTuple):
+    """A policy rule of routing, in the order in which they are asked; `step` counts from 0.
+
+    Packets for `to`, or all, are looked up in the main table or in the tunnel's own; the main table's prefixes of up
+    to `ignore_length` do not count then.
+    """
+
+    version: int
+    step: int
+    main: bool
+    to: HostAddress | None = None
+    ignore_length: int | None = None
+
+
+STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class InterfacePlan:
+    """`addresses` are this end's own, `routes` lead into the tunnel; `pops` are reached beside it."""
+
+    mtu: int
+    addresses: tuple[HostAddress, ...]
+    routes: tuple[Network, ...]
+    pops: tuple[HostAddress, ...]
+
+    @property
+    def main(self) -> tuple[Network, ...]:
+        """Routes of the main table."""
+        return tuple(route for route in self.routes if not self._holds_pop(route))
+
+    @property
+    def own(self) -> tuple[Network, ...]:
+        """Routes of a table of its own."""
+        return tuple(route for route in self.routes if self._holds_pop(route))
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """None without an own table."""
+        rules: list[Rule] = []
+        for version in (4, 6):
+            lengths = [route.prefixlen for route in self.own if route.version == version]
+            if not lengths:
+                continue
+            rules += [Rule(version, 0, True, to=pop) for pop in self.pops if pop.version == version]
+            rules.append(Rule(version, 1, True, ignore_length=min(lengths)))
+            rules.append(Rule(version, 2, False))
+        return tuple(rules)
+
+    def source(self, version: int) -> HostAddress | None:
+        """What this machine calls itself when it sends into the tunnel."""
+        return next((address for address in self.addresses if address.version == version), None)
+
+    def _holds_pop(self, route: Network) -> bool:
+        return any(pop.version == route.version and pop in route for pop in self.pops)
+
+
+def plan(
+    addresses: Iterable[HostAddress],
+    include: Iterable[Network],
+    exclude: Iterable[Network],
+    pops: Iterable[HostAddress],
+    *,
+    mtu: int,
+) -> InterfacePlan:
+    """`include` less `exclude`. Loopback and link-local addresses of the PoP are never routed, so need no care."""
+    cared = [pop for pop in pops if not pop.is_loopback and not pop.is_link_local]
+    return InterfacePlan(mtu, tuple(addresses), subtract(include, exclude), tuple(dict.fromkeys(cared)))
+
+
+class Neighbour(NamedTuple):
+    """An address of another interface of this machine."""
+
+    interface: str
+    address: AddressOnInterface
+
+
+class Clash(NamedTuple):
+    """What cannot be as planned. `route` is the one that is in the way, if it is one."""
+
+    message: str
+    fix: str
+    route: Network | None = None
+
+
+def clashes(
+    wanted: InterfacePlan, neighbours: Sequence[Neighbour], main_table: Iterable[Network] = ()
+) -> list[Clash]:
+    """What of `wanted` the machine already uses: an address of its own, a network that it is in, a route."""
+    found = []
+    for address in wanted.addresses:
+        for interface, other in neighbours:
+            if other.version != address.version:
+                continue
+            if other.ip == address:
+                found.append(
+                    Clash(
+                        f"{address}, this end's address in the virtual network, is on {interface} already",
+                        f"stop what uses it, such as another tunnel:  ip address show dev {interface}",
+                    )
+                )
+            elif address in other.network:
+                found.append(
+                    Clash(
+                        f"{address}, this end's address in the virtual network, lies in {other.network}, the network "
+                        f"of {interface}",
+                        "another `pool:` for the virtual network, or another prefix on that interface",
+                    )
+                )
+    taken = set(main_table)
+    for route in wanted.routes:
+        near = next((n for n in neighbours if _inside(route, n.address.network)), None)
+        if near is not None:
+            where = near.address.network
+            found.append(
+                Clash(
+                    f"{route} would go into the tunnel, and {near.interface} of this machine is in "
+                    + ("it" if route == where else f"{where}, which holds it"),
+                    f"--exclude {route}, which keeps it out of the tunnel; or renumber one of the two",
+                    route,
+                )
+            )
+        elif route in taken and route in wanted.main:
+            found.append(
+                Clash(
+                    f"{route} would go into the tunnel, and this machine has another route for it",
+                    f"--exclude {route}, or delete the other:  ip route show {route}",
+                    route,
+                )
+            )
+    return found
+
+
+def _inside(route: Network, network: Network) -> bool:
+    """Single addresses are nobody's network."""
+    if network.prefixlen == network.max_prefixlen or network.is_link_local:
+        return False
+    return not subtract([route], [network])

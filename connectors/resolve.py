@@ -1,0 +1,85 @@
+"""Where the PoP is: the addresses behind the names in a profile."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.profile import Profile
+from connectors.ways import MasqueTarget
+from edge.document import HostPort
+from edge.errors import FabricUnavailable, Refused
+from edge.proto.types import Address
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """All of one IP version: an endpoint has one socket."""
+
+    wireguard: Address | None
+    masque: tuple[Address, ...]
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        return (*self.masque, *(() if self.wireguard is None else (self.wireguard,)))
+
+    @property
+    def any_address(self) -> str:
+        """What to bind."""
+        return "::" if ":" in self.addresses[0][0] else "0.0.0.0"
+
+
+def resolve(profile: Profile) -> Dialled:
+    """FabricUnavailable if a name has no address now, Refused if none of them will do."""
+    masque = () if profile.masque is None else lookup(profile.masque.server)
+    wireguard = () if profile.wireguard is None else lookup(profile.wireguard.server)
+    first = (*masque, *wireguard)[0]
+    v6 = ":" in first[0]
+    masque = tuple(address for address in masque if (":" in address[0]) == v6)
+    usable = [address for address in wireguard if (":" in address[0]) == v6]
+    if wireguard and not usable:
+        raise Refused(
+            f"{profile.name}: the two servers of `tunnel: {profile.tunnel}` have no address of one IP version\n"
+            "    fix: write addresses of the same version"
+        )
+    return Dialled(usable[0] if usable else None, masque)
+
+
+def lookup(server: HostPort) -> tuple[Address, ...]:
+    """As the system knows it, the preferred address first."""
+    try:
+        found = socket.getaddrinfo(*server, type=socket.SOCK_DGRAM)
+    except OSError as error:
+        raise FabricUnavailable(
+            f"{server}: {error.strerror}\n    fix: check the name and the network:  getent ahosts {server[0]}"
+        ) from error
+    return tuple(dict.fromkeys((str(entry[4][0]), int(entry[4][1])) for entry in found))
+
+
+def masque_target(profile: Profile, dialled: Dialled) -> MasqueTarget | None:
+    """Refused if the system knows no authorities and the profile has none."""
+    server = profile.masque
+    if server is None:
+        return None
+    return MasqueTarget(
+        dialled.masque[0],
+        server.server_name,
+        ca=server.authority or _system_authorities(),
+        token=server.token,
+        path=server.path,
+        http2=server.http2,
+        others=dialled.masque[1:],
+    )
+
+
+def _system_authorities() -> bytes:
+    file = ssl.get_default_verify_paths().cafile
+    try:
+        return Path(file or "").read_bytes()
+    except OSError as error:
+        raise Refused(
+            "this machine has no list of certificate authorities\n"
+            "    fix: `certificate_authority: |` with the PoP's ca.crt, or install ca-certificates"
+        ) from error

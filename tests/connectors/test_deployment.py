@@ -1,0 +1,81 @@
+"""What a connector needs beside its tunnel, and what it says is to be done elsewhere."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+
+import pytest
+
+from connectors.deployment import Mode, instructions
+from connectors.notify import notify
+from connectors.proto.interface_plan import Neighbour
+from connectors.systemd import unit
+
+SITE = (ip_network("10.0.50.0/24"), ip_network("fd00:50::/64"))
+REACHES = (ip_network("100.96.0.0/12"), ip_network("fd00:96::/64"))
+AROUND = (
+    Neighbour("eth1", ip_interface("192.0.2.9/24")),
+    Neighbour("eth0", ip_interface("10.0.50.2/24")),
+    Neighbour("eth0", ip_interface("fd00:50::2/64")),
+)
+
+
+@pytest.mark.parametrize(
+    ("mode", "lines", "words"),
+    [
+        (
+            Mode.DEFAULT_GATEWAY,
+            ["ip route replace default via 10.0.50.2", "ip -6 route replace default via fd00:50::2"],
+            "DHCP option 3",
+        ),
+        (
+            Mode.INTERMEDIATE_GATEWAY,
+            [
+                "ip route add 100.96.0.0/12 via 10.0.50.2",
+                "ip -6 route add fd00:96::/64 via fd00:50::2",
+            ],
+            "on the router",
+        ),
+        (
+            Mode.PER_HOST,
+            [
+                "ip route add 100.96.0.0/12 via 10.0.50.2",
+                "ip -6 route add fd00:96::/64 via fd00:50::2",
+            ],
+            "on every host",
+        ),
+    ],
+)
+def test_every_mode_has_lines_to_type(mode, lines, words):
+    said = instructions(mode, SITE, REACHES, AROUND)
+    assert [line.strip() for line in said if line.startswith(" ")] == lines
+    assert words in "\n".join(said)
+
+
+def test_a_machine_that_is_not_on_the_lan_is_told_so():
+    said = "\n".join(instructions(Mode.PER_HOST, SITE[:1], REACHES, AROUND[:1]))
+    assert "no address in 10.0.50.0/24" in said and "via THIS-MACHINE" in said
+
+
+def test_the_unit_has_one_capability_and_no_secret():
+    text = unit(
+        role="connector", name="hq", file=Path("/etc/poplab/hq.yaml"), command="/usr/bin/poplab",
+        options="--name poplab0 ", connector=True,
+    )  # fmt: skip
+    assert "ExecStart=/usr/bin/poplab connector --name poplab0 %d/profile\n" in text
+    assert "LoadCredential=profile:/etc/poplab/hq.yaml\n" in text
+    assert "CapabilityBoundingSet=CAP_NET_ADMIN\n" in text and "DynamicUser=yes\n" in text
+
+
+def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+        notify("READY=1")
+        assert sock.recv(100) == b"READY=1"
+    notify("nobody listens any more")
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    notify("nobody wants to know")
