@@ -38,6 +38,7 @@ from scenarios.proto.ledger import Ledger
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.nat import Nat
 from scenarios.proto.premises import Premises
+from scenarios.proto.real_host import RealHost
 from scenarios.proto.routed_lan import RoutedLan
 from scenarios.proto.tcp import StackLimits
 from scenarios.schema import Connector, Scenario, Script
@@ -145,7 +146,7 @@ def build(
     make_key = secret or Random(f"{chosen}/keys").randbytes
     ledger = Ledger()
     hosts = {
-        actor.name: Host(
+        actor.name: (RealHost if actor.name in script.cast.real else Host)(
             actor.name,
             str(actor.ip),
             vnet=actor.vnet,

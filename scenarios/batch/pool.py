@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import msgspec
 
+from edge.errors import FabricUnavailable
 from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, Progress
 from scenarios.batch.queue import Queue, cores
@@ -198,10 +199,11 @@ def _be_child(job: Job, writing: int, alive: int, errors: IO[bytes]) -> None:
         os.dup2(errors.fileno(), 1)
         os.dup2(errors.fileno(), 2)
         sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - until the end
+        refusal = _prepare(job)
         threading.Thread(target=_outlive_nobody, args=(alive,), daemon=True).start()
         teller = _Teller(writing)
         try:
-            record = attempt(job, teller)
+            record = attempt(job, teller) if refusal is None else job.record(State.UNAVAILABLE, refusal)
         except KeyboardInterrupt:
             record = job.record(State.INTERRUPTED, "interrupted before it began")
         teller.tell(_RECORD, record)
@@ -211,6 +213,16 @@ def _be_child(job: Job, writing: int, alive: int, errors: IO[bytes]) -> None:
     finally:
         sys.stderr.flush()
         os._exit(status)
+
+
+def _prepare(job: Job) -> str | None:
+    """Why the fabric cannot be had; None if it can."""
+    try:
+        if job.fabric is not None:
+            job.fabric.prepare()
+    except FabricUnavailable as error:
+        return str(error)
+    return None
 
 
 def _outlive_nobody(alive: int) -> None:

@@ -94,7 +94,7 @@ def _facts(run: RunRecord) -> Named:
 
 
 def _step(step: StepRecord, name: str) -> Named:
-    more = {"about": step.name, "place": step.place}
+    more: dict[str, Any] = {"about": step.name, "place": step.place}
     yield f"{name}.state", Fact(step.state.value, **more)
     if step.started is not None and step.ended is not None:
         yield f"{name}.took", Fact(step.ended - step.started, Quantity.TIME, **more)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from scenarios.fabric.absent import Absent
-from scenarios.fabric.base import EDGE, Fabric, Network, Place, WayChange
+from scenarios.fabric.base import EDGE, Fabric, Network, Place, Started, WayChange
 from scenarios.fabric.loopback import Loopback
 from scenarios.fabric.netns import Netns
 from scenarios.fabric.sim import Sim
@@ -20,4 +20,16 @@ def named(name: str) -> Fabric:
     return FABRICS.get(name) or Absent(name)
 
 
-__all__ = ["EDGE", "FABRICS", "Fabric", "Loopback", "Netns", "Network", "Place", "Sim", "WayChange", "named"]
+__all__ = [
+    "EDGE",
+    "FABRICS",
+    "Fabric",
+    "Loopback",
+    "Netns",
+    "Network",
+    "Place",
+    "Sim",
+    "Started",
+    "WayChange",
+    "named",
+]

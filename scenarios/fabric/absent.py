@@ -21,6 +21,9 @@ class Absent:
     def __init__(self, name: str) -> None:
         self.name = name
 
+    def prepare(self) -> None:
+        self._refuse()
+
     def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
         self._refuse()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, TypeVar
@@ -29,6 +28,20 @@ class WayChange(NamedTuple):
     way: str
 
 
+class Started(Protocol):
+    """A program that was started, in a session of its own."""
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative is the signal that ended it."""
+
+    async def wait(self) -> int:
+        """Until it has ended and nothing of its group is left; then the same."""
+
+    def send_signal(self, number: int) -> None:
+        """To its whole process group; harmless if it has ended."""
+
+
 class Place(Protocol):
     """A machine of the world on which programs can be started."""
 
@@ -41,11 +54,14 @@ class Place(Protocol):
         stdin: int,
         stdout: int,
         stderr: int,
-    ) -> subprocess.Popen[bytes]:
-        """A program at once, with these open files and no others, in a session of its own; OSError if it cannot be.
+    ) -> Started:
+        """A program, with these open files and no others; the kernel kills it when the world's process ends.
 
-        To be called by the thread that lives as long as the world: the kernel kills what it started when it ends.
+        OSError or ValueError if it cannot be; or it ends with 127, and has written why.
         """
+
+    def table(self, name: str) -> str:
+        """A file of /proc/net as that machine has it, such as ``tcp``; OSError if there is none."""
 
 
 class Network(Protocol):
@@ -150,6 +166,9 @@ class Fabric(Protocol):
     @property
     def virtual(self) -> bool:
         """Whether its time is not the real one."""
+
+    def prepare(self) -> None:
+        """What the process must do before it runs a world, and before it has threads. FabricUnavailable."""
 
     def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
         """``trio.run`` with the clock and the scheduler that this fabric needs."""

@@ -119,6 +119,9 @@ class Loopback:
     name = "loopback"
     virtual = False
 
+    def prepare(self) -> None:
+        """Nothing."""
+
     def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
         return trio.run(main)
 

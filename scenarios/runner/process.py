@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Mapping, Sequence
 from signal import SIGKILL, SIGTERM, Signals
 
 import trio
 
-from scenarios.fabric import Place
+from scenarios.fabric import Place, Started
 from scenarios.proto.program_output import ProgramOutput, Stream
 
 CHUNK = 1 << 16
@@ -36,18 +35,13 @@ class Process:
         output: ProgramOutput,
     ) -> None:
         self.output = output
+        self.place = place
         self.ended = trio.Event()
         self._stdin = stdin
         self._descriptors: dict[str, int] = {}
         with contextlib.ExitStack() as theirs:
             try:
-                self._popen = self._start(place, argv, env, cwd, theirs)
-                try:
-                    self._pidfd = self._descriptors["pid"] = os.pidfd_open(self._popen.pid)
-                except OSError:  # no file can be opened any more, and nobody would know when it ends
-                    self._popen.kill()
-                    self._popen.wait()
-                    raise
+                self._started = self._start(place, argv, env, cwd, theirs)
             except BaseException:
                 self._close()
                 raise
@@ -59,7 +53,7 @@ class Process:
         env: Mapping[str, str],
         cwd: str,
         theirs: contextlib.ExitStack,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Started:
         given: dict[str, int] = {}
         for name in ("stdin", "stdout", "stderr"):
             read, write = os.pipe2(os.O_CLOEXEC)
@@ -69,23 +63,19 @@ class Process:
         return place.start(argv, env=env, cwd=cwd, **given)
 
     @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
     def alive(self) -> bool:
         return not self.ended.is_set()
 
     @property
     def code(self) -> int | None:
         """What it ended with; none while it runs, or if a signal ended it."""
-        code = self._popen.returncode
+        code = self._started.returncode
         return code if code is not None and code >= 0 else None
 
     @property
     def signal(self) -> str | None:
         """What ended it, such as TERM."""
-        code = self._popen.returncode
+        code = self._started.returncode
         if code is None or code >= 0:
             return None
         try:
@@ -101,9 +91,7 @@ class Process:
                     for name in ("stdout", "stderr"):
                         nursery.start_soon(self._read, name)
                     nursery.start_soon(self._feed)
-                    await trio.lowlevel.wait_readable(self._pidfd)
-                    self.kill()  # while nobody else can have its number: it is not reaped yet
-                    self._popen.wait()
+                    await self._started.wait()
                     nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
             self._close()
@@ -111,9 +99,8 @@ class Process:
 
     def send(self, how: Signals) -> None:
         """To it and to everything of its session's first group; nothing if it has ended."""
-        if self._popen.returncode is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._popen.pid, how)
+        if self._started.returncode is None:
+            self._started.send_signal(how)
 
     def kill(self) -> None:
         self.send(SIGKILL)

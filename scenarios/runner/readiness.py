@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import trio
 
 from scenarios.proto.bound_ports import LISTEN, UNCONNECTED, bound
@@ -53,7 +51,7 @@ def _ports(process: Process, protocol: str, state: str) -> set[int]:
     found: set[int] = set()
     for table in (protocol, f"{protocol}6"):
         try:
-            text = Path(f"/proc/{process.pid}/net/{table}").read_text()
+            text = process.place.table(table)
         except OSError:  # it has ended, or there is no IPv6
             continue
         found.update(bound(text, state))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from edge.document import IPAddress, Path
 from scenarios.schema.apps import Apps, SipPbx, SipPhone
 from scenarios.schema.language import Scenario
+from scenarios.schema.programs import ExecRun, ExecStart, ExecStop
 from scenarios.schema.words import many
 
 _URI = re.compile(r"sips?:(?P<user>[^@]+)@(?P<host>[^;>]+)(?P<rest>.*)\Z")
@@ -52,6 +53,8 @@ class Cast:
     ) -> None:
         self.actors = {actor.name: actor for actor in _actors(scenario)}
         self.groups = groups
+        self.real = frozenset(_real(scenario, self.actors))
+        """Actors that are real machines: their own kernel and programs, and no application of ours."""
         self.tunnels = dict(_tunnels(scenario))
         """Every connector and client, with its site; a client's is None."""
         self._pbxs: dict[str, list[Actor]] = {}
@@ -123,6 +126,14 @@ def _actors(scenario: Scenario) -> Iterator[Actor]:
     for name, client in scenario.topology.clients.items():
         if client.ip is not None:  # as after the expansion
             yield Actor(name, client.vnet, client.ip, client.app, None, ("topology", "clients", name))
+
+
+def _real(scenario: Scenario, actors: Mapping[str, Actor]) -> Iterator[str]:
+    yield from (actor.name for actor in actors.values() if actor.apps.programs is not None)
+    for step in scenario.steps:
+        for verb in step.verbs.values():
+            if isinstance(verb, ExecRun | ExecStart | ExecStop):
+                yield verb.on
 
 
 def _tunnels(scenario: Scenario) -> Iterator[tuple[str, str | None]]:

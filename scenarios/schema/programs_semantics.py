@@ -32,6 +32,14 @@ def check(scenario: Scenario, cast: Cast, not_names: Collection[str]) -> Iterato
     """Everything wrong with programs of hosts; `not_names` are words that conditions read otherwise."""
     yield from _fabric(scenario)
     for actor in cast.actors.values():
+        ours = [word for word in actor.apps.words if word != "exec"]
+        if actor.name in cast.real and ours:
+            text = f"{actor.name} runs real programs, so its system is the kernel's, and {ours[0]} cannot be on it"
+            yield Finding(
+                (*actor.path, "app", ours[0]),
+                text,
+                "give the programs, or the application, a host of its own",
+            )
         seen: dict[str, int] = {}
         for index, program in enumerate(actor.apps.programs or ()):
             path: Path = (*actor.path, "app", "exec", index)
@@ -55,6 +63,13 @@ def check_step(verb: ExecRun | ExecStart | ExecStop, path: Path, cast: Cast) -> 
         if verb.name not in names:
             fix = did_you_mean(verb.name, names) or f"add it to `app: {{exec: [...]}}` of {actor.name}"
             yield Finding((*path, "name"), f"{actor.name} has no program {verb.name!r}", fix)
+
+
+def check_sender(cast: Cast, sender: str, path: Path) -> Iterator[Finding]:
+    """A step in which our own system has to send something from an actor."""
+    if sender in cast.real:
+        text = f"{sender} runs real programs, so only they can send from it"
+        yield Finding(path, text, "use exec.run, for example with ping, curl or dig; or another host")
 
 
 def _fabric(scenario: Scenario) -> Iterator[Finding]:

@@ -143,6 +143,8 @@ def _groups(verb: Verb, path: Path, cast: Cast) -> Iterator[Finding]:
 
 
 def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
+    if isinstance(verb, UdpSend | Ping | HttpRequest | ProbeMtu | DnsQuery | WebhookPost):
+        yield from programs_semantics.check_sender(cast, verb.sender, (*path, "from"))
     match verb:
         case SipRegister():
             yield from is_a(cast, verb.phones, (*path, "phones"), "phone")

@@ -29,8 +29,11 @@ class Netns:
     name = "netns"
     virtual = False
 
-    def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
+    def prepare(self) -> None:
         become_privileged()
+
+    def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
+        self.prepare()
         return trio.run(main)
 
     @asynccontextmanager

@@ -20,12 +20,14 @@ from edge.document import HostPort, Prefix
 from edge.io.udp import UdpPort
 from edge.server.relay import Relay
 from edge.state import StateStore
+from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Port, Premises
+from scenarios.proto.route_table import Hop
 from scenarios.world import End, World, masque_target
 
 ELECTION = 0.1
@@ -68,6 +70,7 @@ class NetnsNetwork(SocketNetwork):
 
     async def start(self) -> None:
         """Bring up every far end."""
+        self.places.on_spawner = lambda spawner: self._servers.start_soon(spawner.run)
         await self._nursery.start(self.places.wires.run)
         await self._nursery.start(self.places.cards.run)
         for end in self._world.ends:
@@ -119,6 +122,12 @@ class NetnsNetwork(SocketNetwork):
 
     def wake(self, host: Host) -> None:
         self.places.cards.touch(host)
+
+    def place(self, actor: str) -> MachinePlace | None:
+        return self.places.programs(actor)
+
+    def next_hop(self, machine: str, destination: str) -> Hop | None:
+        return self.places.next_hop(machine, destination)
 
     def _in_flight(self) -> bool:
         return bool(self.places.internet.in_flight)

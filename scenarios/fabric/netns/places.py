@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from ipaddress import ip_address, ip_network
 
 from connectors.tun import Tun
 from edge.config import Kind
 from edge.document import Prefix
 from edge.proto.types import Address
 from scenarios.fabric.netns.cards import Card, Cards
+from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.site import SiteLan
 from scenarios.fabric.netns.spawner import Spawner
 from scenarios.fabric.netns.wires import Wires
@@ -18,7 +20,8 @@ from scenarios.proto.host import ETHERNET_MTU, Host
 from scenarios.proto.internet import POP, Internet
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.real_host import RealHost
-from scenarios.site_plan import SitePlans
+from scenarios.proto.route_table import Device, Hop
+from scenarios.site_plan import router_name
 from scenarios.world import End, World
 
 POP_ADDRESS = "198.18.0.1"
@@ -28,6 +31,7 @@ MASQUE: Address = (POP_ADDRESS, 443)
 TUNNEL, UPLINK = "poplab0", "uplink"
 
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
+_DEVICES = {ETHERNET: Device.LAN, TUNNEL: Device.TUNNEL, UPLINK: Device.INTERNET, "lo": Device.LAN}
 _BY_TUNNEL = 100
 """Metric of routes through the tunnel; those to nowhere, behind them, have a worse one."""
 
@@ -45,7 +49,10 @@ class Places:
         """Where the far end of a tunnel runs: a connector's machine, or a client's device."""
         self.machines: dict[str, Machine] = {}
         """By the name of their host."""
-        self.spawner: Spawner | None = None
+        self._spawner: Spawner | None = None
+        self.on_spawner: Callable[[Spawner], None] | None = None
+        """Told when there is one, which somebody must run."""
+        self._programs: dict[str, MachinePlace] = {}
         self.paths: dict[str, LinkPair] = {}
         self._addresses: dict[str, str] = {}
         self._stack = ExitStack()
@@ -68,7 +75,7 @@ class Places:
         self.pop = self._keep(Machine(POP))
         self._uplink(self.pop, POP, POP_ADDRESS)
         self.internet.attach_pop([POP_ADDRESS])
-        plans = SitePlans(self.world.scenario)
+        plans = self.world.plans
         for end in self.world.ends:
             site = end.premises.inside.name
             if end.kind is Kind.CLIENT:
@@ -105,12 +112,43 @@ class Places:
         interface = TUNNEL if site is None else ETHERNET
         machine = self.ends[host.name] if site is None else self.lans[site].machines[host.name]
         self.machines[host.name] = machine
-        if not isinstance(host, RealHost):
+        if isinstance(host, RealHost):
+            self._programs[host.name] = MachinePlace(machine, self.spawner, {})
+        else:
             machine.silence(interface)
         card = Card(host, machine.space, interface, mtu=host.mtu)
         if site is not None:
             card.plug_in()
         self.cards.add(card)
+
+    def spawner(self) -> Spawner:
+        """Made when it is first needed."""
+        if self._spawner is None:
+            self._spawner = Spawner()
+            self._stack.callback(self._spawner.close)
+            if self.on_spawner is not None:
+                self.on_spawner(self._spawner)
+        return self._spawner
+
+    def programs(self, host: str) -> MachinePlace | None:
+        """Where real programs of `host` run; None if its system is ours."""
+        return self._programs.get(host)
+
+    def next_hop(self, name: str, destination: str) -> Hop | None:
+        """Where the kernel of a machine sends what is for `destination`; None: nowhere."""
+        machine = self._named(name)
+        found = machine.route_to(destination)
+        if found is None:  # what a site's router does not know goes to the Internet, which ends here
+            return Hop(Device.INTERNET) if name.startswith(router_name("")) else None
+        via = None if found.via is None else ip_address(found.via).packed
+        network = ip_network(found.to)
+        return Hop(_DEVICES[found.interface], via, (network.network_address.packed, network.prefixlen))
+
+    def _named(self, name: str) -> Machine:
+        found = self.machines.get(name) or self.ends.get(name)
+        if found is not None:
+            return found
+        return next(lan.machines[name] for lan in self.lans.values() if name in lan.machines)
 
     def behind(self, end: End) -> list[Prefix]:
         """What lies behind a tunnel."""

@@ -93,7 +93,10 @@ class Spawner:
         task_status.started()
         while True:
             await trio.lowlevel.wait_readable(self._socket)
-            data = self._socket.recv(REQUEST_LIMIT)
+            try:
+                data = self._socket.recv(REQUEST_LIMIT)
+            except ConnectionError:
+                data = b""
             if not data:
                 for program in self._programs.values():
                     program.finished(-signal.SIGKILL)
@@ -154,9 +157,10 @@ class Spawner:
 
 def _first_process(requests: socket.socket) -> NoReturn:
     """Become the first process of a new PID namespace and serve; it and its parent die with each other."""
-    signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(-1)  # that of the runner's event loop
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C is for the runner, which ends us in its own time
+    _close_inherited(keep={0, 1, 2, requests.fileno()})
     die_with_parent()
     os.setsid()
     unshare(CLONE_NEWPID)
@@ -167,7 +171,6 @@ def _first_process(requests: socket.socket) -> NoReturn:
         os._exit(0)
     try:
         die_with_parent()
-        _close_inherited(keep={0, 1, 2, requests.fileno()})
         _serve(requests)
     finally:
         os._exit(0)
@@ -217,11 +220,15 @@ def _serve(requests: socket.socket) -> None:
 def _reap(pids: dict[int, int], requests: socket.socket) -> None:
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         except ChildProcessError:
             return
-        if not pid:
+        if ended is None:
             return
+        if ended.si_pid in pids:
+            with suppress(OSError):
+                os.killpg(ended.si_pid, signal.SIGKILL)  # while nobody else can have its number
+        pid, status = os.waitpid(ended.si_pid, 0)
         number = pids.pop(pid, None)
         if number is not None:  # else an orphan, whose end is nobody's business
             requests.send(msgpack.packb([number, os.waitstatus_to_exitcode(status)]))

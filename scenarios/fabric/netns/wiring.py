@@ -8,7 +8,7 @@ import socket
 from contextlib import suppress
 from ipaddress import ip_interface, ip_network
 from struct import pack
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -25,6 +25,7 @@ OURS_FIRST, LOCAL = 1, 10
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _IFA_F_NODAD = 0x02
 _ON_LINK = 253  # RT_SCOPE_LINK
+_FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what is made of it
 
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # ETHTOOL_STXCSUM, STSO, SGSO, SGRO
@@ -43,6 +44,14 @@ _SYSCTLS = {
     "ipv4/conf/default/send_redirects": 0,
 }
 _FORWARDING = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
+
+
+class FoundRoute(NamedTuple):
+    """An entry of a route table."""
+
+    to: str
+    interface: str
+    via: str | None
 
 
 class Machine:
@@ -166,15 +175,18 @@ class Machine:
         to = "0.0.0.0/0" if version == 4 else "::/0"
         self.netlink.route("replace", dst=to, family=_family(version), type="blackhole", priority=metric)
 
-    def next_hop(self, destination: str, *, source: str | None = None, came_in: str | None = None) -> Any:
-        """What ``ip route get`` says: a netlink message. OSError-like NetlinkError where there is no route."""
-        network = ip_network(destination)
-        words: dict[str, Any] = {"dst": destination, "family": _family(network.version)}
-        if source is not None:
-            words["src"] = source
-        if came_in is not None:
-            words["iif"] = self._there(came_in)
-        return self.netlink.route("get", **words)[0]
+    def route_to(self, destination: str) -> FoundRoute | None:
+        """What ``ip route get DESTINATION fibmatch`` says; None if it says that there is no way."""
+        family = _family(ip_network(destination).version)
+        try:
+            found = self.netlink.route("get", dst=destination, family=family, flags=_FIB_MATCH)[0]
+        except NetlinkError:  # unreachable, or a route to nowhere
+            return None
+        out = found.get_attr("RTA_OIF")
+        name = self.netlink.get_links(out)[0].get_attr("IFLA_IFNAME")
+        everything = "0.0.0.0" if family == socket.AF_INET else "::"
+        to = f"{found.get_attr('RTA_DST') or everything}/{found['dst_len']}"
+        return FoundRoute(to, name, found.get_attr("RTA_GATEWAY"))
 
     # -- machines whose hosts are ours
 

@@ -268,6 +268,9 @@ class Sim:
     name = "sim"
     virtual = True
 
+    def prepare(self) -> None:
+        """Nothing."""
+
     def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
         before = gc.get_threshold()
         gc.set_threshold(*COLLECT)

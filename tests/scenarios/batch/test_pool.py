@@ -36,6 +36,9 @@ class Deadly:
     def __init__(self, die: Callable[[], object]) -> None:
         self._die = die
 
+    def prepare(self) -> None:
+        """Nothing."""
+
     def execute(self, main: Callable[[], Awaitable[Any]], *, seed: int) -> Any:
         print("the last words", file=sys.stderr)
         return self._die()

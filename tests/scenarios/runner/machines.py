@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import trio
 
 from scenarios.fabric import Loopback, Network
-from scenarios.fabric.launch import launch
+from tests.scenarios.runner.launch import launch
 from scenarios.world import World
 
 T = TypeVar("T")
@@ -30,9 +31,12 @@ class Here:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, argv: Sequence[str], *, env: Mapping[str, str], cwd: str, **files: int) -> Any:
-        popen = launch(argv, env=env, cwd=cwd, **files)
-        self.started.append(popen)
-        return popen
+        launched = launch(argv, env=env, cwd=cwd, **files)
+        self.started.append(launched.popen)
+        return launched
+
+    def table(self, name: str) -> str:
+        return Path("/proc/net", name).read_text()
 
 
 class MachinesNetwork:
@@ -57,6 +61,9 @@ class Machines:
 
     def __init__(self) -> None:
         self.here = Here()
+
+    def prepare(self) -> None:
+        """Nothing."""
 
     def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
         return trio.run(main)
