@@ -22,6 +22,7 @@ from edge.server.relay import Relay
 from edge.state import StateStore
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
+from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
 from scenarios.proto.host import Host
@@ -38,7 +39,7 @@ class LabSide(TunSide):
     """The device of a tunnel, which tells the premises behind it that the tunnel is alive."""
 
     def __init__(
-        self, open_device: Callable[[], AbstractContextManager[Tun]], border: Border, port: Port
+        self, open_device: Callable[[], AbstractContextManager[Tun | VethWire]], border: Border, port: Port
     ) -> None:
         super().__init__(open_device, border)
         self._port = port

@@ -14,6 +14,7 @@ from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from scenarios.fabric.netns.namespace import Namespace
+from scenarios.fabric.netns.veth_wire import VethWire
 
 ETHERNET = "eth0"
 LAN = "lan"
@@ -24,6 +25,8 @@ OURS_FIRST, LOCAL = 1, 10
 
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _IFA_F_NODAD = 0x02
+_IFF_NOARP = 0x80
+_ETH_P_ALL = 0x0003
 _ON_LINK = 253  # RT_SCOPE_LINK
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what is made of it
 
@@ -60,6 +63,8 @@ class Machine:
     def __init__(self, name: str, *, forwards: bool = False) -> None:
         self.space = Namespace(name)
         self.name = name
+        self.held = 0
+        """Wires whose other end is here, so far."""
         for key, value in {**_SYSCTLS, **(_FORWARDING if forwards else {})}.items():
             self.space.sysctl(key, value)
         with self.space.inside():
@@ -103,6 +108,36 @@ class Machine:
         )
         other.plain(ETHERNET)
         other.up(ETHERNET)
+
+    def veth_wire(self, name: str, hub: Machine, *, mtu: int) -> VethWire:
+        """An interface without ARP, whose other end is in `hub` and held by us. It is down."""
+        hub.held += 1
+        theirs = f"wire{hub.held}"
+        self.netlink.link(
+            "add",
+            ifname=name,
+            kind="veth",
+            mtu=mtu,
+            peer={"ifname": theirs, "net_ns_fd": hub.space.fd, "IFLA_MTU": mtu},
+        )
+        index = self._there(name)
+        # Without IFF_NOARP it would ask who has the address; without a link-local one it says nothing by itself.
+        self.netlink.link("set", index=index, flags=_IFF_NOARP, change=_IFF_NOARP)
+        self.plain(name)
+        hub.space.sysctl(f"ipv6/conf/{theirs}/disable_ipv6", 1)
+        hub.up(theirs)
+        address = self.netlink.get_links(index)[0].get_attr("IFLA_ADDRESS")
+        with hub.space.inside():
+            held = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
+            held.bind((theirs, _ETH_P_ALL))
+        return VethWire(name, index, held, bytes.fromhex(address.replace(":", "")), lambda: self.remove(name))
+
+    def remove(self, interface: str) -> None:
+        """Take an interface away, if it is there."""
+        index = self.index(interface)
+        if index is not None:
+            with suppress(NetlinkError):
+                self.netlink.link("del", index=index)
 
     def up(self, interface: str, *, mtu: int | None = None) -> None:
         index = self._there(interface)
