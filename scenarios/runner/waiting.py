@@ -57,7 +57,9 @@ class Waiting(Quiet):
 
     def summary(self) -> str:
         programs = len(self._stage.programs.at_once()) if self._verb.programs is not None else 0
-        ready = f"{programs} program{'s' * (programs > 1)} ready" if self._unready is None and programs else ""
+        ready = (
+            f"{programs} program{'s' * (programs > 1)} ready" if self._unready is None and programs else ""
+        )
         if self._verb.tunnels is not None:
             values = self.results()
             slowest = values["slowest_handshake"]
