@@ -114,7 +114,7 @@ def _plain(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
         path = f"{before}{key}"
         if isinstance(value, Mapping):
             yield from _plain(value, f"{path}.")
-        else:
+        elif key != "lost" or "loss" not in values:  # the share says more
             yield path, key, value
 
 
@@ -131,7 +131,7 @@ def _call(call: CallRecord) -> Named:
         yield f"{name}.{heard.listener}.r", Fact(heard.r, Quantity.R)
         yield f"{name}.{heard.listener}.loss", Fact(heard.loss, Quantity.LOSS)
         yield f"{name}.{heard.listener}.jitter", Fact(heard.jitter, Quantity.TIME)
-        yield f"{name}.{heard.listener}.gap_max", Fact(heard.gap_max, Quantity.TIME)
+        yield f"{name}.{heard.listener}.gap_max", Fact(heard.gap_max, Quantity.PEAK)
         yield f"{name}.{heard.listener}.profile", Fact(heard.profile)
 
 
