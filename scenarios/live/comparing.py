@@ -45,7 +45,9 @@ def _screen(comparisons: Sequence[ComparisonRecord]) -> RenderableType:
     for title in ("", "compared", "facts", "differences", "tolerated", ""):
         numeric = title in ("facts", "differences", "tolerated")
         table.add_column(title, justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
-    table.add_row(*(Text(title, FAINT) for title in ("", "compared", "facts", "differences", "tolerated", "")))
+    table.add_row(
+        *(Text(title, FAINT) for title in ("", "compared", "facts", "differences", "tolerated", ""))
+    )
     below: list[RenderableType] = []
     for each in comparisons:
         sign, colour = GLYPHS[each.state]

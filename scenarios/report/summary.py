@@ -65,7 +65,12 @@ def _compared(comparisons: Sequence[ComparisonRecord], room: int) -> Iterator[st
     yield from ("", "| compared | result | facts | differences |", "| --- | --- | ---: | --- |")
     for each in comparisons:
         found = "; ".join(difference.text for difference in differences(each)) or each.reason
-        cells = escaped(each.title), _SIGNS.get(each.state, each.state), str(each.facts), escaped(found[:MAX_REASON])
+        cells = (
+            escaped(each.title),
+            _SIGNS.get(each.state, each.state),
+            str(each.facts),
+            escaped(found[:MAX_REASON]),
+        )
         line = f"| {' | '.join(cells)} |"
         room -= len(line.encode()) + 200
         if room < 0:

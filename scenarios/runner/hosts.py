@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from edge.proto.forwarding import Action
 from scenarios.casting import Member
 from scenarios.proto.host import IcmpError
 from scenarios.report import HostRecord
@@ -21,7 +20,7 @@ def host_records(world: World) -> list[HostRecord]:
     return [_record(member) for member in list(world.members.values())[:MOST_HOSTS]]
 
 
-def hits(rule_hits: Mapping[tuple[str, Action], int]) -> dict[str, int]:
+def hits(rule_hits: Mapping[tuple[str, str], int]) -> dict[str, int]:
     """By rule, whatever it did; without those that decided nothing."""
     counted: Counter[str] = Counter()
     for (rule, _), count in rule_hits.items():

@@ -8,8 +8,8 @@ import msgspec
 
 from edge.config import RuleFile
 from edge.document import Duration
-from scenarios.schema.tolerance import Differences
 from scenarios.schema.scalars import Moment, PerSecond
+from scenarios.schema.tolerance import Differences
 from scenarios.schema.topology import Topology, TunnelWord, Vnet
 from scenarios.schema.verbs import VERBS, Verb, Verbs
 from scenarios.schema.words import Actors, Condition, Identifier, Name, Section, written
@@ -162,7 +162,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     thresholds: dict[str, tuple[Limit | str, ...] | str] = {}
     """Metrics to limits, such as: "rtp.mos{call=call}": [avg >= 4.0]."""
     faults: Faults | None = None
-    differences: Differences = Differences()
+    differences: Differences = written(Differences())
     """What may differ between fabrics, when it runs on several."""
     outputs: Outputs = Outputs()
 

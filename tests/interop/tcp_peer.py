@@ -32,7 +32,9 @@ class Peer:
         self.broken: set[str] = set()
 
     def listen(self, port: str) -> str:
-        self.listening.append(socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True))
+        self.listening.append(
+            socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
+        )
         return "ok"
 
     def open(self, name: str, ip: str, port: str, local: str = "0") -> str:

@@ -29,7 +29,9 @@ FAR, FAR6 = "10.98.0.2", "fd98::2"
 class End:
     """One side: a program that obeys the words of ``tun_host`` and ``tcp_peer``."""
 
-    def __init__(self, space: Namespace, module: str, log: Path, *arguments: str, at: tuple[str, str]) -> None:
+    def __init__(
+        self, space: Namespace, module: str, log: Path, *arguments: str, at: tuple[str, str]
+    ) -> None:
         self.space, self.addresses, self.log = space, at, log
         command = [sys.executable, "-m", f"tests.interop.{module}", *arguments]
         self.process: Process = space.start(*command, log=log, interactive=True)
@@ -81,9 +83,7 @@ def neighbours(directory: Path, loss: float = 0.0) -> Iterator[Both]:
     """The kernel is at the other end of the device."""
     with Lab() as lab:
         space = lab.namespace("tcp")
-        guest = End(
-            space, "tun_host", directory / "guest.log", "--loss", str(loss), at=(ADDRESS, ADDRESS6)
-        )
+        guest = End(space, "tun_host", directory / "guest.log", "--loss", str(loss), at=(ADDRESS, ADDRESS6))
         yield Both(guest, End(space, "tcp_peer", directory / "kernel.log", at=(KERNEL, KERNEL6)), directory)
 
 

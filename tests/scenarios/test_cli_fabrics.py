@@ -17,10 +17,13 @@ from scenarios.fabric import Loopback, Sim
 from scenarios.report import ComparisonRecord, State
 from tests.scenarios.test_cli import SMALL
 
-REAL = SMALL + """\
+REAL = (
+    SMALL
+    + """\
 expect:
   - '"127.0.0.1" in tunnels.alice.endpoint'
 """
+)
 """True where sockets are real."""
 
 BOTH = ("--fabric", "sim,loopback")
@@ -45,9 +48,7 @@ def test_fabrics_that_agree_say_in_how_much(tmp_path: Path) -> None:
     assert comparison["repeat"] == f"poplab run {tmp_path / 'small.yaml'} --seed 7 --fabric sim,loopback"
 
 
-def test_a_difference_is_a_failure_in_every_report(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_difference_is_a_failure_in_every_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary, out = tmp_path / "summary.md", tmp_path / "out"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     result = run(tmp_path, REAL, *BOTH, "--out", out)
@@ -132,7 +133,8 @@ def test_a_fabric_that_is_not_available_here_exits_with_3(
 
 
 def test_each_cell_of_a_matrix_is_compared_with_itself(tmp_path: Path) -> None:
-    matrix = SMALL.replace("deadline: 20s", "matrix: {n: [3, 4]}").replace("bob, interval", "bob, count: '${matrix.n}', interval")
+    matrix = SMALL.replace("deadline: 20s", "matrix: {n: [3, 4]}")
+    matrix = matrix.replace("bob, interval", "bob, count: '${matrix.n}', interval")
     result = run(tmp_path, matrix.replace("received == 3", "received == sent"), *BOTH, "--json")
     assert result.exit_code == 0, result.output
     results = json.loads(result.stdout)

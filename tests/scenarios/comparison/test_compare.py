@@ -92,7 +92,9 @@ def run(fabric: str = "sim") -> RunRecord:
               WayRecord(at=3.0, tunnel="alice", way="", before="h3"),
               WayRecord(at=4.0, tunnel="alice", way="h2", before="")],
         masque=MasqueRecord(sessions={"h3": 1}, fallbacks=1),
-        vnets=[VnetRecord(name="acme", members=[MemberRecord(name="alice", kind="client", address="10.0.0.7", way="h2")])],
+        vnets=[
+            VnetRecord(name="acme", members=[MemberRecord(name="alice", kind="client", address="10.0.0.7", way="h2")])
+        ],
     )  # fmt: skip
 
 
@@ -269,7 +271,9 @@ EDGES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "name"), EDGES, ids=[f"{path}={value}" for path, value, _ in EDGES])
+@pytest.mark.parametrize(
+    ("path", "value", "name"), EDGES, ids=[f"{path}={value}" for path, value, _ in EDGES]
+)
 def test_a_tolerance_ends_where_it_says(path: str, value: Any, name: str) -> None:
     assert found(compare(setter(path, value))) == [name] * bool(name)
 
@@ -289,9 +293,7 @@ def test_the_tolerance_is_the_files_to_choose() -> None:
     assert not found(compare(lambda record: None, tolerance=narrow))
 
 
-@pytest.mark.parametrize(
-    "ignore", ["steps.ask.status", "steps.ask", "steps", "*.status", "steps.*.status"]
-)
+@pytest.mark.parametrize("ignore", ["steps.ask.status", "steps.ask", "steps", "*.status", "steps.*.status"])
 def test_what_the_file_ignores_is_named_and_does_not_count(ignore: str) -> None:
     record = compare(setter("steps.0.results.status", 403), ignore=(ignore,))
     assert (record.state, record.ignored, record.tolerated) == (State.PASSED, 1, 0)
