@@ -166,7 +166,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     thresholds: dict[str, tuple[Limit | str, ...] | str] = {}
     """Metrics to limits, such as: "rtp.mos{call=call}": [avg >= 4.0]."""
     faults: Faults | None = None
-    differences: Differences = Differences()
+    differences: Differences = written(Differences())
     """What may differ between fabrics, when it runs on several."""
     outputs: Outputs = Outputs()
 

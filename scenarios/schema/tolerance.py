@@ -33,6 +33,6 @@ class Tolerance(Section, frozen=True, kw_only=True):
 class Differences(Section, frozen=True, kw_only=True):
     """For `--fabric` with several: what does not count as a difference."""
 
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerance = written(Tolerance())
     ignore: tuple[str, ...] = ()
-    """Names of facts, such as steps.ask.rtt_max, or of everything below one, such as vnets.acme.drops; `*` is any part."""
+    """Names of facts, such as steps.ask.rtt_max, or of all below one, such as vnets.acme.drops; `*` is any part."""

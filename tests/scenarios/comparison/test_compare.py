@@ -48,7 +48,7 @@ def run(fabric: str = "sim") -> RunRecord:
                 name="ask the server", id="ask", verb="udp.send", state=State.PASSED, started=1.0, ended=2.0,
                 place="a.yaml:12", checks=[CheckRecord(text="received == 5", holds=True)],
                 results={
-                    "started": 1.0, "sent": 5, "received": 5, "lost": 0, "loss": 0.0, "rtt_avg": 0.1,
+                    "started": 1.0, "sent": 5, "received": 5, "lost": 0, "loss": 0.0, "rtt_avg": 0.1, "rtt_max": 0.2,
                     "denied_by": ["one", "two"], "target_bytes": 1000, "replies_from": ["10.0.50.80"],
                     "outcome": "answered", "status": 200, "ended_by": "bye", "attempts": 1,
                 },
@@ -62,7 +62,7 @@ def run(fabric: str = "sim") -> RunRecord:
             ),
             StepRecord(
                 name="traffic", id="flood", verb="traffic.run", state=State.PASSED, started=3.0, ended=4.0,
-                results={"sent": 500, "delay_p95": 0.04, "jitter": 0.002, "reordered": 0},
+                results={"sent": 500, "delay_p95": 0.04, "jitter": 0.002, "reordered": 0, "lost": 0},
             ),
         ],
         checks=[CheckRecord(text="edge.dropped == 0", holds=True)],
@@ -92,7 +92,9 @@ def run(fabric: str = "sim") -> RunRecord:
               WayRecord(at=3.0, tunnel="alice", way="", before="h3"),
               WayRecord(at=4.0, tunnel="alice", way="h2", before="")],
         masque=MasqueRecord(sessions={"h3": 1}, fallbacks=1),
-        vnets=[VnetRecord(name="acme", members=[MemberRecord(name="alice", kind="client", address="10.0.0.7", way="h2")])],
+        vnets=[
+            VnetRecord(name="acme", members=[MemberRecord(name="alice", kind="client", address="10.0.0.7", way="h2")])
+        ],
     )  # fmt: skip
 
 
@@ -135,7 +137,8 @@ DIFFERENT = [
     ("steps.0.results.replies_from", [], "steps.ask.replies_from"),
     ("steps.0.results.sent", 4, "steps.ask.sent"),
     ("steps.0.results.received", 0, "steps.ask.received"),
-    ("steps.0.results.lost", 3, "steps.ask.lost"),
+    ("steps.2.results.lost", 3, "steps.flood.lost"),
+    ("steps.0.results.rtt_max", 0.6, "steps.ask.rtt_max"),
     ("steps.0.results.loss", 0.03, "steps.ask.loss"),
     ("steps.0.results.rtt_avg", None, "steps.ask.rtt_avg"),
     ("steps.0.results.rtt_avg", 0.4, "steps.ask.rtt_avg"),
@@ -228,6 +231,8 @@ LIKE = [
     ("steps.0.results.denied_by", ["two", "one"], "the order of a set is nobody's"),
     ("steps.0.results.received", 4, "one packet less than five; `loss` says what that means"),
     ("steps.0.results.rtt_avg", 0.15, ""),
+    ("steps.0.results.rtt_max", 0.46, "the longest of many times"),
+    ("steps.0.results.lost", 4, "what it means is in `loss`"),
     ("steps.0.results.attempts", 3, ""),
     ("steps.0.results.target_bytes", 1200, ""),
     ("steps.0.results.loss", 0.02, ""),
@@ -266,7 +271,9 @@ EDGES = [
 ]
 
 
-@pytest.mark.parametrize(("path", "value", "name"), EDGES, ids=[f"{path}={value}" for path, value, _ in EDGES])
+@pytest.mark.parametrize(
+    ("path", "value", "name"), EDGES, ids=[f"{path}={value}" for path, value, _ in EDGES]
+)
 def test_a_tolerance_ends_where_it_says(path: str, value: Any, name: str) -> None:
     assert found(compare(setter(path, value))) == [name] * bool(name)
 
@@ -286,9 +293,7 @@ def test_the_tolerance_is_the_files_to_choose() -> None:
     assert not found(compare(lambda record: None, tolerance=narrow))
 
 
-@pytest.mark.parametrize(
-    "ignore", ["steps.ask.status", "steps.ask", "steps", "*.status", "steps.*.status"]
-)
+@pytest.mark.parametrize("ignore", ["steps.ask.status", "steps.ask", "steps", "*.status", "steps.*.status"])
 def test_what_the_file_ignores_is_named_and_does_not_count(ignore: str) -> None:
     record = compare(setter("steps.0.results.status", 403), ignore=(ignore,))
     assert (record.state, record.ignored, record.tolerated) == (State.PASSED, 1, 0)
