@@ -68,7 +68,12 @@ class End:
 
     def state(self) -> str:
         """Interfaces, rules and routes of all tables, but what the kernel does about link-local addresses by itself."""
-        show = (["rule"], ["-6", "rule"], ["route", "show", "table", "all"], ["-6", "route", "show", "table", "all"])
+        show = (
+            ["rule"],
+            ["-6", "rule"],
+            ["route", "show", "table", "all"],
+            ["-6", "route", "show", "table", "all"],
+        )
         lines = [line.split()[0] for line in self.space.ip("-brief", "link").splitlines()]
         lines += [line for words in show for line in self.space.ip(*words).splitlines()]
         return "\n".join(sorted(line for line in lines if "fe80:" not in line and "ff00::" not in line))
@@ -77,7 +82,9 @@ class End:
         """Exit code and stderr of a run that ends by itself."""
         command = self.space.command(*prefix, *self.command, *options)
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=60, check=False, env=environment
+        )
         return done.returncode, done.stdout + done.stderr
 
 
@@ -91,7 +98,9 @@ class World:
     def __init__(self, lab: Lab, directory: Path, kind: str) -> None:
         star = Star(lab, directory)
         self.directory, self.kind = directory, kind
-        self.pop = EnrolledPop(star.middle, directory, wireguard=f"{LISTEN[0]}:51820", masque=f"{LISTEN[0]}:443")
+        self.pop = EnrolledPop(
+            star.middle, directory, wireguard=f"{LISTEN[0]}:51820", masque=f"{LISTEN[0]}:443"
+        )
         config = self.pop.config
         config.write_text(config.read_text().replace("default: block", "default: allow"))
         how = ("--tunnel", "masque") if kind == "masque" else ("--for", "poplab")
