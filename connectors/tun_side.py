@@ -1,4 +1,4 @@
-"""The side behind a tunnel as a device of this machine's kernel: what it routes there goes into the tunnel, and back."""
+"""The side behind a tunnel as a device of this machine's kernel: what is routed there goes into the tunnel."""
 
 from __future__ import annotations
 
