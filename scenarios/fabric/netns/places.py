@@ -32,6 +32,9 @@ MASQUE: Address = (POP_ADDRESS, 443)
 
 TUNNEL, UPLINK = "poplab0", "uplink"
 
+QUEUE = 10_000
+"""Packets that wait while this process does something else; those of a burst are many."""
+
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 _DEVICES = {ETHERNET: Device.LAN, TUNNEL: Device.TUNNEL, UPLINK: Device.INTERNET, "lo": Device.LAN}
 _BY_TUNNEL = 100
@@ -107,7 +110,7 @@ class Places:
         device = self._device(machine, UPLINK, ETHERNET_MTU)
         self.wires.plug(name, device)
         machine.space.sysctl(f"ipv6/conf/{UPLINK}/disable_ipv6", 1)
-        machine.up(UPLINK)
+        machine.up(UPLINK, queue=QUEUE)
         machine.address(UPLINK, f"{address}/32")
         machine.route(_ANY[4] if name == POP else f"{POP_ADDRESS}/32", interface=UPLINK)
 
@@ -179,7 +182,7 @@ class Places:
             versions = {prefix.version for prefix in (*addresses, *end.routes)}
             if 6 not in versions:
                 machine.space.sysctl(f"ipv6/conf/{TUNNEL}/disable_ipv6", 1)
-            machine.up(TUNNEL)
+            machine.up(TUNNEL, queue=QUEUE)
             for address in addresses:
                 machine.address(TUNNEL, str(address))
             for version in sorted(versions):

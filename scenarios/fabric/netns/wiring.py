@@ -139,12 +139,10 @@ class Machine:
             with suppress(NetlinkError):
                 self.netlink.link("del", index=index)
 
-    def up(self, interface: str, *, mtu: int | None = None) -> None:
-        index = self._there(interface)
-        if mtu is None:
-            self.netlink.link("set", index=index, state="up")
-        else:
-            self.netlink.link("set", index=index, state="up", mtu=mtu)
+    def up(self, interface: str, *, queue: int | None = None) -> None:
+        """`queue` is the number of packets that may wait to be sent."""
+        words = {} if queue is None else {"txqlen": queue}
+        self.netlink.link("set", index=self._there(interface), state="up", **words)
 
     def plain(self, interface: str) -> None:
         """No offloads: what is seen on it is what a wire would carry, checksums and all."""
