@@ -84,6 +84,12 @@ class SitePlan:
         return gateway is not None and not any(prefix.covers(gateway) for prefix in self.prefixes)
 
     @property
+    def gateways(self) -> list[bytes]:
+        """The addresses of the connectors, the shared ones first."""
+        own = (each.address for machine in self.connectors for each in machine.addresses)
+        return list(dict.fromkeys([*(each.address for each in self.shared), *own]))
+
+    @property
     def routers(self) -> list[bytes]:
         """The addresses of the router."""
         return [] if self.router is None else [each.address for each in self.router.addresses]

@@ -111,6 +111,7 @@ def test_replicas_share_the_gateway_and_have_an_address_each() -> None:
     hq = plan("connectors: {hq-a: {}, hq-b: {}}, " + HOSTS)
     assert [str(each) for each in hq.shared] == ["10.0.50.2/24"]
     assert [addresses(hq, name) for name in ("hq-a", "hq-b")] == [["10.0.50.3/24"], ["10.0.50.4/24"]]
+    assert hq.gateways == [bytes([10, 0, 50, last]) for last in (2, 3, 4)]
     assert hq.by_address[bytes([10, 0, 50, 2])] == "hq-a"
     assert hq.by_address[bytes([10, 0, 50, 4])] == "hq-b"
 
