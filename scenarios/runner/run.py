@@ -18,6 +18,7 @@ from scenarios.report import AccountRecord, InvariantRecord, MasqueRecord, RunRe
 from scenarios.runner import streaming
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.hosts import hits, host_records
+from scenarios.runner.lateness import Lateness
 from scenarios.runner.leaks import no_leaks
 from scenarios.runner.loading import Loading
 from scenarios.runner.names import Lazy, names
@@ -79,6 +80,7 @@ class Performance:
         self.fabric = fabric
         self.observer = observer
         self.interrupt = interrupt
+        self._lateness = Lateness()
         self._tracing = Tracing(world.recorder)
         self.metrics = metrics()
         self._leaks = leaks
@@ -164,6 +166,8 @@ class Performance:
             async with trio.open_nursery() as nursery:
                 stage.abort = nursery.cancel_scope.cancel
                 nursery.start_soon(self._interrupted, nursery.cancel_scope)
+                if not self.fabric.virtual:
+                    nursery.start_soon(self._lateness.watch)
                 async with trio.open_nursery() as working:
                     for load in self._loads.values():
                         working.start_soon(load.run)
@@ -315,6 +319,7 @@ class Performance:
         """Bring the record up to date."""
         record, network = self.record, stage.network
         record.elapsed = stage.elapsed()
+        record.late = self._lateness.longest
         record.events = network.events
         up, ways = network.up(), network.ways()
         for vnet in record.vnets:

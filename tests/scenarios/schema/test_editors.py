@@ -20,7 +20,7 @@ LIBRARY = sorted((ROOT / "scenarios/library").glob("*.yaml"))
 BAD = ROOT / "tests/scenarios/bad"
 
 WRONG_BY_SHAPE = (
-    "captures", "durations", "empty", "empty-values", "faults", "links", "missing-keys", "not-a-mapping", "policy",
+    "captures", "differences", "durations", "empty", "empty-values", "faults", "links", "missing-keys", "not-a-mapping", "policy",
     "rates-of-events", "template-circle", "unknown-key", "wrong-types", "wrong-values", "yaml-booleans",
 )  # fmt: skip
 
