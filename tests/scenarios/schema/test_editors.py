@@ -21,7 +21,8 @@ BAD = ROOT / "tests/scenarios/bad"
 
 WRONG_BY_SHAPE = (
     "captures", "differences", "durations", "empty", "empty-values", "faults", "links", "missing-keys",
-    "not-a-mapping", "policy", "rates-of-events", "template-circle", "unknown-key", "wrong-types", "wrong-values", "yaml-booleans",
+    "not-a-mapping", "policy", "rates-of-events", "template-circle", "unknown-key", "wrong-types", "wrong-values",
+    "yaml-booleans",
 )  # fmt: skip
 
 
