@@ -52,7 +52,7 @@ def of(name: str, value: Plain) -> Quantity:
         return _BY_NAME[name]
     if not isinstance(value, float):
         return Quantity.EXACT
-    return Quantity.PEAK if name.endswith("_max") or name == "slowest" else Quantity.TIME
+    return Quantity.PEAK if name.endswith("_max") or name.startswith("slowest") else Quantity.TIME
 
 
 def alike(quantity: Quantity, left: Plain, right: Plain, tolerance: Tolerance) -> bool:

@@ -77,7 +77,7 @@ def test_set_makes_tunnels_of_another_kind_where_the_file_names_none(tmp_path: P
     assert (script.scenario.tunnel, script.title) == ("masque", "a [tunnel=masque]")
     world = build(script)
     assert {end.name: end.tunnel for end in world.ends} == {"alice": "masque", "bob": "wireguard"}
-    assert jobs([script], fabric=None, seed=1)[0].repeat.endswith("a.yaml --set tunnel=masque --seed 1")
+    assert jobs([script], fabrics=(), seed=1)[0].repeat.endswith("a.yaml --set tunnel=masque --seed 1")
     with pytest.raises(Refused, match="a tunnel is one of wireguard, masque, auto"):
         select([tmp_path / "a.yaml"], {"tunnel": "mask"})
 
@@ -131,10 +131,10 @@ def test_what_repeats_a_run_names_its_cell_seed_and_fabric(tmp_path: Path) -> No
     file = write(
         tmp_path / "a b.yaml", TEXT.replace("NAME", "ab").replace("fabric: sim", "fabric: [sim, loopback]")
     )
-    job = jobs(select([file], {"codec": "G.729", "fast": "false"}), fabric="loopback", seed=3)[0]
+    job = jobs(select([file], {"codec": "G.729", "fast": "false"}), fabrics=("loopback",), seed=3)[0]
     assert job.repeat == f"poplab run '{file}' --set codec=G.729 --set fast=false --seed 3 --fabric loopback"
 
 
 def test_a_fabric_that_the_file_does_not_list_is_a_reason_to_skip_it(tmp_path: Path) -> None:
-    job = jobs(select([write(tmp_path / "a.yaml")]), fabric="loopback", seed=None)[0]
+    job = jobs(select([write(tmp_path / "a.yaml")]), fabrics=("loopback",), seed=None)[0]
     assert (job.fabric, job.reason) == (None, "the file runs on sim, not on loopback")

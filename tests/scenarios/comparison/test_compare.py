@@ -28,6 +28,7 @@ from scenarios.report import (
     ThresholdRecord,
     VnetRecord,
     WayRecord,
+    outcome,
 )
 from scenarios.schema.tolerance import GROUPS, Differences, Tolerance
 
@@ -324,6 +325,17 @@ def test_equal_runs_agree_and_it_is_said_in_how_much() -> None:
     record = compare(lambda other: None)
     assert (record.state, record.differing, record.differences) == (State.PASSED, 0, [])
     assert record.facts == len(facts(run())) > 80
+
+
+def test_a_machine_that_was_too_busy_is_said_beside_the_difference() -> None:
+    def busy(other: RunRecord) -> None:
+        other.late, other.steps[0].ended = 0.2, 4.0
+
+    record = compare(busy)
+    assert found(record) == ["steps.ask.took"], "it is a difference all the same"
+    assert record.note == "on loopback this machine was late by up to 200 ms"
+    assert outcome(record).endswith(record.note)
+    assert compare(setter("late", 0.05)).note == ""
 
 
 def test_three_fabrics_are_compared_with_the_first() -> None:
