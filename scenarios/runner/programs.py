@@ -10,7 +10,6 @@ from pathlib import Path
 from edge.errors import FabricUnavailable
 from scenarios.checks import Plain
 from scenarios.fabric import Network
-from scenarios.fabric.launch import DIES_WITH_US
 from scenarios.packages import missing_program
 from scenarios.report import InvariantRecord, ProgramRecord
 from scenarios.runner.launcher import Launcher
@@ -99,13 +98,12 @@ def need(script: Script) -> None:
     """FabricUnavailable if a program that `script` runs is not on this machine."""
     wanted: dict[str, list[str]] = {}
     path = search_path()
-    if script.scenario.runs_programs and shutil.which(DIES_WITH_US[0], path=path) is None:
-        wanted[DIES_WITH_US[0]] = ["whatever runs programs"]
-    for who, argv in _commands(script):
+    for who, argv, files in _commands(script):
         name = argv[0]
-        of_the_folder = "/" in name and not Path(name).is_absolute()  # another program may put it there
-        if "${" in name or of_the_folder:
+        if "${" in name or name.removeprefix("./") in files:
             continue
+        if "/" in name and not Path(name).is_absolute():
+            continue  # of the working folder: another program may put it there
         if shutil.which(name, path=path) is None:
             wanted.setdefault(name, []).append(who)
     if wanted:
@@ -116,13 +114,13 @@ def need(script: Script) -> None:
         raise FabricUnavailable("\n".join(lines))
 
 
-def _commands(script: Script) -> Iterator[tuple[str, Argv]]:
+def _commands(script: Script) -> Iterator[tuple[str, Argv, Mapping[str, object]]]:
     for actor in script.cast.actors.values():
         for program in actor.apps.programs or ():
-            yield actor.name, program.run
+            yield actor.name, program.run, program.files
             if program.ready is not None and program.ready.run is not None:
-                yield actor.name, program.ready.run
+                yield actor.name, program.ready.run, program.files
     for number, step in enumerate(script.scenario.steps, 1):
         for verb in step.verbs.values():
             if isinstance(verb, ExecRun):
-                yield step.id or f"step {number}", verb.run
+                yield step.id or f"step {number}", verb.run, verb.files

@@ -7,22 +7,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
 from edge.errors import FabricUnavailable
-from scenarios.lab import StepFailed, open_world
 from scenarios.packages import missing_program
 from scenarios.report import RunRecord, State, findings, write
 from scenarios.runner import check, run
-from scenarios.runner.program_log import MOST, ProgramLog
 from scenarios.trace import OutputFile
-from scenarios.world import World
 from tests.scenarios.runner.machines import MISSING, Machines
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -263,13 +257,6 @@ def test_a_daemon_that_has_left_its_session_does_not_outlive_the_world() -> None
     assert not _runs(int(record.steps[0].output[0]))
 
 
-async def test_where_no_host_is_a_machine_a_step_says_so() -> None:
-    text = f"{HEAD}steps:\n  - {{wait: {{tunnels: up}}}}\n"
-    async with open_world(text, fabric="loopback") as world:
-        with pytest.raises(StepFailed, match="alice is no real machine on this fabric"):
-            await world.step({"exec.run": {"on": "alice", "run": ["date"]}})
-
-
 # -- programs of hosts
 
 
@@ -452,38 +439,6 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path, monkeypatch: p
     assert record.incomplete == [
         "the log of alice.echo is not complete: No space left on device; 6 bytes are left out"
     ]
-
-
-def test_a_log_has_an_end_and_says_what_it_lacks(tmp_path: Path) -> None:
-    log = ProgramLog(tmp_path, "hq/web.site")
-    log.write(bytes(MOST - 1))
-    log.write(b"two")
-    log.write(b"more")
-    log.close()
-    log.write(b"late")
-    assert (tmp_path / "hq-web.site.log").stat().st_size == MOST - 1
-    assert log.complaint == "the log of hq/web.site is not complete: it has 64 MiB; 7 bytes are left out"
-
-
-def test_two_logs_that_would_have_one_name_have_two(tmp_path: Path) -> None:
-    files = {ProgramLog(tmp_path, "hq-web.site").file}
-    assert ProgramLog(tmp_path, "hq/web.site", taken=files).file == "hq-web.site-2.log"
-
-
-def test_many_steps_have_not_many_open_files(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    most = 0
-
-    class Counting(Machines):
-        @asynccontextmanager
-        async def bring_up(self, world: World) -> AsyncIterator[Any]:
-            nonlocal most
-            async with super().bring_up(world) as network:
-                yield network
-                most = len(os.listdir("/proc/self/fd"))
-
-    passed("  - {exec.run: {on: alice, run: [date]}}\n" * 30, out=tmp_path, machines=Counting())
-    assert most - before < 30
 
 
 def test_a_folder_that_cannot_be_written_to_is_no_reason_to_end(tmp_path: Path) -> None:
