@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +12,7 @@ from scenarios.lab import StepFailed, open_world
 from scenarios.report import State, findings
 from scenarios.runner import check, run
 from scenarios.runner.program_log import MOST, ProgramLog
-from scenarios.world import World
-from tests.scenarios.runner.machines import MISSING, Machines
+from tests.scenarios.runner.machines import MISSING, Here, Machines
 
 TEXT = """\
 version: 1
@@ -47,15 +44,14 @@ def test_many_steps_have_not_many_open_files(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     most = 0
 
-    class Counting(Machines):
-        @asynccontextmanager
-        async def bring_up(self, world: World) -> AsyncIterator[Any]:
+    class Counting(Here):
+        def start(self, *argv: Any, **files: Any) -> Any:
             nonlocal most
-            async with super().bring_up(world) as network:
-                yield network
-                most = len(os.listdir("/proc/self/fd"))
+            most = max(most, len(os.listdir("/proc/self/fd")))
+            return super().start(*argv, **files)
 
-    machines = Counting()
+    machines = Machines()
+    machines.here = Counting()
     (script,) = check(TEXT + "  - {exec.run: {on: alice, run: [date]}}\n" * 30, "logs.yaml")
     record = machines.execute(lambda: run(script, machines, folder=tmp_path), seed=7)
     assert record.state is State.PASSED, findings(record)
