@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
+import trio.lowlevel
 
-from edge.errors import ConfigError, Refused
-from scenarios.batch import jobs, select
+from edge.errors import ConfigError, FabricUnavailable, Refused
+from scenarios.batch import Job, attempt, jobs, select
+from scenarios.fabric.absent import Absent
+from scenarios.report import State
+from scenarios.runner import Nobody
 from scenarios.world import build
 
 TEXT = """\
@@ -133,6 +138,30 @@ def test_what_repeats_a_run_names_its_cell_seed_and_fabric(tmp_path: Path) -> No
     )
     job = jobs(select([file], {"codec": "G.729", "fast": "false"}), fabrics=("loopback",), seed=3)[0]
     assert job.repeat == f"poplab run '{file}' --set codec=G.729 --set fast=false --seed 3 --fabric loopback"
+
+
+def test_real_programs_run_on_machines_and_nowhere_else(tmp_path: Path) -> None:
+    plain = TEXT.replace("fabric: sim\n", "").replace(
+        "matrix: {codec: [G.711, G.729], fast: [true, false]}\n", ""
+    )
+    (script,) = select([write(tmp_path / "plain.yaml", plain)])
+    assert script.scenario.fabrics == ("sim", "loopback", "netns")
+    text = plain.replace("{wait: {tunnels: up}}", "{exec.run: {on: alice, run: [date]}}")
+    (script,) = select([write(tmp_path / "real.yaml", text)])
+    assert script.scenario.fabrics == ("netns",)
+    (job,) = jobs([script], fabric="sim", seed=None)
+    assert (job.fabric, job.reason) == (None, "the file runs on netns, not on sim")
+    (job,) = jobs([script], fabric=None, seed=None)
+    assert job.fabric is not None and job.fabric.name == "netns"
+
+
+def test_a_fabric_that_is_not_here_is_not_available_and_no_defect(tmp_path: Path) -> None:
+    where = Absent("moon")
+    with pytest.raises(FabricUnavailable, match="no fabric moon on this machine"):
+        where.execute(trio.lowlevel.checkpoint, seed=7)
+    (script,) = select([write(tmp_path / "a.yaml")], {"codec": "G.711", "fast": "true"})
+    record = attempt(Job(script, where, 7, "again"), Nobody())
+    assert (record.state, record.error) == (State.UNAVAILABLE, "there is no fabric moon on this machine")
 
 
 def test_a_fabric_that_the_file_does_not_list_is_a_reason_to_skip_it(tmp_path: Path) -> None:
