@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from errno import EMSGSIZE
 from heapq import heappop, heappush
 
@@ -50,10 +50,11 @@ class Card:
         self._version = 4 if len(host.packed) == 4 else 6
         self._protocol = ETH_P_IP if self._version == 4 else ETH_P_IPV6
         family = socket.AF_INET if self._version == 4 else socket.AF_INET6
-        with space.inside():
+        with space.inside(), ExitStack() as undo:
             # Protocol 0: nothing comes before it is bound to the interface.
-            self._taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-            self._given = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            self._taken = undo.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0))
+            self._given = undo.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW))
+            undo.pop_all()
         for sock in (self._taken, self._given):
             sock.setblocking(False)
         try:
