@@ -49,6 +49,7 @@ class Places:
         self.internet = Internet(None if world.recorder is None else world.recorder.lost)
         self.wires = Wires(self.internet)
         self.cards = Cards()
+        world.ledger.unseen = self.cards.unseen
         self.lans: dict[str, SiteLan] = {}
         self.ends: dict[str, Machine] = {}
         """Where the far end of a tunnel runs: a connector's machine, or a client's device."""
