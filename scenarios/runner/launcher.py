@@ -16,7 +16,7 @@ from scenarios.fabric import Network
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.placeholders import filled
-from scenarios.runner.process import Process
+from scenarios.fabric.process import Process
 from scenarios.runner.program_log import ProgramLog
 from scenarios.runner.workshop import Workshop
 from scenarios.schema.programs import ExecRun, Program

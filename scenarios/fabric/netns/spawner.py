@@ -25,6 +25,7 @@ from scenarios.fabric.netns.syscalls import (
     CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
+    MS_BIND,
     MS_PRIVATE,
     MS_REC,
     die_with_parent,
@@ -117,15 +118,17 @@ class Spawner:
         stdout: int,
         stderr: int,
         files: Mapping[str, str] | None = None,
+        run: str = "",
     ) -> Program:
         """Start `argv` in the network namespace of that descriptor, in a process group of its own.
 
-        `files` are seen by it alone in place of those of the machine: /etc/resolv.conf and the like, by path.
+        `files` are seen by it alone in place of those of the machine: /etc/resolv.conf and the like, by path; below
+        /run they are new. `run` is a folder that it has as /run, in place of an empty one.
         ValueError if all of that is too long.
         """
         self._numbers += 1
         request = msgpack.packb(
-            ["start", self._numbers, list(argv), dict(env), str(cwd), dict(files or {})], use_bin_type=True
+            ["start", self._numbers, list(argv), dict(env), str(cwd), dict(files or {}), run], use_bin_type=True
         )
         if len(request) > REQUEST_LIMIT:
             raise ValueError(f"{argv[0]}: arguments and environment have more than {REQUEST_LIMIT} bytes")
@@ -235,7 +238,7 @@ def _reap(pids: dict[int, int], requests: socket.socket) -> None:
 
 
 def _become(
-    fds: Sequence[int], argv: list[str], env: dict[str, str], cwd: str, files: dict[str, str]
+    fds: Sequence[int], argv: list[str], env: dict[str, str], cwd: str, files: dict[str, str], run: str
 ) -> NoReturn:
     """In the child: the program, in its namespaces."""
     namespace, stdin, stdout, stderr = fds
@@ -247,7 +250,11 @@ def _become(
         setns(namespace, CLONE_NEWNET)
         unshare(CLONE_NEWNS)
         mount("none", "/", "", MS_REC | MS_PRIVATE)
-        mount("tmpfs", "/run", "tmpfs")  # control sockets of two programs there do not meet
+        # Control sockets of two programs there do not meet.
+        if run:
+            mount(run, "/run", "", MS_BIND)
+        else:
+            mount("tmpfs", "/run", "tmpfs")
         _cover(files)
         for fd, place in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(fd, place)
@@ -266,8 +273,15 @@ def _cover(files: Mapping[str, str]) -> None:
     """Put `files` over those of the machine, for this program alone."""
     for number, (path, text) in enumerate(files.items()):
         target = Path(path).resolve()
-        if target.exists():
+        if target.parent == Path("/run"):
+            with open(target, "x", opener=_private) as file:
+                file.write(text)
+        elif target.exists():
             own = Path("/run", f"poplab-{number}")
             own.write_text(text)
             own.chmod(0o644)
-            mount(str(own), str(target), "", 0x1000)  # MS_BIND
+            mount(str(own), str(target), "", MS_BIND)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
