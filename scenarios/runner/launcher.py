@@ -16,7 +16,7 @@ from scenarios.fabric import Network, Place
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.placeholders import filled
-from scenarios.runner.process import Process
+from scenarios.fabric.process import Process
 from scenarios.runner.program_log import ProgramLog
 from scenarios.runner.workshop import Workshop
 from scenarios.schema.programs import ExecRun, Program
@@ -55,11 +55,21 @@ class Launcher:
 
     @asynccontextmanager
     async def at_work(self, reports: Path | None) -> AsyncIterator[None]:
-        """Programs can run in the block, and none does after it. What they write goes to `reports` as well."""
-        if all(self._network.place(name) is None for name in self._world.members):
-            yield
-            return
+        """Programs can run in the block, and none does after it. What they write goes to `reports` as well.
+
+        So does what the agents of tunnels write, which the fabric starts and ends.
+        """
         self._reports = reports
+        for agent in self._network.agents:
+            log = self._log(agent.name, agent.program)
+            log.write(agent.output.text("output").encode())
+            agent.output.on_data = log.write
+        if all(self._network.place(name) is None for name in self._world.members):
+            try:
+                yield
+            finally:
+                self._close_logs()
+            return
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -80,6 +90,9 @@ class Launcher:
             async with trio.open_nursery() as nursery:
                 for process in list(self._processes):
                     nursery.start_soon(self._end, process)
+        self._close_logs()
+
+    def _close_logs(self) -> None:
         for log in self._logs.values():
             log.close()
         self.incomplete = [log.complaint for log in self._logs.values() if log.complaint]

@@ -34,7 +34,8 @@ def check(scenario: Scenario, cast: Cast, not_names: Collection[str]) -> Iterato
     for actor in cast.actors.values():
         ours = [word for word in actor.apps.words if word != "exec"]
         if actor.name in cast.real and ours:
-            text = f"{actor.name} runs real programs, so its system is the kernel's, and {ours[0]} cannot be on it"
+            why = "is a client of Xray" if actor.name in cast.proxied else "runs real programs"
+            text = f"{actor.name} {why}, so its system is the kernel's, and {ours[0]} cannot be on it"
             yield Finding(
                 (*actor.path, "app", ours[0]),
                 text,
@@ -68,7 +69,12 @@ def check_step(verb: ExecRun | ExecStart | ExecStop, path: Path, cast: Cast) -> 
 def check_sender(cast: Cast, sender: str, path: Path) -> Iterator[Finding]:
     """A step in which our own system has to send something from an actor."""
     if sender in cast.real:
-        text = f"{sender} runs real programs, so only they can send from it"
+        why = (
+            "is a client of Xray, so only real programs"
+            if sender in cast.proxied
+            else "runs real programs, so only they"
+        )
+        text = f"{sender} {why} can send from it"
         yield Finding(path, text, "use exec.run, for example with ping, curl or dig; or another host")
 
 

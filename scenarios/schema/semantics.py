@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from edge.document import Path, address_bytes, did_you_mean
 from scenarios.proto.link_profile import PRESETS
-from scenarios.schema import programs_semantics, tolerance_semantics, topology_semantics
+from scenarios.schema import agent_semantics, programs_semantics, tolerance_semantics, topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
 from scenarios.schema.places import Finding, is_a, known, one_vnet
@@ -63,9 +63,10 @@ LOADS = ("sip.call", "udp.send", "ping", "http.request", "dns.query")
 def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
     """Everything wrong with `scenario`, in which nothing is counted any more, that its types cannot tell."""
     yield from topology_semantics.check(scenario, cast)
+    yield from agent_semantics.check(scenario, cast)
     yield from programs_semantics.check(scenario, cast, {*GLOBAL_NAMES, *NOT_NAMES})
     if scenario.crypto is None and scenario.fabrics != ("sim",):
-        fix = "leave `crypto` out" if scenario.runs_programs else "add `fabric: sim`"
+        fix = "leave `crypto` out" if scenario.runs_programs or scenario.has_agents else "add `fabric: sim`"
         yield Finding(("crypto",), "only the sim fabric can do without encryption", fix)
     if not scenario.steps and not scenario.load:
         yield Finding((), "nothing happens in this scenario", "add `steps:`, or `load:`")
@@ -145,6 +146,7 @@ def _groups(verb: Verb, path: Path, cast: Cast) -> Iterator[Finding]:
 def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
     if isinstance(verb, UdpSend | Ping | HttpRequest | ProbeMtu | DnsQuery | WebhookPost):
         yield from programs_semantics.check_sender(cast, verb.sender, (*path, "from"))
+    yield from agent_semantics.check_verb(verb, path, cast)
     match verb:
         case SipRegister():
             yield from is_a(cast, verb.phones, (*path, "phones"), "phone")

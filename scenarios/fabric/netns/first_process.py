@@ -81,7 +81,9 @@ def _close_inherited(keep: set[int]) -> None:
         if int(name) not in keep:
             with suppress(OSError):
                 os.close(int(name))
-    while (filler := os.open(os.devnull, os.O_RDWR)) <= 2:  # a standard stream that was closed is nothing else's
+    while (
+        filler := os.open(os.devnull, os.O_RDWR)
+    ) <= 2:  # a standard stream that was closed is nothing else's
         os.set_inheritable(filler, True)
     os.close(filler)
 
@@ -162,6 +164,7 @@ def _become(
     env: dict[str, str],
     cwd: str,
     files: dict[str, str],
+    run: str,
 ) -> NoReturn:
     """In the child: the program, in its namespaces."""
     stderr = fds[-1] if fds else 2
@@ -171,12 +174,14 @@ def _become(
         os.write(begun, b".")
         namespace, stdin, stdout, stderr = fds
         setns(namespace, CLONE_NEWNET)
-        _own_view(cwd)
+        _own_view(cwd, run)
         _cover(files)
         for fd, place in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(fd, place)
         if open_files is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            )
         os.chdir(cwd)
         os.execvpe(argv[0], argv, env)  # noqa: S606 - the file names the program
     except BaseException as error:
@@ -200,15 +205,18 @@ def _forget_signals() -> None:
                 signal.signal(number, signal.SIG_DFL)
 
 
-def _own_view(cwd: str) -> None:
-    """Mounts that nobody else sees: control sockets of two programs do not meet, and /proc and /sys are of its machine.
+def _own_view(cwd: str, run: str) -> None:
+    """Mounts that nobody else sees: control sockets do not meet but in a common `run` folder, and /proc and /sys are of its machine.
 
     A container may forbid the latter two; then they are those of the runner.
     """
     unshare(CLONE_NEWNS)
     work = os.open(cwd, os.O_PATH | os.O_CLOEXEC)
     mount("none", "/", "", MS_REC | MS_PRIVATE)
-    mount("tmpfs", str(_RUN), "tmpfs")
+    if run:
+        mount(run, str(_RUN), "", MS_BIND)
+    else:
+        mount("tmpfs", str(_RUN), "tmpfs")
     if Path(cwd).is_relative_to(_RUN.resolve()):
         os.makedirs(cwd)
         mount(f"/proc/self/fd/{work}", cwd, "", MS_BIND)
@@ -221,15 +229,16 @@ def _cover(files: Mapping[str, str]) -> None:
     """Put `files` over those of the machine, for this program alone."""
     for number, (path, text) in enumerate(files.items()):
         target = Path(path).resolve()
-        if target.is_relative_to(_RUN.resolve()):  # which is empty now, and its own
+        if target.is_relative_to(_RUN.resolve()):  # which is nobody else's
             target.parent.mkdir(parents=True, exist_ok=True)
-            _write(target, text)
+            _write(target, text, mode=0o600)
         elif target.exists():
             own = _RUN / f"poplab-{number}"
-            _write(own, text)
+            _write(own, text, mode=0o644)
             mount(str(own), str(target), "", MS_BIND)
 
 
-def _write(file: Path, text: str) -> None:
-    file.write_text(text)
-    file.chmod(0o644)
+def _write(file: Path, text: str, *, mode: int) -> None:
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "w") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(text)

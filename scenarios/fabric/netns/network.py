@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import trio
 
@@ -18,8 +18,11 @@ from connectors.tun_side import TunSide
 from edge.config import Kind, public_key
 from edge.document import HostPort, Prefix
 from edge.io.udp import UdpPort
+from edge.metrics import TunnelSnapshot
 from edge.server.relay import Relay
 from edge.state import StateStore
+from scenarios.fabric.netns.agents import Told, program
+from scenarios.fabric.netns.foreign_end import ForeignEnd
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
 from scenarios.fabric.netns.veth_wire import VethWire
@@ -30,6 +33,9 @@ from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.premises import Port, Premises
 from scenarios.proto.route_table import Hop
 from scenarios.world import End, World, masque_target
+
+LOOK = 0.05
+"""Seconds between two looks at the PoP for what it knows of tunnels that are made by other people's programs."""
 
 ELECTION = 0.1
 """Seconds between two looks at which connector of a site is its gateway."""
@@ -74,8 +80,16 @@ class NetnsNetwork(SocketNetwork):
         self.places.on_spawner = lambda spawner: self._servers.start_soon(spawner.run)
         await self._nursery.start(self.places.wires.run)
         await self._nursery.start(self.places.cards.run)
+        foreign: list[ForeignEnd] = []
         for end in self._world.ends:
-            self._add_end(end, self._endpoint(end))
+            if end.agent == "poplab":
+                self._add_end(end, self._endpoint(end))
+            else:
+                foreign.append(self._foreign(end))
+                self._add_end(end, foreign[-1])
+        self.agents += foreign
+        if foreign:
+            self.every(LOOK, self._look_at_pop)
         for name in self._ends:
             await self._nursery.start(self._run_end, name)
         if any(len(premises.ports) > 1 for premises in self._sites.values()):
@@ -107,6 +121,29 @@ class NetnsNetwork(SocketNetwork):
             open_port=partial(UdpPort.bind, make_socket=inside),
             open_streams=partial(Dialer, make_socket=inside),
         )
+
+    def _foreign(self, end: End) -> ForeignEnd:
+        told = Told.of(end, self._world, self._pop, self._masque_pop)
+        site = self._world.scenario.topology.sites.get(end.premises.inside.name)
+        mode = "" if end.kind is Kind.CLIENT or site is None else site.deploy
+        vnet = self._world.config.vnets[end.vnet]
+        return ForeignEnd(
+            end,
+            program(told, mode),
+            self.places,
+            partial(self._tunnel, end.name),
+            gateway=str(ip_address(vnet.gateway4)),
+        )
+
+    def _tunnel(self, name: str) -> TunnelSnapshot | None:
+        return next((tunnel for tunnel in self.snapshot().tunnels if tunnel.name == name), None)
+
+    def _look_at_pop(self) -> None:
+        """What far ends of other people do, they do not tell us."""
+        tunnels = {tunnel.name: tunnel for tunnel in self.snapshot().tunnels}
+        for agent in self.agents:
+            if isinstance(agent, ForeignEnd) and agent.name in tunnels:
+                agent.saw(tunnels[agent.name])
 
     def _opening(self) -> AbstractContextManager[None]:
         return self.places.pop.space.inside()

@@ -129,6 +129,11 @@ class Places:
         interface = TUNNEL if site is None else ETHERNET
         machine = self.ends[host.name] if site is None else self.lans[site].machines[host.name]
         self.machines[host.name] = machine
+        if (
+            host.name in self.world.script.cast.proxied
+        ):  # what passes its interface, nobody else gets like this
+            self._programs[host.name] = MachinePlace(machine, self.spawner, {})
+            return
         if isinstance(host, RealHost):
             self._programs[host.name] = MachinePlace(machine, self.spawner, {})
         else:
@@ -178,21 +183,29 @@ class Places:
         """The TUN device of a far end, with its addresses, and everything routed into it."""
         machine = self.ends[end.name]
         with self._device(machine, TUNNEL, end.mtu) as tun:
-            is_client = end.kind is Kind.CLIENT
-            addresses = [*own, *(self.behind(end) if is_client else ())]
-            versions = {prefix.version for prefix in (*addresses, *end.routes)}
-            if 6 not in versions:
-                machine.space.sysctl(f"ipv6/conf/{TUNNEL}/disable_ipv6", 1)
-            machine.up(TUNNEL, queue=QUEUE)
-            for address in addresses:
-                machine.address(TUNNEL, str(address))
-            for version in sorted(versions):
-                machine.route(_ANY[version], interface=TUNNEL, metric=_BY_TUNNEL)
-            if is_client:
-                for host in end.premises.hosts:
-                    self.cards.of(host).plug_in()
-                    self.cards.touch(host)
+            self.set_up_tunnel(end, own)
+            self.watch_tunnel(end)
             yield tun
+
+    def set_up_tunnel(self, end: End, own: list[Prefix]) -> None:
+        """The interface of a tunnel is there: it gets its addresses, and everything is routed into it."""
+        machine = self.ends[end.name]
+        addresses = [*own, *(self.behind(end) if end.kind is Kind.CLIENT else ())]
+        versions = {prefix.version for prefix in (*addresses, *end.routes)}
+        if 6 not in versions:
+            machine.space.sysctl(f"ipv6/conf/{TUNNEL}/disable_ipv6", 1)
+        machine.up(TUNNEL, queue=QUEUE, mtu=end.mtu)
+        for address in addresses:
+            machine.address(TUNNEL, str(address))
+        for version in sorted(versions):
+            machine.route(_ANY[version], interface=TUNNEL, metric=_BY_TUNNEL)
+
+    def watch_tunnel(self, end: End) -> None:
+        """The interface of a tunnel is there: a client has its network card in it."""
+        if end.kind is Kind.CLIENT and end.name not in self.world.script.cast.proxied:
+            for host in end.premises.hosts:
+                self.cards.of(host).plug_in()
+                self.cards.touch(host)
 
     def roam(self, tunnel: str) -> None:
         """Another access network, another address."""

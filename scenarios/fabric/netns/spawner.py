@@ -109,15 +109,18 @@ class Spawner:
         stdout: int,
         stderr: int,
         files: Mapping[str, str] | None = None,
+        run: str = "",
     ) -> Program:
         """Start `argv` in the network namespace of that descriptor, in a process group of its own.
 
-        `files` are seen by it alone in place of those of the machine: /etc/resolv.conf and the like, by path.
+        `files` are seen by it alone in place of those of the machine: /etc/resolv.conf and the like, by path; below
+        /run they are new. `run` is a folder that it has as /run, in place of an empty one.
         ValueError if all of that is too long.
         """
         self._numbers += 1
         request = msgpack.packb(
-            ["start", self._numbers, list(argv), dict(env), str(cwd), dict(files or {})], use_bin_type=True
+            ["start", self._numbers, list(argv), dict(env), str(cwd), dict(files or {}), run],
+            use_bin_type=True,
         )
         if len(request) > REQUEST_LIMIT:
             raise ValueError(f"{argv[0]}: arguments and environment have more than {REQUEST_LIMIT} bytes")

@@ -123,11 +123,7 @@ class Machine:
 
     def bridge(self) -> None:
         # Nothing is learnt late and nothing waits: there are no loops in a site, and every card hears every group.
-        data = (
-            attribute(_BRIDGE_DELAY, 0)
-            + attribute(_BRIDGE_STP, 0)
-            + attribute(_BRIDGE_SNOOPING, bytes(1))
-        )
+        data = attribute(_BRIDGE_DELAY, 0) + attribute(_BRIDGE_STP, 0) + attribute(_BRIDGE_SNOOPING, bytes(1))
         self._ask(
             Do.ADD_LINK,
             netlink.link(up=True),
@@ -182,9 +178,11 @@ class Machine:
             with suppress(OSError):
                 self._ask(Do.DELETE_LINK, netlink.link(index))
 
-    def up(self, interface: str, *, queue: int | None = None) -> None:
+    def up(self, interface: str, *, queue: int | None = None, mtu: int | None = None) -> None:
         """`queue` is the number of packets that may wait to be sent."""
         parts = [netlink.link(self._there(interface), up=True)]
+        if mtu is not None:
+            parts.append(attribute(_IFLA_MTU, mtu))
         if queue is not None:
             parts.append(attribute(_IFLA_TXQLEN, queue))
         self._ask(Do.SET_LINK, *parts)
