@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -80,6 +80,7 @@ class Member:
         "host",
         "pbx",
         "phone",
+        "passwords",
         "pipeline",
         "premises",
         "sink",
@@ -91,6 +92,8 @@ class Member:
         self.host = host
         self.premises = premises
         """Which tunnels it is behind."""
+        self.passwords: Mapping[str, str] = {}
+        """Of the users of its PBX; for phones, never for reports."""
         self.phone: Softphone | None = None
         self.pbx: Pbx | None = None
         self.echo: UdpEcho | None = None
@@ -198,13 +201,15 @@ class Casting:
         actor, cast = member.actor, self._script.cast
         address = member.host.address
         if actor.pbx is not None:
+            member.passwords = {user: self._password(actor, user) for user in cast.users(actor)}
             member.pbx = Pbx(
                 actor.name,
                 address,
                 realm=REALM,
-                users={user: self._password(actor, user) for user in cast.users(actor)},
+                users=dict(member.passwords),
                 echo_extension=actor.pbx.echo_extension,
                 rng=self._draw(f"{actor.name}/pbx"),
+                algorithms=actor.pbx.digest,
             )
             member.host.add(member.pbx)
         registrar = cast.registrar(actor)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from scenarios.checks import Plain
+from scenarios.checks import Plain, Secret
 from scenarios.fabric import Network, Place
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.lazy import Lazy
@@ -172,7 +172,16 @@ class Launcher:
 
     def _names(self, host: str) -> Mapping[str, Plain]:
         given = self._given()
-        own: dict[str, Plain] = {"dir": str(self._workshop(host).folder), "seed": self._world.seed}
+        members = self._world.members
+        pbxs = [name for name, member in members.items() if member.pbx is not None]
+        own: dict[str, Plain] = {
+            "dir": str(self._workshop(host).folder),
+            "seed": self._world.seed,
+            "passwords": Lazy(
+                pbxs,
+                lambda name: {user: Secret(word) for user, word in members[name].passwords.items()},
+            ),
+        }
         return Lazy([*given, *own], lambda key: own[key] if key in own else given[key])
 
     def _log(self, host: str, label: str) -> ProgramLog:

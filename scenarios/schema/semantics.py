@@ -153,8 +153,7 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
         case SipCall():
             yield from _call(verb, path, cast)
         case PbxDial():
-            yield from is_a(cast, verb.pbx, (*path, "pbx"), "PBX")
-            yield from is_a(cast, verb.to, (*path, "to"), "phone")
+            yield from _dial(verb, path, cast)
         case UdpSend() | Ping() | HttpRequest():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from _target(cast, verb.to, (*path, "to"))
@@ -274,6 +273,13 @@ def _call(call: SipCall, path: Path, cast: Cast) -> Iterator[Finding]:
             near = did_you_mean(call.to, dict.fromkeys([*phones, *cast.extensions(registrar)]))
             yield Finding((*path, "to"), f"nobody answers to {call.to!r} at {registrar.name}", near)
             return
+
+
+def _dial(dial: PbxDial, path: Path, cast: Cast) -> Iterator[Finding]:
+    unknown = list(is_a(cast, dial.pbx, (*path, "pbx"), "PBX"))
+    yield from unknown
+    if unknown or dial.to not in cast.users(cast.actors[dial.pbx]):
+        yield from is_a(cast, dial.to, (*path, "to"), "phone")
 
 
 def _load(load: Load, path: Path, taken: bool, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
