@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from scenarios.fabric.absent import Absent
 from scenarios.fabric.base import EDGE, Fabric, Network, Place, Started, WayChange
+from scenarios.fabric.door import Door
 from scenarios.fabric.loopback import Loopback
 from scenarios.fabric.netns import Netns
 from scenarios.fabric.sim import Sim
@@ -23,6 +24,7 @@ def named(name: str) -> Fabric:
 __all__ = [
     "EDGE",
     "FABRICS",
+    "Door",
     "Fabric",
     "Loopback",
     "Netns",

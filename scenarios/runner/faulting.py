@@ -67,6 +67,8 @@ class Faulting(Quiet):
         for name in found:
             if name not in cast.tunnels:
                 raise ExpressionError(f"there is no tunnel {name!r}", f"the file says {words!r}")
+            if name in cast.outside:
+                raise ExpressionError(f"{name!r} is outside: a device of yours", f"the file says {words!r}")
         return found
 
     def _do(self, target: str) -> str:
