@@ -8,11 +8,13 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 
 from edge.document import Path as Place
 from edge.document import address_bytes
 from edge.errors import ConfigError
 from edge.proto.types import BadPacket
+from scenarios.outside import sip_password
 from scenarios.proto.audio import MediaSource, Recording, Tone, parse_wav_untrusted
 from scenarios.proto.directory_agent import DirectoryAgent
 from scenarios.proto.directory_message import Kind
@@ -78,9 +80,9 @@ class Member:
         "echo",
         "flow",
         "host",
+        "passwords",
         "pbx",
         "phone",
-        "passwords",
         "pipeline",
         "premises",
         "sink",
@@ -157,9 +159,11 @@ class Member:
 class Casting:
     """Makes the members of one world. Raises ConfigError for what a file says that cannot be."""
 
-    def __init__(self, script: Script, seed: int) -> None:
+    def __init__(self, script: Script, seed: int, keys: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """`keys` are those of devices from outside, by name."""
         self._script = script
         self._seed = seed
+        self._keys = keys
         self._draw = partial(stream, seed)
         self._recordings: dict[Path, Recording] = {}
 
@@ -190,6 +194,9 @@ class Casting:
 
     def _password(self, server: Actor, user: str) -> str:
         """Known to both ends, and to nobody who reads a report."""
+        guest = self._script.cast.actors.get(user)
+        if guest is not None and guest.vnet == server.vnet and user in self._keys:
+            return sip_password(self._keys[user], server.name)
         return self._draw(f"{server.name}/password/{user}").randbytes(12).hex()
 
     def _wrong(self, actor: Actor, place: Place, message: str, fix: str) -> ConfigError:

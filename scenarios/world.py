@@ -26,11 +26,12 @@ from edge.config import (
 )
 from edge.document import IPAddress, Path, Prefix
 from edge.errors import ConfigError, Problem
-from edge.proto.forwarding import Action
+from edge.proto.forwarding import Action, Observer
 from edge.proto.types import Address
 from scenarios.casting import Casting, Member, stream
 from scenarios.certificate import SERVER_NAME, Certificate
 from scenarios.links import nat, path_profile
+from scenarios.outside import Identities, Lookout
 from scenarios.proto.host import Host
 from scenarios.proto.lan import Lan
 from scenarios.proto.lan_router import LanRouter
@@ -102,6 +103,15 @@ class World:
     """Who watches all of it."""
     certificate: Certificate | None = None
     """The PoP's, if it takes MASQUE."""
+    outside: tuple[End, ...] = ()
+    """Tunnels to devices of the user: no fabric brings them up."""
+    lookout: Lookout | None = None
+    """Who sees what passes the PoP, if that is wanted or there are such devices."""
+
+    @property
+    def observer(self) -> Observer | None:
+        """Who is told by the PoP what becomes of every packet."""
+        return self.recorder if self.lookout is None else self.lookout
 
     @property
     def scenario(self) -> Scenario:
@@ -114,7 +124,7 @@ class World:
 
     @cached_property
     def _premises(self) -> dict[str, Premises]:
-        return {end.premises.inside.name: end.premises for end in self.ends}
+        return {end.premises.inside.name: end.premises for end in (*self.ends, *self.outside)}
 
     def premises(self, name: str) -> Premises:
         """A site, or a client's device."""
@@ -136,18 +146,22 @@ def build(
     seed: int | None = None,
     secret: Callable[[int], bytes] | None = None,
     recorder: Recorder | None = None,
+    identities: Identities | None = None,
+    watched: bool = False,
 ) -> World:
     """The world of a checked scenario; ConfigError if no PoP would serve it.
 
-    Keys come from `secret`; without it they follow from the seed, so that a run can be repeated to the byte.
-    `recorder` sees every packet at every host, at the PoP and on the paths.
+    Keys come from `secret`; without it they follow from the seed, so that a run can be repeated to the byte. Those of
+    the PoP and of devices from outside are `identities`, if given. `recorder` sees every packet at every host, at the
+    PoP and on the paths. `watched`: somebody looks on at what the PoP does.
     """
     scenario = script.scenario
     chosen = scenario.seed if seed is None else seed
     make_key = secret or Random(f"{chosen}/keys").randbytes
     ledger = Ledger()
+    cast = script.cast
     hosts = {
-        actor.name: (RealHost if actor.name in script.cast.real else Host)(
+        actor.name: (RealHost if actor.name in cast.real | cast.outside else Host)(
             actor.name,
             str(actor.ip),
             vnet=actor.vnet,
@@ -155,17 +169,19 @@ def build(
             rng=Random(f"{chosen}/{actor.name}/tcp"),
             **_interface(scenario, actor.name),
         )
-        for actor in script.cast.actors.values()
+        for actor in cast.actors.values()
     }
     plans = SitePlans(scenario)
-    ends = tuple(_ends(scenario, hosts, plans, chosen, make_key))
+    every = list(_ends(scenario, hosts, plans, chosen, make_key))
+    ends = tuple(end for end in every if end.name not in cast.outside)
+    guests = tuple(_known(end, identities) for end in every if end.name in cast.outside)
     certificate = Certificate(make_key(32)) if any(end.tunnel != "wireguard" for end in ends) else None
     config = EdgeConfig(
         name=scenario.name,
         listen=("127.0.0.1", 0),
-        private_key=make_key(32),
+        private_key=make_key(32) if identities is None else identities.pop,
         vnets={name: _vnet(scenario, name) for name in scenario.vnets},
-        tunnels={end.name: _tunnel(scenario, end) for end in ends},
+        tunnels={end.name: _tunnel(scenario, end) for end in (*ends, *guests)},
         masque=None
         if certificate is None
         else MasqueConfig(
@@ -191,12 +207,22 @@ def build(
         ends = tuple(_watched(end, recorder) for end in ends)
         for host in hosts.values():
             host.tap = recorder
-    world = World(script, chosen, config, ends, {}, ledger, plans, recorder, certificate)
-    premises = {host.name: end.premises for end in ends for host in end.premises.hosts}
-    casting = Casting(script, chosen)
-    for actor in script.cast.actors.values():
+    devices = {name: host for name, host in hosts.items() if name in cast.outside and isinstance(host, RealHost)}
+    lookout = Lookout(devices, recorder) if devices or watched else None
+    world = World(
+        script, chosen, config, ends, {}, ledger, plans, recorder, certificate, outside=guests, lookout=lookout
+    )
+    premises = {host.name: end.premises for end in every for host in end.premises.hosts}
+    casting = Casting(script, chosen, {end.name: end.private_key for end in guests})
+    for actor in cast.actors.values():
         world.members[actor.name] = casting.member(actor, hosts[actor.name], premises[actor.name])
     return world
+
+
+def _known(end: End, identities: Identities | None) -> End:
+    """A device from outside with the keys that it had before, if it had any."""
+    own = None if identities is None else identities.outside.get(end.name)
+    return end if own is None else replace(end, private_key=own.private_key, preshared_key=own.preshared_key)
 
 
 def _watched(end: End, recorder: Recorder) -> End:
@@ -226,6 +252,8 @@ def _ends(
     ) -> End:
         profile = path_profile(topology.links, given.link or link)
         tunnel = own_tunnel(given) or scenario.tunnel
+        if isinstance(given, Client) and given.outside:
+            tunnel = "wireguard"
         box = given.nat if isinstance(given, Client) else None
         return End(
             name,
@@ -291,7 +319,8 @@ def _interface(scenario: Scenario, name: str) -> dict[str, Any]:
     client = scenario.topology.clients.get(name)
     if client is None:
         return {}
-    mtu = _tunnel_mtu(scenario, client.vnet, own_tunnel(client) or scenario.tunnel)
+    tunnel = "wireguard" if client.outside else own_tunnel(client) or scenario.tunnel
+    mtu = _tunnel_mtu(scenario, client.vnet, tunnel)
     return {"mtu": mtu, "tcp_limits": StackLimits(mtu=mtu)}
 
 

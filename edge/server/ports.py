@@ -5,12 +5,21 @@ from __future__ import annotations
 import select
 from collections import Counter
 from collections.abc import Sequence
+from typing import Protocol
 
 import trio
 
+from edge.io.driver import Port
 from edge.io.streams import StreamPort
 from edge.io.udp import Read, UdpPort
 from edge.proto.types import DropReason, StreamEvent
+
+
+class WireGuardPort(Port, Protocol):
+    """A UdpPort, or several that look like one."""
+
+    def fileno(self) -> int:
+        """Readable when ``receive`` is worth a call."""
 
 
 class Arrivals:
@@ -33,7 +42,7 @@ class Ports:
     """Waits on all of them at once: an epoll set of its own is what trio waits for. Takes the ports over."""
 
     def __init__(
-        self, wireguard: UdpPort, quic: UdpPort | None = None, streams: StreamPort | None = None
+        self, wireguard: WireGuardPort, quic: UdpPort | None = None, streams: StreamPort | None = None
     ) -> None:
         self.wireguard = wireguard
         self.quic = quic

@@ -26,7 +26,7 @@ from edge.proto.types import Address
 from edge.server import assembly
 from edge.server.engine import SILENT, Engine
 from edge.server.keylog import KeyLog
-from edge.server.ports import Arrivals, Ports
+from edge.server.ports import Arrivals, Ports, WireGuardPort
 from edge.state import StateStore
 
 READS_PER_TURN = 64  # 64 KiB of buffer each
@@ -36,12 +36,16 @@ CLOSING = 256  # connections of TCP beyond those that are allowed, which are jus
 DRAIN_TURNS = 1024  # when stopping: more than the largest socket buffer holds, unless it is filled meanwhile
 
 
+def _as_it_is(port: UdpPort) -> WireGuardPort:
+    return port
+
+
 class Relay:
     """A PoP on its ports. ``run`` it in a nursery; everything else may be called while it runs.
 
     `rng(n)` gives secret random bytes; `timer` measures the budget of hooks and the latency of a turn; `linger` as in
     ``Driver``; `observer` as in ``Engine``. Sockets are opened inside of what `opening` gives: a lab enters another
-    network namespace there.
+    network namespace there. `widen` may put another port of WireGuard in front of the one that was opened.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Relay:
         linger: float = 0.0,
         observer: Observer | None = None,
         opening: Callable[[], AbstractContextManager[None]] = nullcontext,
+        widen: Callable[[UdpPort], WireGuardPort] = _as_it_is,
     ) -> None:
         assembly.refuse_if_wrong(config)
         self._config = config
@@ -65,6 +70,7 @@ class Relay:
         self._linger = linger
         self._observer = observer
         self._opening = opening
+        self._widen = widen
         self._engine: Engine | None = None
         self._driver: Driver[Arrivals] | None = None
         self._ports: Ports | None = None
@@ -120,7 +126,9 @@ class Relay:
         with ExitStack() as stack:
             with self._opening():
                 masque = self._config.masque
-                wireguard = UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
+                wireguard = self._widen(
+                    UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
+                )
                 stack.callback(wireguard.close)
                 quic = streams = None
                 if masque is not None:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from scenarios.fabric.absent import Absent
 from scenarios.fabric.base import EDGE, Agent, Fabric, FarEndEnded, Network, Place, Started, WayChange
+from scenarios.fabric.door import Door
 from scenarios.fabric.loopback import Loopback
 from scenarios.fabric.netns import Netns
 from scenarios.fabric.sim import Sim
@@ -24,6 +25,7 @@ __all__ = [
     "EDGE",
     "FABRICS",
     "Agent",
+    "Door",
     "Fabric",
     "FarEndEnded",
     "Loopback",

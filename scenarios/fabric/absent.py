@@ -8,6 +8,7 @@ from typing import NoReturn, TypeVar
 
 from edge.errors import FabricUnavailable
 from scenarios.fabric.base import Network
+from scenarios.fabric.door import Door
 from scenarios.world import World
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ class Absent:
     def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
         self._refuse()
 
-    def bring_up(self, world: World) -> AbstractAsyncContextManager[Network]:
+    def bring_up(self, world: World, door: Door | None = None) -> AbstractAsyncContextManager[Network]:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

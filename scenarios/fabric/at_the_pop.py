@@ -44,4 +44,4 @@ def observer(world: World) -> Observer | None:
         host = world.members[name].host
         assert isinstance(host, RealHost)
         hosts[name] = host
-    return AtThePop(hosts, world.recorder) if hosts else world.recorder
+    return AtThePop(hosts, world.observer) if hosts else world.observer

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import NamedTuple, Protocol, TypeVar
 
+from edge.config import EdgeConfig
 from edge.metrics import Snapshot
+from scenarios.fabric.door import Door
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
 from scenarios.proto.program_output import ProgramOutput
@@ -147,6 +149,9 @@ class Network(Protocol):
     def watch(self, look: Callable[[], None]) -> None:
         """Call `look` a few times per second of the watcher's own time."""
 
+    def reload(self, config: EdgeConfig) -> None:
+        """The PoP goes on with the policy of `config`. ConfigError, and nothing changes, if it does not take that."""
+
     async def drain(self) -> None:
         """Until what is on its way has arrived; then nothing new is sent."""
 
@@ -201,5 +206,8 @@ class Fabric(Protocol):
     def execute(self, main: Callable[[], Awaitable[T]], *, seed: int) -> T:
         """``trio.run`` with the clock and the scheduler that this fabric needs."""
 
-    def bring_up(self, world: World) -> AbstractAsyncContextManager[Network]:
-        """The world is up inside the block, and gone after it. FabricUnavailable if this machine cannot."""
+    def bring_up(self, world: World, door: Door | None = None) -> AbstractAsyncContextManager[Network]:
+        """The world is up inside the block, and gone after it; devices from outside come in by `door`.
+
+        FabricUnavailable if this machine cannot.
+        """

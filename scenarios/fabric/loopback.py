@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
+from ipaddress import IPv4Network
 from typing import TypeVar
 
 import trio
@@ -18,6 +19,7 @@ from edge.proto.types import Address
 from edge.server.relay import Relay
 from edge.state import MemoryStore, StateStore
 from scenarios.certificate import Certificate
+from scenarios.fabric.door import Door
 from scenarios.fabric.linked_port import LinkedPort
 from scenarios.fabric.linked_streams import LinkedStreams
 from scenarios.fabric.sockets import SocketNetwork
@@ -43,10 +45,18 @@ ORPHANS = 0.05
 class LoopbackNetwork(SocketNetwork):
     """The PoP and its tunnels, while they run."""
 
+    INSIDE = IPv4Network("127.0.0.0/8")
+
     def __init__(
-        self, world: World, relay: Relay, store: StateStore, servers: trio.Nursery, nursery: trio.Nursery
+        self,
+        world: World,
+        relay: Relay,
+        store: StateStore,
+        servers: trio.Nursery,
+        nursery: trio.Nursery,
+        door: Door | None = None,
     ) -> None:
-        super().__init__(world, relay, store, servers, nursery)
+        super().__init__(world, relay, store, servers, nursery, door)
         self._paths: dict[str, LinkedPort] = {}
         self._streams: dict[str, LinkedStreams] = {}
         self.address = str(HostPort(self._pop))
@@ -67,6 +77,7 @@ class LoopbackNetwork(SocketNetwork):
             end.premises.on_waiting = lambda port: self._ends[port.name].wake()
         for name in self._ends:
             await self._nursery.start(self._run_end, name)
+        self._watch_outside()
 
     def _ended(self, name: str, premises: Premises) -> None:
         if premises.gateway is None:  # the hosts go on; what they send is lost
@@ -126,11 +137,11 @@ class Loopback:
         return trio.run(main)
 
     @asynccontextmanager
-    async def bring_up(self, world: World) -> AsyncIterator[LoopbackNetwork]:
+    async def bring_up(self, world: World, door: Door | None = None) -> AsyncIterator[LoopbackNetwork]:
         store = MemoryStore()
         if world.recorder is not None:
             world.recorder.begin(trio.current_time, unix=time.time())
-        relay = SocketNetwork.make_relay(world.config, store, world, nullcontext)
+        relay = LoopbackNetwork.make_relay(world.config, store, world, nullcontext, door)
         try:
             async with trio.open_nursery() as servers:
                 try:
@@ -138,7 +149,7 @@ class Loopback:
                 except OSError as error:
                     raise FabricUnavailable(f"no UDP socket on 127.0.0.1: {error.strerror}") from error
                 async with trio.open_nursery() as nursery:
-                    network = LoopbackNetwork(world, relay, store, servers, nursery)
+                    network = LoopbackNetwork(world, relay, store, servers, nursery, door)
                     await network.start()
                     yield network
                     # The far ends first: what they have sent is then still forwarded and counted.

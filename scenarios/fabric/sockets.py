@@ -9,16 +9,21 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from ipaddress import IPv4Network
+from typing import Any, ClassVar
 
 import trio
 
+from edge.config import EdgeConfig
+from edge.io.udp import UdpPort
 from edge.metrics import Snapshot
+from edge.server.ports import WireGuardPort
 from edge.server.relay import Relay
 from edge.state import StateStore
 from scenarios.fabric.at_the_pop import observer
 from scenarios.fabric.base import EDGE, KEPT_CHANGES, Agent, WayChange
 from scenarios.fabric.far_end import FarEnd
+from scenarios.fabric.door import Door, TwoDoors
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
@@ -34,6 +39,9 @@ WATCH = 0.25
 LONGEST_PATH = 2.0
 """Seconds that what is on its way gets at the end of a run."""
 
+SETTLING = 0.1
+"""Seconds between two looks at what was sent to devices from outside."""
+
 DRAIN = 0.1
 """Seconds: without a simulated path what is on its way arrives within a millisecond, even on a busy machine."""
 
@@ -44,10 +52,20 @@ class SocketNetwork(ABC):
     events = 0
     address: str
 
+    INSIDE: ClassVar[IPv4Network]
+    """Where far ends in this world have their addresses."""
+
     def __init__(
-        self, world: World, relay: Relay, store: StateStore, servers: trio.Nursery, nursery: trio.Nursery
+        self,
+        world: World,
+        relay: Relay,
+        store: StateStore,
+        servers: trio.Nursery,
+        nursery: trio.Nursery,
+        door: Door | None = None,
     ) -> None:
         self._world = world
+        self._door = door
         self._relay = relay
         self._store = store
         self._servers = servers
@@ -144,6 +162,7 @@ class SocketNetwork(ABC):
         with trio.move_on_after(LONGEST_PATH):
             while self._in_flight():  # noqa: ASYNC110 - what is on its way tells nobody
                 await trio.sleep(DRAIN)
+        self._settle()
 
     @abstractmethod
     def _in_flight(self) -> bool:
@@ -175,16 +194,39 @@ class SocketNetwork(ABC):
                 config = replace(self._world.config, listen=self._pop)
                 if config.masque is not None and self._masque_pop is not None:
                     config = replace(config, masque=replace(config.masque, listen=self._masque_pop))
-                self._relay = self.make_relay(config, self._store, self._world, self._opening)
+                self._relay = self.make_relay(config, self._store, self._world, self._opening, self._door)
                 self._servers.start_soon(self._relay.run)
         elif not self._premises[machine].ports[machine].running:
             self._nursery.start_soon(self._run_end, machine)
 
-    @staticmethod
+    @classmethod
     def make_relay(
-        config: Any, store: StateStore, world: World, opening: Callable[[], AbstractContextManager[Any]]
+        cls,
+        config: EdgeConfig,
+        store: StateStore,
+        world: World,
+        opening: Callable[[], AbstractContextManager[Any]],
+        door: Door | None = None,
     ) -> Relay:
-        return Relay(config, store, rng=os.urandom, observer=observer(world), opening=opening)
+        """A process of the PoP; devices from outside come in by `door`."""
+
+        def widen(port: UdpPort) -> WireGuardPort:
+            return port if door is None else TwoDoors(port, door.port(), cls.INSIDE)
+
+        return Relay(config, store, rng=os.urandom, observer=observer(world), opening=opening, widen=widen)
+
+    def reload(self, config: EdgeConfig) -> None:
+        present = self._relay.config
+        self._relay.reload(replace(config, listen=present.listen, masque=present.masque))
+
+    def _watch_outside(self) -> None:
+        """Judge again and again what was sent to devices that are not ours."""
+        if self._world.outside:
+            self.every(SETTLING, self._settle)
+
+    def _settle(self) -> None:
+        if self._world.lookout is not None:
+            self._world.lookout.settle()
 
     def pause(self, machine: str) -> None:
         (self._relay if machine == EDGE else self._ends[machine]).pause()

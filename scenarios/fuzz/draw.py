@@ -123,7 +123,7 @@ def targets(script: Script) -> dict[str, tuple[str, ...]]:
     """By kind, whom it can be done to in this scenario; kinds with nobody are left out."""
     given = script.scenario.faults or Faults()
     spared = script.cast.tunnels_of(given.spare)
-    tunnels = tuple(name for name in script.cast.tunnels if name not in spared)
+    tunnels = tuple(name for name in script.cast.tunnels_of("all") if name not in spared)
     clients = script.scenario.topology.clients
     special = {
         **dict.fromkeys(("kill", "restart", "pause"), (*tunnels, EDGE)),

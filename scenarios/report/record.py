@@ -139,6 +139,10 @@ class MemberRecord(Record):
     up: bool = False
     site: str = ""  # of a connector; those of one site have the same hosts
     role: str = ""  # what runs on a client
+    outside: bool = False  # a device of the user
+    endpoint: str = ""  # where the PoP sees it; for who looks on while a world is kept up
+    packets_in: int = 0  # that the PoP had from it; likewise
+    packets_out: int = 0
 
 
 class HostRecord(Record):
@@ -221,6 +225,27 @@ class WayRecord(Record):
     before: str = ""
 
 
+class DropRecord(Record):
+    """Packets of one kind that died in the PoP."""
+
+    at: float  # the last one
+    vnet: str
+    tunnel: str  # that they came from
+    flow: str
+    reason: str
+    rule: str = ""
+    count: int = 0
+
+
+class HappeningRecord(Record):
+    """Something that was noticed while a world was kept up."""
+
+    at: float
+    who: str
+    text: str
+    bad: bool = False
+
+
 class MasqueRecord(Record):
     """What the PoP counted of MASQUE."""
 
@@ -264,6 +289,10 @@ class RunRecord(Record):
     cell: dict[str, Any] = {}  # the values of the matrix
     beside: list[str] = []  # the fabrics where the same was run, this one among them, if it is compared
     virtual: bool = False  # its time is not the real one
+    kept: bool = False  # up until somebody stops it, without a deadline
+    door: str = ""  # where devices from outside come in
+    happenings: list[HappeningRecord] = []  # the latest, of a world that was kept up
+    drops: list[DropRecord] = []  # kinds, the latest last; likewise
     pop: str = ""
     state: State = State.PENDING
     started_at: str = ""  # wall clock, ISO 8601

@@ -70,6 +70,8 @@ class Faulting(Quiet):
                 raise ExpressionError(f"there is no tunnel {name!r}", f"the file says {words!r}")
             if reason := cannot(cast, name, self._verb):
                 raise ExpressionError(reason, f"the file says {words!r}")
+            if name in cast.outside:
+                raise ExpressionError(f"{name!r} is outside: a device of yours", f"the file says {words!r}")
         return found
 
     def _do(self, target: str) -> str:

@@ -13,10 +13,10 @@ import trio
 
 from scenarios.checks import Plain, Secret
 from scenarios.fabric import Network, Place
+from scenarios.fabric.process import Process
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.placeholders import filled
-from scenarios.fabric.process import Process
 from scenarios.runner.program_log import ProgramLog
 from scenarios.runner.workshop import Workshop
 from scenarios.schema.programs import ExecRun, Program

@@ -15,6 +15,7 @@ from scenarios.proto.routed_lan import LOST
 from scenarios.runner import app_names
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.stage import Stage
+from scenarios.runner.tree import tunnel_ways, tunnels_up
 from scenarios.world import World
 
 
@@ -22,7 +23,7 @@ def names(stage: Stage) -> Mapping[str, Plain]:
     """The state of the world now; the PoP is asked at most once."""
     world = stage.world
     parts: dict[str, Callable[[], Plain]] = {
-        "clients": lambda: _clients(stage),
+        "clients": lambda: _clients(stage, snapshot()),
         "hosts": lambda: _hosts(stage, world.members),
         "sites": lambda: _sites(stage, snapshot()),
         "vnets": lambda: _vnets(world, snapshot()),
@@ -45,9 +46,9 @@ def _hosts(stage: Stage, keys: Iterable[str]) -> Plain:
     return Lazy(keys, lambda name: _host(stage, stage.world.members[name], addresses))
 
 
-def _clients(stage: Stage) -> Plain:
+def _clients(stage: Stage, snapshot: Snapshot) -> Plain:
     world = stage.world
-    addresses, ways = world.addresses, stage.network.ways()
+    addresses, ways = world.addresses, tunnel_ways(stage, snapshot)
     keys = [name for name, member in world.members.items() if member.actor.site is None]
     return Lazy(keys, lambda name: {**_host(stage, world.members[name], addresses), "way": ways[name]})
 
@@ -148,11 +149,11 @@ def _account(vnets: Iterable[VnetSnapshot]) -> dict[str, Plain]:
 
 
 def _tunnels(stage: Stage, snapshot: Snapshot) -> Plain:
-    up = stage.network.up()
+    up = tunnels_up(stage, snapshot)
     by_name = {tunnel.name: tunnel for tunnel in snapshot.tunnels}
     states = {name: str(state) for site in snapshot.sites for name, state in site.replicas.items()}
-    kinds = {end.name: end.tunnel for end in stage.world.ends}
-    ways = stage.network.ways()
+    kinds = {end.name: end.tunnel for end in (*stage.world.ends, *stage.world.outside)}
+    ways = tunnel_ways(stage, snapshot)
     return Lazy(
         up,
         lambda name: {

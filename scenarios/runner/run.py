@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from edge.errors import PoplabError
 from edge.metrics import HTTP_VERSIONS, Snapshot
 from scenarios import world as worlds
 from scenarios.checks import Plain, Seconds, invariants, threshold
-from scenarios.fabric import Fabric
+from scenarios.fabric import Fabric, Network
 from scenarios.report import AccountRecord, InvariantRecord, MasqueRecord, RunRecord, SampleRecord, State
 from scenarios.runner import programs, streaming
 from scenarios.runner.catalogue import metrics
@@ -28,7 +29,7 @@ from scenarios.runner.observer import Nobody, Observer
 from scenarios.runner.stage import Stage
 from scenarios.runner.stepping import Stepping
 from scenarios.runner.tracing import Tracing
-from scenarios.runner.tree import tree, way_records
+from scenarios.runner.tree import tree, tunnel_ways, tunnels_up, way_records
 from scenarios.runner.verdict import Watch, judged, limits, measured
 from scenarios.schema import Script
 from scenarios.trace.recorder import Recorder
@@ -119,7 +120,7 @@ class Performance:
         stage: Stage | None = None
         try:
             programs.need(self.world.script)
-            async with self.fabric.bring_up(self.world) as network:
+            async with self._bring_up() as network:
                 record.pop = network.address
                 stage = Stage(self.world, network)
                 self._tracing.attach(stage)
@@ -141,6 +142,9 @@ class Performance:
             record.elapsed = stage.elapsed()
         record.wall = time.monotonic() - self._begun
         self.observer.ended(record)
+
+    def _bring_up(self) -> AbstractAsyncContextManager[Network]:
+        return self.fabric.bring_up(self.world)
 
     async def _act(self, stage: Stage) -> None:
         """From the first step to the verdict."""
@@ -336,7 +340,8 @@ class Performance:
         record.elapsed = stage.elapsed()
         record.late = self._lateness.longest
         record.events = network.events
-        up, ways = network.up(), network.ways()
+        snapshot = network.snapshot()
+        up, ways = tunnels_up(stage, snapshot), tunnel_ways(stage, snapshot)
         for vnet in record.vnets:
             for member in vnet.members:
                 member.up = up.get(member.name, False)
@@ -351,7 +356,6 @@ class Performance:
         record.sightings = list(sightings.values())
         record.faults = stage.faults
         record.ways = way_records(stage)
-        snapshot = network.snapshot()
         if snapshot.masque is not None:
             record.masque = MasqueRecord(
                 sessions=dict(snapshot.masque.sessions),

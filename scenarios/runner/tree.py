@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from edge.config import Kind
+from edge.metrics import Snapshot
 from scenarios.casting import Member
 from scenarios.report import MemberRecord, VnetRecord, WayRecord
 from scenarios.runner.stage import Stage
@@ -19,7 +20,7 @@ def tree(world: World) -> list[VnetRecord]:
             inside.setdefault(tunnel, []).append(member)
     records = [VnetRecord(name=name) for name in world.scenario.vnets]
     by_name = {record.name: record for record in records}
-    for end in world.ends:
+    for end in (*world.ends, *world.outside):
         config = world.config.tunnels[end.name]
         hosts: list[tuple[str, str, str]] = []
         site = does = ""
@@ -40,6 +41,7 @@ def tree(world: World) -> list[VnetRecord]:
                 hosts=hosts,
                 site=site,
                 role=does,
+                outside=end.name in world.script.cast.outside,
             )
         )
     prefixes = [{member.address for member in record.members} for record in records]
@@ -70,6 +72,25 @@ def role(member: Member) -> str:
     apps = member.actor.apps
     programs = [program.name for program in apps.programs or ()]
     return ", ".join([*(_ROLES[word] for word in apps.words if word in _ROLES), *programs])
+
+
+def tunnels_up(stage: Stage, snapshot: Snapshot) -> dict[str, bool]:
+    """Which tunnels have been up since their process started, as their far ends have it; and of devices from outside,
+    which have a session, as the PoP has it."""
+    guests = {end.name for end in stage.world.outside}
+    theirs = dict.fromkeys(guests, False)
+    if guests:
+        theirs |= {tunnel.name: tunnel.up for tunnel in snapshot.tunnels if tunnel.name in guests}
+    return stage.network.up() | theirs
+
+
+def tunnel_ways(stage: Stage, snapshot: Snapshot) -> dict[str, str]:
+    """How each of them reaches the PoP now; empty if it does not."""
+    ways = stage.network.ways()
+    if stage.world.outside:
+        up = tunnels_up(stage, snapshot)
+        ways |= {end.name: "wireguard" if up[end.name] else "" for end in stage.world.outside}
+    return ways
 
 
 def way_records(stage: Stage) -> list[WayRecord]:

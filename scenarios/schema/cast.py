@@ -56,6 +56,10 @@ class Cast:
         self.groups = groups
         self.real = frozenset(_real(scenario, self.actors))
         """Actors that are real machines: their own kernel and programs, and no application of ours."""
+        self.outside = frozenset(
+            name for name, client in scenario.topology.clients.items() if client.outside
+        )
+        """Clients that are devices of the user: nothing of them is ours."""
         self.tunnels = dict(_tunnels(scenario))
         """Every connector and client, with its site; a client's is None."""
         self.agents = dict(_agents(scenario))
@@ -76,9 +80,12 @@ class Cast:
         return tuple(name for word in many(words) for name in self.groups.get(word, (word,)))
 
     def tunnels_of(self, words: tuple[str, ...] | str) -> tuple[str, ...]:
-        """Every tunnel that `words` mean: a site is all of its connectors, "all" is all. Unknown words stay."""
+        """Every tunnel that `words` mean: a site is all of its connectors, "all" is all of which the far end is ours.
+
+        Unknown words stay.
+        """
         if words == "all":
-            return tuple(self.tunnels)
+            return tuple(name for name in self.tunnels if name not in self.outside)
         found: dict[str, None] = {}
         for name in self.names(words):
             own = [tunnel for tunnel, site in self.tunnels.items() if site == name]
@@ -98,10 +105,16 @@ class Cast:
         return self._phones.get(pbx.name, [])
 
     def users(self, pbx: Actor) -> tuple[str, ...]:
-        """Whom `pbx` lets in: as listed, or its phones."""
+        """Whom `pbx` lets in: as listed, or its phones and the devices from outside in its network."""
         assert pbx.pbx is not None
         listed = pbx.pbx.users
-        return listed if listed is not None else tuple(phone.user for phone in self.phones(pbx))
+        if listed is not None:
+            return listed
+        guests = [name for name in sorted(self.outside) if name in self.actors]
+        return (
+            *(phone.user for phone in self.phones(pbx)),
+            *(name for name in guests if self.actors[name].vnet == pbx.vnet),
+        )
 
     def extensions(self, pbx: Actor) -> list[str]:
         """What can be dialled at `pbx`."""

@@ -41,12 +41,21 @@ def is_a(cast: Cast, words: tuple[str, ...] | str, path: Path, kind: str) -> Ite
         actor = cast.actors.get(name)
         if actor is not None and app(actor) is not None:
             continue
+        if name in cast.outside:
+            yield not_ours(name, path)
+            continue
         fitting = [other.name for other in cast.actors.values() if app(other) is not None]
         if actor is None:
             yield Finding(path, f"there is no {name!r}", did_you_mean(name, fitting or cast.actors))
         else:
             text = f"{name!r} has no phone" if kind == "phone" else f"{name!r} is no {kind}"
             yield Finding(path, text, did_you_mean(name, fitting) or f"add `app: {{{word}: ...}}` to it")
+
+
+def not_ours(name: str, path: Path) -> Finding:
+    """A step that would have to do something on, or to, a device from outside."""
+    text = f"{name!r} is outside: a device of yours, on which poplab does nothing"
+    return Finding(path, text, "name somebody else; others can send to it, and conditions see it")
 
 
 def known(cast: Cast, words: tuple[str, ...] | str, path: Path) -> Iterator[Finding]:

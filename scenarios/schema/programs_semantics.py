@@ -8,7 +8,7 @@ from edge.document import Path, did_you_mean
 from scenarios.proto.pick import expression
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import WITH_PROGRAMS, Scenario
-from scenarios.schema.places import Finding, known
+from scenarios.schema.places import Finding, known, not_ours
 from scenarios.schema.programs import (
     RESULTS,
     STATE,
@@ -54,6 +54,8 @@ def check(scenario: Scenario, cast: Cast, not_names: Collection[str]) -> Iterato
 def check_step(verb: ExecRun | ExecStart | ExecStop, path: Path, cast: Cast) -> Iterator[Finding]:
     """What a step does with programs."""
     strangers = list(known(cast, verb.on, (*path, "on")))
+    if verb.on in cast.outside:
+        strangers.append(not_ours(verb.on, (*path, "on")))
     yield from strangers
     if isinstance(verb, ExecRun):
         yield from _started(verb, path)
@@ -68,6 +70,10 @@ def check_step(verb: ExecRun | ExecStart | ExecStop, path: Path, cast: Cast) -> 
 
 def check_sender(cast: Cast, sender: str, path: Path) -> Iterator[Finding]:
     """A step in which our own system has to send something from an actor."""
+    for name in cast.names(sender):
+        if name in cast.outside:
+            yield not_ours(name, path)
+            return
     if sender in cast.real:
         why = (
             "is a client of Xray, so only real programs"

@@ -12,7 +12,7 @@ from scenarios.proto.link_profile import PRESETS
 from scenarios.schema import agent_semantics, programs_semantics, tolerance_semantics, topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
-from scenarios.schema.places import Finding, is_a, known, one_vnet
+from scenarios.schema.places import Finding, is_a, known, not_ours, one_vnet
 from scenarios.schema.programs import ExecRun, ExecStart, ExecStop
 from scenarios.schema.verbs import (
     FAULT_WORDS,
@@ -68,7 +68,7 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
     if scenario.crypto is None and scenario.fabrics != ("sim",):
         fix = "leave `crypto` out" if scenario.runs_programs or scenario.has_agents else "add `fabric: sim`"
         yield Finding(("crypto",), "only the sim fabric can do without encryption", fix)
-    if not scenario.steps and not scenario.load:
+    if not scenario.steps and not scenario.load and not cast.outside:
         yield Finding((), "nothing happens in this scenario", "add `steps:`, or `load:`")
     seen: dict[str, int] = {}
     for index, step in enumerate(scenario.steps):
@@ -226,6 +226,8 @@ def _tunnels(
             sites = [site for site in cast.tunnels.values() if site is not None]
             near = did_you_mean(name, {*cast.tunnels, *sites, *also})
             yield Finding(path, f"there is no tunnel {name!r}", near)
+        elif name in cast.outside:
+            yield not_ours(name, path)
 
 
 def _rebind(verb: Rebind, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
@@ -235,6 +237,8 @@ def _rebind(verb: Rebind, path: Path, scenario: Scenario, cast: Cast) -> Iterato
     for name in cast.names(verb.client):
         if name not in clients:
             yield Finding(path, f"there is no client {name!r}", did_you_mean(name, clients))
+        elif name in cast.outside:
+            yield not_ours(name, path)
         elif clients[name].nat is None:
             yield Finding(path, f"{name!r} is not behind a NAT", "add `nat: port-restricted` to it")
 

@@ -138,6 +138,9 @@ class Client(Section, frozen=True, kw_only=True):
     vnet: Name
     ip: IPAddress | None = None
     """Without it, a free one of the pool."""
+    outside: bool = False
+    """A device of yours, a phone or a laptop, that joins a world which `poplab up` keeps running. Nothing of it is
+    simulated, and its tunnel is WireGuard."""
     tunnel: TunnelWord | None = None
     """Without it, what its agent speaks, or as the file says."""
     agent: AgentWord = "poplab"

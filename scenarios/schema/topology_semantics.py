@@ -10,6 +10,7 @@ from scenarios.schema import lan_semantics
 from scenarios.schema.cast import Actor, Cast
 from scenarios.schema.language import Scenario
 from scenarios.schema.places import Finding, is_a, known, one_vnet
+from scenarios.schema.topology import Client
 
 
 def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
@@ -85,6 +86,22 @@ def _clients(scenario: Scenario) -> Iterator[Finding]:
         path: Path = ("topology", "clients", name)
         yield from _vnet(scenario, client.vnet, path)
         yield from _link(scenario, client.link, path)
+        if client.outside:
+            yield from _outside(name, client, path)
+
+
+def _outside(name: str, client: Client, path: Path) -> Iterator[Finding]:
+    """A device of the user has a network, a path and programs of its own."""
+    why = f"{name!r} is outside: a device of yours"
+    if client.app.words:
+        yield Finding((*path, "app"), f"{why}, and poplab runs nothing on it", "leave `app` out, or `outside`")
+    for key, given in (("link", client.link), ("nat", client.nat)):
+        if given is not None:
+            text = f"{why}, whose way to the PoP is a real one"
+            yield Finding((*path, key), text, f"leave `{key}` out, or `outside`")
+    if client.tunnel not in (None, "wireguard"):
+        text = f"{why}, which joins by WireGuard"
+        yield Finding((*path, "tunnel"), text, "leave `tunnel` out; `poplab edge` takes MASQUE from anywhere")
 
 
 def _phone(actor: Actor, cast: Cast) -> Iterator[Finding]:

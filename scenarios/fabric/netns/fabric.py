@@ -13,6 +13,7 @@ import trio
 from edge.config import EdgeConfig
 from edge.errors import FabricUnavailable
 from edge.state import MemoryStore
+from scenarios.fabric.door import Door
 from scenarios.fabric.netns.namespace import become_privileged
 from scenarios.world import World
 
@@ -37,7 +38,7 @@ class Netns:
         return trio.run(main)
 
     @asynccontextmanager
-    async def bring_up(self, world: World) -> AsyncIterator[NetnsNetwork]:
+    async def bring_up(self, world: World, door: Door | None = None) -> AsyncIterator[NetnsNetwork]:
         # Only here: netlink takes a while to import, and is for Linux alone.
         from scenarios.fabric.netns.network import NetnsNetwork
 
@@ -47,11 +48,12 @@ class Netns:
             world.recorder.begin(trio.current_time, unix=time.time())
         try:
             with _places(world) as places:
-                relay = NetnsNetwork.make_relay(_at_home(world.config), store, world, places.pop.space.inside)
+                inside = places.pop.space.inside
+                relay = NetnsNetwork.make_relay(_at_home(world.config), store, world, inside, door)
                 async with trio.open_nursery() as servers:
                     await servers.start(relay.run)
                     async with trio.open_nursery() as nursery:
-                        network = NetnsNetwork(world, places, relay, store, servers, nursery)
+                        network = NetnsNetwork(world, places, relay, store, servers, nursery, door)
                         await network.start()
                         yield network
                         # The far ends first: what they have sent is then still forwarded and counted.

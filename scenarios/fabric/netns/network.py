@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 import trio
 
@@ -23,6 +23,7 @@ from edge.server.relay import Relay
 from edge.state import StateStore
 from scenarios.fabric.netns.agents import Told, program
 from scenarios.fabric.netns.foreign_end import ForeignEnd
+from scenarios.fabric.door import Door
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
 from scenarios.fabric.netns.veth_wire import VethWire
@@ -58,6 +59,8 @@ class LabSide(TunSide):
 class NetnsNetwork(SocketNetwork):
     """The PoP and its tunnels, while they run."""
 
+    INSIDE = IPv4Network("198.18.0.0/15")
+
     def __init__(
         self,
         world: World,
@@ -66,8 +69,9 @@ class NetnsNetwork(SocketNetwork):
         store: StateStore,
         servers: trio.Nursery,
         nursery: trio.Nursery,
+        door: Door | None = None,
     ) -> None:
-        super().__init__(world, relay, store, servers, nursery)
+        super().__init__(world, relay, store, servers, nursery, door)
         self.places = places
         self.address = str(HostPort(self._pop))
         self._sides: dict[str, LabSide] = {}
@@ -94,6 +98,11 @@ class NetnsNetwork(SocketNetwork):
             await self._nursery.start(self._run_end, name)
         if any(len(premises.ports) > 1 for premises in self._sites.values()):
             self.every(ELECTION, self._elect)
+        self._watch_outside()
+
+    def _settle(self) -> None:
+        self.places.cards.catch_up(trio.current_time())
+        super()._settle()
 
     def _endpoint(self, end: End) -> Endpoint:
         places, world = self.places, self._world

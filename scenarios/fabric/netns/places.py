@@ -101,7 +101,8 @@ class Places:
             self._addresses[end.name] = address
             self._uplink(machine, end.name, address)
         for member in self.world.members.values():
-            self._place(member.host, member.actor.site)
+            if member.actor.name not in self.world.script.cast.outside:
+                self._place(member.host, member.actor.site)
 
     def _keep(self, machine: Machine) -> Machine:
         self._stack.callback(machine.close)

@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from connectors.proto import ChoosingEnd, SiteRouter, TunnelEnd
 from connectors.ways import WireGuardTarget, make_end
-from edge.config import Kind, public_key
-from edge.errors import FabricUnavailable
+from edge.config import EdgeConfig, Kind, public_key
+from edge.errors import FabricUnavailable, Refused
 from edge.metrics import Snapshot
 from edge.proto.wireguard import Aead
 from edge.server.engine import Engine
 from edge.state import MemoryStore
 from scenarios.fabric.base import EDGE, KEPT_CHANGES, Agent, WayChange
+from scenarios.fabric.door import Door
 from scenarios.fabric.sim.clock import VirtualClock, next_deadline, seeded_scheduler
 from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.leftovers import after_everything
@@ -78,6 +79,8 @@ class SimNetwork:
         self.underlay.pop.start()
         for node in self.underlay.ends.values():
             node.start()
+        if not self.underlay.ends:
+            self._all_up.set()
         self.address = f"{POP_ADDRESS[0]}:{POP_ADDRESS[1]}"
 
     def _make_engine(self, store: MemoryStore) -> Engine:
@@ -205,6 +208,9 @@ class SimNetwork:
     def place(self, actor: str) -> None:
         """No host is a real machine."""
 
+    def reload(self, config: EdgeConfig) -> None:
+        raise Refused("a world in virtual time does not stay until somebody changes it")
+
     async def wait_up(self) -> None:
         await self._all_up.wait()
 
@@ -282,7 +288,9 @@ class Sim:
             gc.set_threshold(*before)
 
     @asynccontextmanager
-    async def bring_up(self, world: World) -> AsyncIterator[SimNetwork]:
+    async def bring_up(self, world: World, door: Door | None = None) -> AsyncIterator[SimNetwork]:
+        if door is not None:
+            raise Refused("nobody can join a world in virtual time\n    fix: --fabric loopback, or netns")
         clock = trio.lowlevel.current_clock()
         if not isinstance(clock, VirtualClock):
             raise FabricUnavailable(

@@ -9,8 +9,8 @@ import sys
 import pytest
 import trio
 
-from scenarios.proto.program_output import ProgramOutput
 from scenarios.fabric.process import LINGER, Process
+from scenarios.proto.program_output import ProgramOutput
 from tests.scenarios.runner.machines import MISSING, Here, Machines
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
