@@ -33,13 +33,13 @@ class SiteLan:
             self._holder = plan.connectors[0].name
 
     def _build(self) -> None:
-        self._switch = Machine(f"{self.plan.site}: switch")
-        self._stack.callback(self._switch.close)
-        self._switch.bridge()
+        self.switch = Machine(f"{self.plan.site}: switch")
+        self._stack.callback(self.switch.close)
+        self.switch.bridge()
         for number, planned in enumerate(self.plan.machines):
             machine = self.machines[planned.name] = Machine(planned.name, forwards=planned.role != "host")
             self._stack.callback(machine.close)
-            self._switch.plug(machine, f"port{number}")
+            self.switch.plug(machine, f"port{number}")
             for address in planned.addresses:
                 machine.address(ETHERNET, str(address))
         for planned in self.plan.machines:
