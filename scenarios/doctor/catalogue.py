@@ -25,7 +25,7 @@ NETNS_NEEDS = (
 )
 NETNS_WANTS = ("pid-namespace", "policy-routing", "ipv6")
 """Some worlds need them."""
-XRAY = "pip install --require-hashes -r tests/interop/requirements.txt"
+XRAY = "pip install Xray-core"
 
 
 def _sim(look: Examination) -> Verdict:
@@ -118,7 +118,7 @@ ITEMS = (
     _package("aioquic", "MASQUE over HTTP/3"),
     Item("openssl", Group.PYTHON, "no OpenSSL", "MASQUE", _openssl),
     *(_program(program) for program in PROGRAMS),
-    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop", _xray),
+    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop, `agent: xray`", _xray),
 )
 
 CATALOGUE: Mapping[str, Item] = MappingProxyType({item.name: item for item in ITEMS})

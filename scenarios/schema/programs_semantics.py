@@ -71,7 +71,8 @@ def check_sender(cast: Cast, sender: str, path: Path) -> Iterator[Finding]:
     if sender in cast.real:
         why = "is a client of Xray, so only real programs" if sender in cast.proxied else "runs real programs, so only they"
         text = f"{sender} {why} can send from it"
-        yield Finding(path, text, "use exec.run, for example with ping, curl or dig; or another host")
+        those = "curl or dig" if sender in cast.proxied else "ping, curl or dig"
+        yield Finding(path, text, f"use exec.run, for example with {those}; or another host")
 
 
 def _fabric(scenario: Scenario) -> Iterator[Finding]:
