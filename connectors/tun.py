@@ -51,7 +51,7 @@ class DeviceGone(FabricUnavailable):
 
 
 class Tun:
-    """An open TUN device; it vanishes when it is closed, and when the process ends. A context manager that closes it."""
+    """An open TUN device, and a context manager that closes it. It vanishes then, or when the process ends."""
 
     def __init__(self, device: int, name: str, *, offload: bool) -> None:
         self.name = name

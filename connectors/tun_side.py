@@ -1,4 +1,4 @@
-"""The side behind a tunnel as a device of this machine's kernel: what it routes there goes into the tunnel, and back."""
+"""The side behind a tunnel as a device of this machine's kernel: what is routed there goes into the tunnel."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TunSide:
         self.zombie = False
         self.packets_in = 0  # into the tunnel
         self.packets_out = 0
-        self.lost_to_zombie = 0
+        self.lost = 0  # to a zombie, or for want of a device
         self._open_device = open_device
         self._device: PacketDevice | None = None
         self._inbox: list[bytearray] = []
@@ -63,7 +63,7 @@ class TunSide:
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         if self.zombie or self._device is None:
-            self.lost_to_zombie += len(packets)
+            self.lost += len(packets)
             return
         packets = self.border.inward(packets)
         self.packets_out += len(packets)
@@ -75,7 +75,7 @@ class TunSide:
             return packets
         self._inbox = []
         if self.zombie:
-            self.lost_to_zombie += len(packets)
+            self.lost += len(packets)
             return []
         self.packets_in += len(packets)
         return packets

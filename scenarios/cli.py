@@ -109,8 +109,8 @@ def run(
 
     Several runs, be they files or cells of a matrix, run in processes of their own.
 
-    Exit codes: 0 passed, 1 an expectation, invariant or threshold failed or fabrics differ, 2 a bad file or wrong usage, 3 the fabric is
-    not available here, 4 an error of poplab itself, 5 not deterministic, 130 interrupted.
+    Exit codes: 0 passed, 1 an expectation, invariant or threshold failed, or fabrics differ, 2 a bad file or wrong
+    usage, 3 the fabric is not available here, 4 an error of poplab itself, 5 not deterministic, 130 interrupted.
     """
     _quiet_logs()
     if trace and out is None:

@@ -273,7 +273,7 @@ def _routed(plan: SitePlan, hosts: list[Host]) -> Lan:
         plan.site,
         hosts,
         tables={machine.name: machine.table for machine in plan.hosts},
-        gateways=[each.address for each in plan.shared],
+        gateways=plan.gateways,
         router=None
         if router is None
         else LanRouter([each.address for each in router.addresses], router.table),

@@ -1,7 +1,7 @@
 """Packets as a TUN device with offloads gives them, and packets as a tunnel takes them.
 
 The kernel may hand over one packet of up to 64 KiB that stands for many, and leave checksums to whoever gets it: a
-header in front says so (``struct virtio_net_hdr``, virtio 1.2 section 5.1.6). ``unwrap`` does what a network card would.
+header in front says so (``struct virtio_net_hdr``, virtio 1.2 section 5.1.6). ``unwrap`` does what a card would.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from scenarios.report import ComparisonRecord, RunRecord
 
 
 def comparisons(jobs: Sequence[Job], runs: Sequence[RunRecord]) -> list[ComparisonRecord]:
-    """One for each script that ran on several fabrics; `runs` are those of `jobs`, which are in the order of scripts."""
+    """One for each script that ran on several fabrics; `jobs` has all of a script one after the other, like `runs`."""
     return list(_comparisons(jobs, runs))
 
 

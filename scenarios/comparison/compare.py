@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from scenarios.checks import Seconds
 from scenarios.comparison.facts import Fact, facts, is_whole
 from scenarios.comparison.quantity import Quantity, alike, rule, shown
 from scenarios.report import ComparisonRecord, DifferenceRecord, RunRecord, State
@@ -46,6 +47,12 @@ def compared(
         count, differences = between(first, run, fabric, allowed)
         record.facts += count
         found += differences
+    late = [
+        (fabric, run) for fabric, run in zip(fabrics, runs, strict=True) if run.late > allowed.tolerance.time
+    ]
+    record.note = "; ".join(
+        f"on {fabric} this machine was late by up to {Seconds(run.late)}" for fabric, run in late
+    )
     record.differing = sum(each.counts for each in found)
     record.ignored = sum(each.why == IGNORED for each in found)
     record.tolerated = len(found) - record.differing - record.ignored

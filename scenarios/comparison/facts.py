@@ -24,7 +24,7 @@ BY_CHANCE = frozenset(
         DropReason.HOOK_OVERRUN, DropReason.FLOW_LIMIT, DropReason.ICMP_UNSOLICITED, DropReason.OTHER,
     }
 )  # fmt: skip
-"""Reasons that depend on what happened first, or on what was lost; all others say what a packet is or who may send it."""
+"""Reasons that depend on what came first or was lost; all others say what a packet is, or who may send it."""
 
 
 class Fact(NamedTuple):
@@ -94,18 +94,20 @@ def _facts(run: RunRecord) -> Named:
 
 
 def _step(step: StepRecord, name: str) -> Named:
-    more: dict[str, Any] = {"about": step.name, "place": step.place}
-    yield f"{name}.state", Fact(step.state.value, **more)
+    def fact(value: Any, quantity: Quantity = Quantity.EXACT, about: str = step.name) -> Fact:
+        return Fact(value, quantity, about, step.place)
+
+    yield f"{name}.state", fact(step.state.value)
     if step.started is not None and step.ended is not None:
-        yield f"{name}.took", Fact(step.ended - step.started, Quantity.TIME, **more)
+        yield f"{name}.took", fact(step.ended - step.started, Quantity.TIME)
     for number, check in enumerate(step.checks, 1):
-        yield f"{name}.expect.{number}", Fact(check.holds, about=check.text, place=step.place)
+        yield f"{name}.expect.{number}", fact(check.holds, about=check.text)
     for path, key, value in _plain(step.results):
         if key not in MOMENTS:
             quantity = of(key, value)
             if step.verb == "traffic.run" and key == "sent":
                 quantity = Quantity.COUNT  # so many a second, as long as it lasts
-            yield f"{name}.{path}", Fact(value, quantity, **more)
+            yield f"{name}.{path}", fact(value, quantity)
 
 
 def _plain(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str, Any]]:
@@ -114,7 +116,7 @@ def _plain(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, s
         path = f"{before}{key}"
         if isinstance(value, Mapping):
             yield from _plain(value, f"{path}.")
-        else:
+        elif key != "lost" or "loss" not in values:  # the share says more
             yield path, key, value
 
 
@@ -131,7 +133,7 @@ def _call(call: CallRecord) -> Named:
         yield f"{name}.{heard.listener}.r", Fact(heard.r, Quantity.R)
         yield f"{name}.{heard.listener}.loss", Fact(heard.loss, Quantity.LOSS)
         yield f"{name}.{heard.listener}.jitter", Fact(heard.jitter, Quantity.TIME)
-        yield f"{name}.{heard.listener}.gap_max", Fact(heard.gap_max, Quantity.TIME)
+        yield f"{name}.{heard.listener}.gap_max", Fact(heard.gap_max, Quantity.PEAK)
         yield f"{name}.{heard.listener}.profile", Fact(heard.profile)
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "find_program",
     "missing",
     "program",
+    "without",
 ]
 
 NAMES = tuple(CATALOGUE)
@@ -57,6 +58,13 @@ def find_program(name: str, *, machine: Machine | None = None) -> Finding:
     if item is None or item.program is None:
         item = any_program(program(name))
     return Examination({name: item}, [name], machine or Machine(), versions=False).finding(name)
+
+
+def without(name: str) -> str:
+    """What to tell whoever wants to run a program that is not here."""
+    distribution = Examination({}, [], Machine(), versions=False).distribution
+    fix = program(name.rpartition("/")[2]).install(distribution)
+    return f"the program {name} is not on this machine ({fix})"
 
 
 def _expand(names: Iterable[str]) -> list[str]:

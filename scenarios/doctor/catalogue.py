@@ -15,16 +15,15 @@ PACKAGES = ("trio", "cryptography", "msgspec", "yaml", "aioquic", "h2", "h11", "
 """Modules without which no scenario runs."""
 NETNS_NEEDS = (
     "network-namespace",
-    "mount-namespace",
     "veth",
     "bridge",
-    "tun",
     "raw-sockets",
     "packet-sockets",
+    "policy-routing",
     "pyroute2",
 )
-NETNS_WANTS = ("pid-namespace", "policy-routing", "ipv6")
-"""Some worlds need them."""
+NETNS_WANTS = ("mount-namespace", "pid-namespace", "ipv6")
+"""Some worlds need them, as those with real programs do."""
 XRAY = "pip install Xray-core"
 
 

@@ -73,6 +73,38 @@ PROGRAMS: tuple[Program, ...] = (
 )
 
 
+OTHERS: Mapping[str, str] = MappingProxyType(
+    {
+        "delv": "bind9-dnsutils",
+        "ethtool": "ethtool",
+        "fping": "fping",
+        "host": "bind9-host",
+        "ldapsearch": "ldap-utils",
+        "mtr": "mtr-tiny",
+        "named": "bind9",
+        "nc": "netcat-openbsd",
+        "nginx": "nginx-light",
+        "nping": "nmap",
+        "nslookup": "bind9-dnsutils",
+        "openssl": "openssl",
+        "ping": "iputils-ping",
+        "python3": "python3",
+        "rsync": "rsync",
+        "scp": "openssh-client",
+        "slapd": "slapd",
+        "socat": "socat",
+        "ss": "iproute2",
+        "ssh-keygen": "openssh-client",
+        "tcpdump": "tcpdump",
+        "traceroute": "traceroute",
+        "tracepath": "iputils-tracepath",
+        "wget": "wget",
+    }
+)
+"""What scenarios often run besides: program and Debian package."""
+
+
 def program(name: str) -> Program:
     """What is known of a program; of one that is not listed, its name."""
-    return next((known for known in PROGRAMS if known.name == name), Program(name))
+    unlisted = Program(name, _packages(OTHERS.get(name, "")))
+    return next((known for known in PROGRAMS if known.name == name), unlisted)

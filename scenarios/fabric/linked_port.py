@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from itertools import groupby
 from operator import itemgetter
 from types import MappingProxyType
-from typing import Self
+from typing import Self, TypeAlias
 
 import trio
 
@@ -23,6 +23,10 @@ from scenarios.proto.nat import Nat
 
 IN_FLIGHT = 65536
 """Datagrams on their way in one direction; more are a counted drop, as a path without a rate has no queue."""
+
+
+_Flight: TypeAlias = tuple[float, int, UdpPort, Address, bytes]
+"""When it is there, its number, the socket that it leaves or reached, the address of the other end, the datagram."""
 
 
 class LinkedPort:
@@ -51,9 +55,9 @@ class LinkedPort:
         self._inside: Address = ("", 0)  # the address in front of the NAT
         self._public: Address | None = None  # the NAT's mapping that the socket stands for
         self._headers = IPV4_UDP
-        # Heaps of (when, sequence, address of the other end, datagram).
-        self._going: list[tuple[float, int, Address, bytes]] = []
-        self._coming: list[tuple[float, int, Address, bytes]] = []
+        self._going: list[_Flight] = []  # heaps
+        self._coming: list[_Flight] = []
+        self._former: list[UdpPort] = []  # what left through them is still on its way
         self._sequence = 0
         self._waiting: trio.CancelScope | None = None
 
@@ -72,6 +76,7 @@ class LinkedPort:
         self._socket = None
         self._going.clear()
         self._coming.clear()
+        self._close_former()
 
     @property
     def address(self) -> Address:
@@ -81,7 +86,10 @@ class LinkedPort:
     @property
     def drops(self) -> Counter[DropReason]:
         """What the socket could not send and what was too much; the links and the NAT count their own."""
-        return self._drops + self._socket.drops if self._socket else self._drops
+        counted = self._drops.copy()
+        for port in (*self._former, *filter(None, [self._socket])):
+            counted += port.drops
+        return counted
 
     @property
     def is_open(self) -> bool:
@@ -95,6 +103,8 @@ class LinkedPort:
 
     def rebind(self) -> None:
         """The NAT reboots: the other end will see a new port, and what it sends to the old one is lost.
+
+        So is what is on its way there; what is on its way up has left from the old one.
 
         With a NAT the new port is there with the next datagram that leaves, without one it is there at once.
         """
@@ -137,8 +147,8 @@ class LinkedPort:
                 self._carry(down, self._coming, source, datagram, now)
         return [
             (memoryview(datagram), len(datagram), source)
-            for source, datagram in _due(self._coming, now)
-            if self.nat is None or self._enters(self.nat, source, now)
+            for port, source, datagram in _due(self._coming, now)
+            if port is self._socket and (self.nat is None or self._enters(self.nat, source, now))
         ]
 
     async def wait_readable(self) -> None:
@@ -174,7 +184,7 @@ class LinkedPort:
     def _carry(
         self,
         link: Link,
-        heap: list[tuple[float, int, Address, bytes]],
+        heap: list[_Flight],
         address: Address,
         datagram: bytes,
         now: float,
@@ -185,17 +195,21 @@ class LinkedPort:
                 continue
             self._sequence += 1
             arriving = datagram if corrupt is None else flip(datagram, corrupt)
-            heappush(heap, (at, self._sequence, address, arriving))
+            heappush(heap, (at, self._sequence, self._port, address, arriving))
 
     def _release(self, now: float) -> None:
         """Hand to the socket what has reached the far end of the way up; neighbours together, for GSO."""
-        if self._going and self._going[0][0] <= now:
-            self._port.send(
+        if not self._going or self._going[0][0] > now:
+            return
+        for port, leaving in groupby(_due(self._going, now), itemgetter(0)):
+            port.send(
                 [
-                    (address, [datagram for _, datagram in run])
-                    for address, run in groupby(_due(self._going, now), itemgetter(0))
+                    (address, [datagram for _, _, datagram in run])
+                    for address, run in groupby(leaving, itemgetter(1))
                 ]
             )
+        if self._former:
+            self._close_former()
 
     def _leaves(self, nat: Nat, remote: Address, now: float) -> bool:
         public = nat.outbound(self._inside, remote, now)
@@ -216,15 +230,23 @@ class LinkedPort:
         fresh = UdpPort.bind((self._inside[0], 0))
         if self._waiting is not None:
             self._waiting.cancel()  # whoever waits must not wait for a closed socket
-        self._drops += self._port.drops
-        self._port.close()
+        self._former.append(self._port)
         self._socket = fresh
+        self._close_former()
+
+    def _close_former(self) -> None:
+        """Sockets of before, but those from which something is still to come."""
+        needed = {id(port) for _, _, port, _, _ in self._going}
+        for port in self._former:
+            if id(port) not in needed:
+                self._drops += port.drops
+                port.close()
+        self._former = [port for port in self._former if id(port) in needed]
 
 
-def _due(heap: list[tuple[float, int, Address, bytes]], now: float) -> list[tuple[Address, bytes]]:
+def _due(heap: list[_Flight], now: float) -> list[tuple[UdpPort, Address, bytes]]:
     """Take what has arrived by `now`, in order."""
     due = []
     while heap and heap[0][0] <= now:
-        _, _, address, datagram = heappop(heap)
-        due.append((address, datagram))
+        due.append(heappop(heap)[2:])
     return due

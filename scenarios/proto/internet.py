@@ -244,10 +244,10 @@ class Internet:
             self._lose(end, way, "malformed", len(packet))
             return None
         del packet[header.total_length :]
-        if not is_ordinary(header):
-            self.counters["link_local"] += (
-                1  # neighbours and groups: every kernel looks for them, nobody is there
-            )
+        known = header.destination in self._pop or header.destination in self._by_public
+        if not known and not is_ordinary(header):
+            # Neighbours and groups: every kernel looks for them, nobody is there, and no trace needs to know.
+            self.counters["link_local"] += 1
             return None
         if header.protocol not in _CARRIED:
             self._lose_packet(end, way, "unknown_protocol", packet)
@@ -292,7 +292,7 @@ class Internet:
         end = way.end
         if way.up:
             self._out.setdefault(POP, []).extend(packets)
-        elif way is not end.down or end.name not in self._ends:
+        elif way is not end.down:
             for packet in packets:
                 self._lose_packet(end, "down", "no_such_address", packet)
         elif end.napt is None:

@@ -182,7 +182,7 @@ class Napt:
         if isinstance(place, Refusal):
             for waiting, _ in following:
                 self._on_dead(place.reason, len(waiting))
-            return place._replace(answer=None)
+            return place
         assert isinstance(place, tuple)
         whole = [(packet, header), *following]
         for piece, view in whole:

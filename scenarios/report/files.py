@@ -34,8 +34,9 @@ def write(
 ) -> list[Path]:
     """Write the reports into `directory`, made if missing; returns what was written. OSError if that is impossible.
 
-    `kinds` is what each run wants; `comparisons` are between some of the runs. One junit.xml and one results.json hold all runs. report.html and events.jsonl of
-    a run are in `folders(...)`; if there are several runs, `directory` has a report.html that leads to them.
+    `kinds` is what each run wants; `comparisons` are between some of the runs. One junit.xml and one results.json hold
+    everything. report.html and events.jsonl of a run are in `folders(...)`; if there are several runs, `directory` has
+    a report.html that leads to them.
     """
     wanted = [KINDS] * len(runs) if kinds is None else kinds
     together = {kind for each in wanted for kind in each}

@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from scenarios.checks import Plain
-from scenarios.fabric import Network
+from scenarios.fabric import Network, Place
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.placeholders import filled
@@ -107,16 +107,23 @@ class Launcher:
 
     def start(self, host: str, given: Program | ExecRun, output: ProgramOutput, *, label: str) -> Process:
         """What `given` says, on `host`; NotStarted if that is impossible, ExpressionError for a placeholder."""
+        self._place(host)
         workshop, names = self._workshop(host), self._names(host)
         try:
             workshop.put(given.files, names)
         except OSError as error:
             what = error.filename or "its files"
             raise NotStarted(f"cannot write {what} for it: {error.strerror or error}") from error
-        stdin = filled(given.stdin, names) if isinstance(given, ExecRun) else ""
-        if output.on_data is None:
-            output.on_data = self._log(host, label).write
-        return self.begin(host, given.run, output, env=given.env, stdin=stdin.encode())
+        if not isinstance(given, ExecRun):
+            if output.on_data is None:  # one log for all of its starts
+                output.on_data = self._log(host, label).write
+            return self.begin(host, given.run, output, env=given.env)
+        stdin = filled(given.stdin, names).encode()
+        log = self._log(host, label)
+        output.on_data = log.write
+        process = self.begin(host, given.run, output, env=given.env, stdin=stdin)
+        self.attend(lambda: _close_after(process, log))  # thousands of steps have not thousands of open files
+        return process
 
     def begin(
         self,
@@ -128,9 +135,7 @@ class Launcher:
         stdin: bytes = b"",
     ) -> Process:
         """A program in the working folder of `host`, and nothing more; the same errors."""
-        place = self._network.place(host)
-        if place is None or self._nursery is None:
-            raise NotStarted(f"{host} is no real machine on this fabric; use netns")
+        place = self._place(host)
         workshop, names = self._workshop(host), self._names(host)
         try:
             process = Process(
@@ -154,6 +159,12 @@ class Launcher:
         await process.run()
         del self._processes[process]
 
+    def _place(self, host: str) -> Place:
+        place = self._network.place(host)
+        if place is None or self._nursery is None:
+            raise NotStarted(f"{host} is no real machine on this fabric; use netns")
+        return place
+
     def _workshop(self, host: str) -> Workshop:
         if host not in self._workshops:
             self._workshops[host] = Workshop(host, self._world.script.file)
@@ -172,6 +183,11 @@ class Launcher:
         folder = None if self._reports is None else self._reports / LOGS
         self._logs[name] = log = ProgramLog(folder, name, taken={each.file for each in self._logs.values()})
         return log
+
+
+async def _close_after(process: Process, log: ProgramLog) -> None:
+    await process.ended.wait()
+    log.close()
 
 
 def _end_strays(mark: bytes) -> None:

@@ -55,11 +55,11 @@ class Picks:
         self._values: dict[str, Plain] = {}
         self.missing: dict[str, str] = {}
         """Why there is nothing under a name; its value is none."""
-        self._seen = -1
+        self._seen: tuple[ProgramOutput | None, int] = (None, 0)
 
     def of(self, output: ProgramOutput) -> dict[str, Plain]:
-        if output.total != self._seen:
-            self._seen = output.total
+        if self._seen[0] is not output or self._seen[1] != output.total:
+            self._seen = output, output.total
             self._values, self.missing = {}, {}
             for name, (source, pick) in self._picks.items():
                 try:

@@ -12,7 +12,6 @@ from edge.errors import FabricUnavailable
 from scenarios import doctor
 from scenarios.checks import Plain
 from scenarios.fabric import Network
-from scenarios.packages import missing_program
 from scenarios.report import InvariantRecord, ProgramRecord
 from scenarios.runner.launcher import Launcher
 from scenarios.runner.lazy import Lazy
@@ -126,7 +125,7 @@ def need(script: Script) -> None:
             wanted.setdefault(name, []).append(who)
     if wanted:
         lines = [
-            f"{missing_program(name)}, and {' and '.join(dict.fromkeys(users[:3]))} needs it"
+            f"{doctor.without(name)}, and {' and '.join(dict.fromkeys(users[:3]))} needs it"
             for name, users in wanted.items()
         ]
         raise FabricUnavailable("\n".join(lines))

@@ -40,7 +40,7 @@ class RouteChecking(Quiet):
             return ""
         if verdict.returns:
             return f"answers come back: {' > '.join(verdict.reply)}"
-        return f"{verdict.says}; {verdict.fix}"
+        return f"{verdict.says}; fix: {verdict.fix}"
 
     def waiting(self) -> str:
         return f"looking at the routes between {self._verb.sender} and {self._verb.to}"

@@ -19,6 +19,7 @@ from scenarios.report import AccountRecord, InvariantRecord, MasqueRecord, RunRe
 from scenarios.runner import programs, streaming
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.hosts import hits, host_records
+from scenarios.runner.lateness import Lateness
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.leaks import no_leaks
 from scenarios.runner.loading import Loading
@@ -83,6 +84,7 @@ class Performance:
         self.fabric = fabric
         self.observer = observer
         self.interrupt = interrupt
+        self._lateness = Lateness()
         self._tracing = Tracing(world.recorder)
         self.metrics = metrics()
         self._leaks = leaks
@@ -179,6 +181,8 @@ class Performance:
             async with trio.open_nursery() as nursery:
                 stage.abort = nursery.cancel_scope.cancel
                 nursery.start_soon(self._interrupted, nursery.cancel_scope)
+                if not self.fabric.virtual:
+                    nursery.start_soon(self._lateness.watch)
                 async with trio.open_nursery() as working:
                     for load in self._loads.values():
                         working.start_soon(load.run)
@@ -330,6 +334,7 @@ class Performance:
         """Bring the record up to date."""
         record, network = self.record, stage.network
         record.elapsed = stage.elapsed()
+        record.late = self._lateness.longest
         record.events = network.events
         up, ways = network.up(), network.ways()
         for vnet in record.vnets:

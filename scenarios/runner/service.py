@@ -27,6 +27,7 @@ class Service:
         self.host = host
         self.given = given
         self.output = ProgramOutput()
+        """Of its present start, or its last one."""
         self.process: Process | None = None
         self.ready = False
         self.starts = 0
@@ -66,6 +67,9 @@ class Service:
         self._wanted_to_end = False
         self._started, self._ended, self._ready_after = self._launcher.now(), None, None
         self.process = None
+        log = self.output.on_data
+        self.output = ProgramOutput()
+        self.output.on_data = log
         try:
             self.process = process = self._launcher.start(
                 self.host, self.given, self.output, label=self.given.name

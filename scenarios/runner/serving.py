@@ -69,7 +69,7 @@ class Stopping(Quiet):
         self._duration = self._stage.now() - begun
 
     def results(self) -> dict[str, Plain]:
-        """`duration`: how long it took to end; what was written is all of it since its first start."""
+        """`duration`: how long it took to end."""
         given = results(self._service.process, self._service.output, self._duration)
         return given if self._obeyed else {**given, "outcome": "timeout"}
 

@@ -69,7 +69,7 @@ class Witness:
             for sender, target in self._pairs[:MOST_JUDGED]
             if sender.actor.vnet == target.actor.vnet and len(sender.actor.ip) == len(target.actor.ip)
         )
-        return list(dict.fromkeys(f"{each.says}; {each.fix}" for each in verdicts if not each.returns))
+        return list(dict.fromkeys(f"{each.says}; fix: {each.fix}" for each in verdicts if not each.returns))
 
     def _hits(self) -> dict[tuple[str, str], int]:
         hits: dict[tuple[str, str], int] = {}

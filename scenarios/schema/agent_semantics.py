@@ -36,7 +36,9 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
                 continue
             yield from _speaks(name, connector, path)
             if connector.agent != "poplab" and len(site.connectors) > 1:
-                text = f"{site_name} has several connectors, and nobody tells them when a process should step in"
+                text = (
+                    f"{site_name} has several connectors, and nobody tells them when a process should step in"
+                )
                 yield Finding((*path, "agent"), text, "leave `agent` out, or the other connectors")
     if scenario.fabric is None or not cast.agents:
         return

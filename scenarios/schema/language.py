@@ -166,7 +166,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     thresholds: dict[str, tuple[Limit | str, ...] | str] = {}
     """Metrics to limits, such as: "rtp.mos{call=call}": [avg >= 4.0]."""
     faults: Faults | None = None
-    differences: Differences = Differences()
+    differences: Differences = written(Differences())
     """What may differ between fabrics, when it runs on several."""
     outputs: Outputs = Outputs()
 
@@ -185,7 +185,6 @@ class Scenario(Section, frozen=True, kw_only=True):
             or any(client.app.programs for client in self.topology.clients.values())
             or any(host.app.programs for host in hosts)
         )
-
 
     @property
     def has_agents(self) -> bool:

@@ -69,7 +69,11 @@ def check_step(verb: ExecRun | ExecStart | ExecStop, path: Path, cast: Cast) -> 
 def check_sender(cast: Cast, sender: str, path: Path) -> Iterator[Finding]:
     """A step in which our own system has to send something from an actor."""
     if sender in cast.real:
-        why = "is a client of Xray, so only real programs" if sender in cast.proxied else "runs real programs, so only they"
+        why = (
+            "is a client of Xray, so only real programs"
+            if sender in cast.proxied
+            else "runs real programs, so only they"
+        )
         text = f"{sender} {why} can send from it"
         those = "curl or dig" if sender in cast.proxied else "ping, curl or dig"
         yield Finding(path, text, f"use exec.run, for example with {those}; or another host")

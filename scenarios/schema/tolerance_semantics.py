@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from edge.document import did_you_mean
 from scenarios.schema.cast import Cast
@@ -29,7 +29,10 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
         path = ("differences", "ignore", index)
         if group not in GROUPS:
             yield Finding(path, f"no fact is called {name!r}", did_you_mean(group, GROUPS))
-        elif rest and "*" not in rest and group in known:
-            # names may have points in them, so what follows a name is cut off rather than looked for
-            if not any(f"{rest}.".startswith(f"{one}.") for one in known[group]):
-                yield Finding(path, f"no fact is called {name!r}", did_you_mean(rest, known[group]))
+        elif rest and "*" not in rest and group in known and not _begins(rest, known[group]):
+            yield Finding(path, f"no fact is called {name!r}", did_you_mean(rest, known[group]))
+
+
+def _begins(rest: str, names: Iterable[str]) -> bool:
+    """Names may have points in them, so where one ends cannot be seen in `rest`."""
+    return any(f"{rest}.".startswith(f"{name}.") for name in names)

@@ -76,6 +76,9 @@ class EnrolledPop:
         """The file for the program of a client, as it is handed out."""
         return self._edge("add-client", name, "--config", str(self.config), *options)
 
+    def add_connector(self, name: str, *options: str) -> str:
+        return self._edge("add-connector", name, "--config", str(self.config), *options)
+
     def start(self) -> None:
         command = (*POPLAB_EDGE, "--config", str(self.config))
         self.process = self.place.start(*command, log=self.log, PYTHONPATH=str(REPOSITORY))

@@ -32,7 +32,9 @@ class Peer:
         self.broken: set[str] = set()
 
     def listen(self, port: str) -> str:
-        self.listening.append(socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True))
+        self.listening.append(
+            socket.create_server(("::", int(port)), family=socket.AF_INET6, dualstack_ipv6=True)
+        )
         return "ok"
 
     def open(self, name: str, ip: str, port: str, local: str = "0") -> str:
@@ -134,10 +136,10 @@ class Peer:
         return "ok"
 
     def count(self, name: str) -> str:
-        """A counter of TcpExt: `ip netns` has its own."""
+        """A counter of TcpExt, or 0: not every kernel has all of them, and each namespace has its own."""
         with open("/proc/net/netstat") as file:
             names, values = (line.split()[1:] for line in file if line.startswith("TcpExt:"))
-        return dict(zip(names, values, strict=True))[name]
+        return dict(zip(names, values, strict=True)).get(name, "0")
 
     def _behind(self, name: str, what: str, act, good: str) -> None:
         def work() -> None:

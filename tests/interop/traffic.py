@@ -22,6 +22,8 @@ from itertools import pairwise
 SERVER_LIFE = 900.0
 #: How long after its last datagram a flow waits for the echo of it.
 LINGER = 1.5
+#: Seconds that a TCP transfer may stand still.
+TRANSFER = 20.0
 FLOOD_SOURCES = 500
 #: Linux socket option numbers that this module's oldest Python does not name.
 IP_MTU_DISCOVER, IP_PMTUDISC_DO = 10, 2
@@ -127,6 +129,45 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
+def tcp_echo(address: str, port: int) -> dict[str, object]:
+    """A TCP server that sends back what it got, once the client has said all, and behind it the source that it saw."""
+    sources: Counter[str] = Counter()
+    with socket.socket(family_of(address), socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen()
+        print("ready", flush=True)
+        deadline = time.monotonic() + SERVER_LIFE
+        while time.monotonic() < deadline:
+            readable, _, _ = select.select([listener, sys.stdin], [], [], 1.0)
+            if sys.stdin in readable and not sys.stdin.readline():
+                break
+            if listener in readable:
+                sock, source = listener.accept()
+                with sock:
+                    sources[source[0]] += 1
+                    sock.settimeout(TRANSFER)
+                    sock.sendall(read_all(sock) + source[0].encode())
+    return {"sources": dict(sources)}
+
+
+def tcp_transfer(address: str, port: int, size: int) -> dict[str, object]:
+    """`size` random octets there and back; whether they are the same, and the source that the server saw."""
+    data = os.urandom(size)
+    with socket.create_connection((address, port), timeout=TRANSFER) as sock:
+        sock.sendall(data)
+        sock.shutdown(socket.SHUT_WR)
+        answer = read_all(sock)
+    return {"same": answer[:size] == data, "seen_as": answer[size:].decode(errors="replace")}
+
+
+def read_all(sock: socket.socket) -> bytes:
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
 def capture(port: int, kind: int, seconds: float) -> dict[str, object]:
     """The first UDP payload to `port` on any interface whose first byte is `kind`."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800)) as sock:
@@ -211,6 +252,8 @@ def main() -> None:
             "seconds": float,
             "valid": float,
         },
+        tcp_echo: {"address": str, "port": int},
+        tcp_transfer: {"address": str, "port": int, "size": int},
         ask: {"address": str, "port": int, "payload": str, "seconds": float},
     }
     for program, arguments in shapes.items():

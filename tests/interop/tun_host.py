@@ -260,7 +260,9 @@ class TunHost:
     def request(self, method: str, ip: str, port: str, path: str, size: str = "0") -> Answer:
         body, now = pattern(int(size)), time.monotonic()
         exchange = self.client.request(method, ip, int(port), path, body=body, now=now, timeout=60.0)
-        return lambda: f"{exchange.reason or exchange.status} {told(exchange.body)}" if exchange.ended else None
+        return lambda: (
+            f"{exchange.reason or exchange.status} {told(exchange.body)}" if exchange.ended else None
+        )
 
     def read(self) -> None:
         packets: dict[int, list[bytearray]] = {4: [], 6: []}
@@ -271,9 +273,10 @@ class TunHost:
                 break
             version = packet[0] >> 4
             target = packet[16:20] if version == 4 else packet[24:40]
-            if target == self.hosts[version].packed and self.rng.random() >= self.loss:
-                if not (self.deaf and is_error(parse_untrusted(packet))):
-                    packets[version].append(packet)
+            if target != self.hosts[version].packed or self.rng.random() < self.loss:
+                continue
+            if not (self.deaf and is_error(parse_untrusted(packet))):
+                packets[version].append(packet)
         for version, some in packets.items():
             self.hosts[version].handle_packets(some, time.monotonic())
 

@@ -84,7 +84,9 @@ class Told:
         return ceil(self.end.keepalive or 0)
 
     def wireguard_profile(self) -> str:
-        peer = WireGuardPeer("", self.keepalive, self.end.private_key, self.end.preshared_key, for_poplab=True)
+        peer = WireGuardPeer(
+            "", self.keepalive, self.end.private_key, self.end.preshared_key, for_poplab=True
+        )
         return peer.text(self.config, self.tunnel)
 
     def masque_profile(self) -> str:

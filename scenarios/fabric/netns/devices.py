@@ -13,7 +13,8 @@ from typing import Protocol
 import trio
 
 from edge.errors import FabricUnavailable
-from edge.proto.types import DropReason
+from edge.proto.types import NEVER, DropReason
+from scenarios.fabric.netns.alarm import Alarm
 
 
 class Device(Protocol):
@@ -44,7 +45,11 @@ class Devices:
         """Names of those whose interface somebody has deleted."""
         self._by_name: dict[str, Device] = {}
         self._by_number: dict[int, str] = {}
+        self.deadline = NEVER
+        """When whoever waits wants to be woken, in trio's time, and closer to it than trio comes."""
+        self._alarm = Alarm()
         self._epoll = select.epoll()
+        self._epoll.register(self._alarm, select.EPOLLIN | select.EPOLLET)
 
     def add(self, name: str, device: Device) -> None:
         """ValueError if there is one of this name; then, too, it is closed."""
@@ -73,6 +78,7 @@ class Devices:
         for name in list(self._by_name):
             self.remove(name)
         self._epoll.close()
+        self._alarm.close()
 
     def send(self, name: str, packets: Sequence[bytearray]) -> None:
         device = self._by_name.get(name)
@@ -86,7 +92,9 @@ class Devices:
     def receive(self) -> list[tuple[str, list[bytearray]]]:
         arrivals = []
         for number, _ in self._epoll.poll(0):
-            name = self._by_number[number]
+            name = self._by_number.get(number)
+            if name is None:
+                continue  # the alarm
             try:
                 packets = self._by_name[name].receive()
             except (OSError, FabricUnavailable):
@@ -98,6 +106,8 @@ class Devices:
         return arrivals
 
     async def wait_readable(self) -> None:
+        if self.deadline < NEVER:
+            self._alarm.set(self.deadline - trio.current_time())
         await trio.lowlevel.wait_readable(self._epoll)
 
     def poll(self, seconds: float) -> bool:

@@ -192,7 +192,11 @@ class ForeignEnd:
 
     def _nudge(self) -> None:
         version = socket.AF_INET6 if ":" in self._gateway else socket.AF_INET
-        with suppress(OSError), self._machine.space.inside(), socket.socket(version, socket.SOCK_DGRAM) as sock:
+        with (
+            suppress(OSError),
+            self._machine.space.inside(),
+            socket.socket(version, socket.SOCK_DGRAM) as sock,
+        ):
             sock.sendto(b"", (self._gateway, DISCARD))
 
     def saw(self, tunnel: TunnelSnapshot) -> None:

@@ -25,6 +25,7 @@ from scenarios.fabric.netns.agents import Told, program
 from scenarios.fabric.netns.foreign_end import ForeignEnd
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
+from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
 from scenarios.proto.host import Host
@@ -44,7 +45,7 @@ class LabSide(TunSide):
     """The device of a tunnel, which tells the premises behind it that the tunnel is alive."""
 
     def __init__(
-        self, open_device: Callable[[], AbstractContextManager[Tun]], border: Border, port: Port
+        self, open_device: Callable[[], AbstractContextManager[Tun | VethWire]], border: Border, port: Port
     ) -> None:
         super().__init__(open_device, border)
         self._port = port

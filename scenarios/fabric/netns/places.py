@@ -9,11 +9,13 @@ from ipaddress import ip_address, ip_network
 from connectors.tun import Tun
 from edge.config import Kind
 from edge.document import Prefix
+from edge.errors import FabricUnavailable
 from edge.proto.types import Address
 from scenarios.fabric.netns.cards import Card, Cards
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.site import SiteLan
 from scenarios.fabric.netns.spawner import Spawner
+from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.fabric.netns.wires import Wires
 from scenarios.fabric.netns.wiring import ETHERNET, Machine
 from scenarios.proto.host import ETHERNET_MTU, Host
@@ -30,6 +32,9 @@ MASQUE: Address = (POP_ADDRESS, 443)
 
 TUNNEL, UPLINK = "poplab0", "uplink"
 
+QUEUE = 10_000
+"""Packets that wait while this process does something else; those of a burst are many."""
+
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 _DEVICES = {ETHERNET: Device.LAN, TUNNEL: Device.TUNNEL, UPLINK: Device.INTERNET, "lo": Device.LAN}
 _BY_TUNNEL = 100
@@ -44,6 +49,7 @@ class Places:
         self.internet = Internet(None if world.recorder is None else world.recorder.lost)
         self.wires = Wires(self.internet)
         self.cards = Cards()
+        world.ledger.unseen = self.cards.unseen
         self.lans: dict[str, SiteLan] = {}
         self.ends: dict[str, Machine] = {}
         """Where the far end of a tunnel runs: a connector's machine, or a client's device."""
@@ -55,6 +61,8 @@ class Places:
         self._programs: dict[str, MachinePlace] = {}
         self.paths: dict[str, LinkPair] = {}
         self._addresses: dict[str, str] = {}
+        self._hub: Machine | None = None
+        """Where our ends of wires are that are no TUN devices."""
         self._stack = ExitStack()
         self.pop: Machine
 
@@ -100,19 +108,30 @@ class Places:
         return machine
 
     def _uplink(self, machine: Machine, name: str, address: str) -> None:
-        with machine.space.inside():
-            device = Tun.open(UPLINK, mtu=ETHERNET_MTU, offload=False)
+        device = self._device(machine, UPLINK, ETHERNET_MTU)
         self.wires.plug(name, device)
         machine.space.sysctl(f"ipv6/conf/{UPLINK}/disable_ipv6", 1)
-        machine.up(UPLINK)
+        machine.up(UPLINK, queue=QUEUE)
         machine.address(UPLINK, f"{address}/32")
         machine.route(_ANY[4] if name == POP else f"{POP_ADDRESS}/32", interface=UPLINK)
+
+    def _device(self, machine: Machine, name: str, mtu: int) -> Tun | VethWire:
+        """An interface whose packets are for us."""
+        if self._hub is None:
+            try:
+                with machine.space.inside():
+                    return Tun.open(name, mtu=mtu, offload=False)
+            except FabricUnavailable:  # as for an ordinary user where /dev/net/tun is root's alone
+                self._hub = self._keep(Machine("hub"))
+        return machine.veth_wire(name, self._hub, mtu=mtu)
 
     def _place(self, host: Host, site: str | None) -> None:
         interface = TUNNEL if site is None else ETHERNET
         machine = self.ends[host.name] if site is None else self.lans[site].machines[host.name]
         self.machines[host.name] = machine
-        if host.name in self.world.script.cast.proxied:  # what passes its interface, nobody else gets like this
+        if (
+            host.name in self.world.script.cast.proxied
+        ):  # what passes its interface, nobody else gets like this
             self._programs[host.name] = MachinePlace(machine, self.spawner, {})
             return
         if isinstance(host, RealHost):
@@ -160,12 +179,10 @@ class Places:
         return [Prefix.of(host.packed) for host in end.premises.hosts]
 
     @contextmanager
-    def tunnel(self, end: End, own: list[Prefix]) -> Iterator[Tun]:
+    def tunnel(self, end: End, own: list[Prefix]) -> Iterator[Tun | VethWire]:
         """The TUN device of a far end, with its addresses, and everything routed into it."""
         machine = self.ends[end.name]
-        with machine.space.inside():
-            tun = Tun.open(TUNNEL, mtu=end.mtu, offload=False)
-        with tun:
+        with self._device(machine, TUNNEL, end.mtu) as tun:
             self.set_up_tunnel(end, own)
             self.watch_tunnel(end)
             yield tun
@@ -177,7 +194,7 @@ class Places:
         versions = {prefix.version for prefix in (*addresses, *end.routes)}
         if 6 not in versions:
             machine.space.sysctl(f"ipv6/conf/{TUNNEL}/disable_ipv6", 1)
-        machine.up(TUNNEL, mtu=end.mtu)
+        machine.up(TUNNEL, queue=QUEUE, mtu=end.mtu)
         for address in addresses:
             machine.address(TUNNEL, str(address))
         for version in sorted(versions):

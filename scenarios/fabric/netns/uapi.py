@@ -59,4 +59,6 @@ async def _set(folder: Path, interface: str, lines: list[str]) -> None:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionResetError(f"{path}: it has hung up") from error
     if answer.strip() != b"errno=0":
-        raise FabricUnavailable(f"{interface} refuses its configuration: {answer.decode(errors='replace').strip()}")
+        raise FabricUnavailable(
+            f"{interface} refuses its configuration: {answer.decode(errors='replace').strip()}"
+        )

@@ -59,7 +59,8 @@ class Wires:
         task_status.started()
         try:
             while True:
-                for name, packets in await self._driver.wait(internet.poll_timeout()):
+                devices.deadline = due = internet.poll_timeout()
+                for name, packets in await self._driver.wait(due):
                     if name == POP:
                         internet.from_pop(packets, trio.current_time())
                     else:

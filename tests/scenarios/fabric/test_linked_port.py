@@ -300,6 +300,28 @@ async def test_a_nat_that_reboots_is_deaf_until_something_leaves(autojump_clock:
         assert await heard(port, 1.0) == [b"to the new one"]
 
 
+@pytest.mark.parametrize("kind", [None, "port-restricted"])
+async def test_what_is_on_its_way_keeps_the_address_that_it_had(
+    autojump_clock: MockClock, kind: str | None
+) -> None:
+    """Up it comes from the old address, whatever the machine has become since; down it reaches nobody there."""
+    nat = None if kind is None else Nat("203.0.113.7", NATS[kind], Random(1))
+    with ends(path(delay=1.0), nat=nat) as (port, pop):
+        port.send([(pop.address, [b"before"])])
+        before = port.address
+        pop.send([(before, [b"to the old one"])])
+        assert port.receive() == [] and port.in_flight == 2
+        port.rebind()
+        port.send([(pop.address, [b"after"])])
+        assert port.address != before
+        assert await heard(port, 2.0) == []
+        assert [(bytes(data), source) for data, _, source in pop.receive()] == [
+            (b"before", before),
+            (b"after", port.address),
+        ]
+        UdpPort.bind(before).close()  # and then it is free
+
+
 async def test_what_the_nat_refuses_does_not_leave(autojump_clock: MockClock) -> None:
     nat = Nat("127.0.0.1", NATS["full-cone"], Random(1))  # the PoP's address, so this is a hairpin
     with ends(path(), nat=nat) as (port, pop):

@@ -700,8 +700,11 @@ def test_what_no_router_carries_is_counted_and_neighbours_are_not_even_a_loss() 
         udp(world.address, "224.0.0.251", 5353, 5353),
         udp(world.address, "255.255.255.255", 68, 67),
     )
+    world.down(udp(POP_HOST, "224.0.0.251", 5353, 5353))
     assert world.out() == {} and world.reasons() == []
-    assert world.internet.counters["link_local"] == 3
+    assert world.internet.counters["link_local"] == 4
+    world.down(udp("203.0.113.1", world.public), udp(POP_HOST, "203.0.113.1"))
+    assert world.out() == {} and world.reasons() == ["spoofed_source", "no_such_address"]
 
 
 def test_ends_and_pop_may_have_addresses_of_version_6() -> None:

@@ -135,6 +135,14 @@ def test_the_first_fragment_needs_no_other() -> None:
     assert b"".join(bytes(piece[20:]) for piece in pieces) == expected[20:]
 
 
+def test_a_sum_of_zero_is_not_the_absence_of_one() -> None:
+    ends = b"\x0a\0\0\1", b"\x0a\0\0\2"
+    port = next(n for n in range(65536) if build_udp(*ends, n, 2, b"data")[26:28] == b"\xff\xff")
+    packet = build_udp(*ends, 1, 2, b"data")
+    readdress(packet, parse_untrusted(packet), Side.SOURCE, ends[0], port)
+    assert packet == build_udp(*ends, port, 2, b"data")
+
+
 # -- a flipped bit
 
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 import trio
 
 from scenarios.fabric import Loopback, Network
-from tests.scenarios.runner.launch import launch
 from scenarios.world import World
+from tests.scenarios.runner.launch import launch
 
 T = TypeVar("T")
 

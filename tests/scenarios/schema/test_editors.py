@@ -21,7 +21,7 @@ BAD = ROOT / "tests/scenarios/bad"
 
 WRONG_BY_SHAPE = (
     "captures", "deploy-form",
-    "durations", "empty", "empty-values", "exec", "faults", "links", "missing-keys", "not-a-mapping", "policy",
+    "differences", "durations", "empty", "empty-values", "exec", "faults", "links", "missing-keys", "not-a-mapping", "policy",
     "rates-of-events", "template-circle", "unknown-key", "wrong-types", "wrong-values", "yaml-booleans",
 )  # fmt: skip
 

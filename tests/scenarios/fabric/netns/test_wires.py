@@ -16,6 +16,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from edge.proto.ip import Echo, build_icmp_echo, echo, parse_untrusted
 from edge.proto.types import DropReason
 from scenarios.fabric.netns.wires import Wires
 from scenarios.proto.internet import POP, Internet
@@ -283,6 +284,40 @@ async def test_a_datagram_takes_the_time_that_the_path_takes(stack: ExitStack, k
     begin = trio.current_time()
     assert await exchange(world, b"hello") == b"hello"
     assert trio.current_time() - begin >= 0.04
+
+
+def ping(raw: socket.socket) -> Echo:
+    """The answer of the PoP's kernel to a ping of ours."""
+    raw.connect((POP_HOST, 0))
+    raw.send(build_icmp_echo(bytes(4), bytes(4), ident=77, sequence=1, payload=b"ping")[20:])
+    answer = raw.recv(65536)
+    found = echo(answer, parse_untrusted(answer))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("kind", [None, NAT])
+async def test_a_ping_takes_the_time_that_the_path_takes(stack: ExitStack, kind: str | None) -> None:
+    world = Kernels(stack, kind, delay=0.02)
+    raw = world.socket(world.alice, socket.SOCK_RAW, protocol=socket.IPPROTO_ICMP)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(world.wires.run)
+            begin = trio.current_time()
+            answer = await world.alice.run(ping, raw)
+            assert trio.current_time() - begin >= 0.04
+            nursery.cancel_scope.cancel()
+    assert (answer.is_request, answer.ident, answer.payload) == (False, 77, b"ping")
+
+
+async def test_who_roams_goes_on_from_the_new_address(stack: ExitStack) -> None:
+    world = Kernels(stack, None, delay=0.001)
+    old = world.address
+    new = world.internet.roam("alice")
+    world.alice.ip("address", "replace", f"{new}/32", "dev", "uplink0")
+    world.alice.ip("address", "delete", f"{old}/32", "dev", "uplink0")
+    assert await exchange(world, b"hello") == b"hello"
+    assert world.internet.counters["spoofed_source"] == 0
 
 
 @pytest.mark.parametrize("kind", [None, NAT])

@@ -1,0 +1,29 @@
+"""What tests of the kernel's machines need, and the reason where it is absent."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from scenarios import doctor
+
+_NAMES = ("network-namespace", "mount-namespace", "pid-namespace", "raw-sockets", "packet-sockets", "pyroute2")
+
+
+def _missing(*names: str) -> str:
+    if sys.platform != "linux":
+        return "needs Linux"
+    lacking = doctor.missing(*_NAMES, *names)
+    if lacking:
+        return lacking[0].sentence
+    if os.geteuid():
+        return "the test process makes namespaces itself: needs root, or to be run by `unshare --user --map-root-user`"
+    return ""
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """Skips what needs namespaces, and these findings of the doctor."""
+    reason = _missing(*names)
+    return pytest.mark.skipif(bool(reason), reason=reason)

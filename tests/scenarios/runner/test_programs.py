@@ -1,0 +1,476 @@
+"""Real programs in scenarios: those of hosts, those that steps run, and what is left of them, which is nothing."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+from edge.errors import FabricUnavailable
+from scenarios import doctor
+from scenarios.report import RunRecord, State, findings, write
+from scenarios.runner import check, run
+from scenarios.trace import OutputFile
+from tests.scenarios.runner.machines import MISSING, Machines
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+HEAD = """\
+version: 1
+name: programs
+deadline: 30s
+vnets: {acme: {}}
+policy: [{id: all, action: allow}]
+topology:
+  clients: {alice: {vnet: acme}}
+  sites:
+    hq:
+      vnet: acme
+      routes: [10.0.60.0/24]
+      hosts:
+        web:
+          ip: 10.0.60.80
+"""
+SERVER = (
+    "import socket, sys, time; s = socket.socket(type=getattr(socket, sys.argv[1])); s.bind(('127.0.0.1', 0))"
+)
+UP = "  - wait: {tunnels: up}\n"
+
+
+def ran(
+    steps: str,
+    programs: str = "",
+    *,
+    out: Path | None = None,
+    machines: Machines | None = None,
+    interrupt: trio.Event | None = None,
+) -> RunRecord:
+    exec_ = f"          app:\n            exec:\n{programs}" if programs else ""
+    (script,) = check(f"{HEAD}{exec_}steps:\n{steps}", "programs.yaml")
+    where = Machines() if machines is None else machines
+
+    async def main() -> RunRecord:
+        stop = trio.Event() if interrupt is None else interrupt
+        return await run(script, where, folder=out, interrupt=stop)
+
+    record = where.execute(main, seed=7)
+    assert where.left == []
+    return record
+
+
+def passed(steps: str, programs: str = "", **more: object) -> RunRecord:
+    record = ran(steps, programs, **more)  # type: ignore[arg-type]
+    assert record.state is State.PASSED, findings(record)
+    return record
+
+
+def law(record: RunRecord) -> tuple[bool, str, list[str]]:
+    (found,) = [law for law in record.invariants if law.id == "programs-run"]
+    return found.holds, found.text, found.details
+
+
+# -- steps
+
+
+def test_a_step_runs_a_program_and_looks_at_what_came_of_it() -> None:
+    record = passed("""
+  - id: ask
+    exec.run:
+      on: alice
+      run: [sh, ./ask.sh]
+      stdin: "in "
+      files:
+        words: "file "
+        ask.sh: |
+          cat; cat words; echo "$GREETING" >&2; exit 3
+      env: {GREETING: "speed=12 ms"}
+      capture:
+        all: {}
+        speed: {regex: 'speed=([0-9]+)', from: stderr, as: number}
+        text: {regex: 'speed=([0-9]+)', from: output}
+        absent: {json: n}
+    expect:
+      - outcome == "exited" and code == 3 and signal == none
+      - all == "in file " and speed == 12 and text == "12" and absent == none
+      - len(stderr) == 12 and duration < 20s and output_bytes == len(output)
+  - exec.run:
+      on: alice
+      run: [cat, words, again]
+      files: {again: "${ask.speed + 1} ${seed} ${hosts['hq/web'].ip}"}
+    expect: [stdout == "file 13 7 10.0.60.80"]
+  - exec.run: {on: hq/web, run: [sh, -c, 'test "$PWD" = "$1" && ls', x, "${dir}"]}
+    expect: ['code == 0 and stdout == ""']
+""")
+    assert record.steps[0].name == "exec.run alice: sh ./ask.sh"
+    assert "no absent: the output is no JSON" in record.steps[0].summary
+    assert "speed=12 ms" in "".join(record.steps[0].output)
+
+
+def test_json_is_picked_with_its_types() -> None:
+    passed("""
+  - exec.run:
+      on: alice
+      run: [echo, '{"end": {"streams": [{"bps": 1e6}, {"bps": 2500000}], "ok": true, "name": "5"}}']
+      capture:
+        speed: {json: "end.streams[-1].bps"}
+        ok: {json: end.ok}
+        name: {json: end.name}
+        number: {json: end.name, as: number}
+    expect: [speed > 2000000 and ok and name == "5" and number == 5]
+""")
+
+
+def test_without_expectations_it_must_end_with_0_and_the_report_shows_what_it_wrote(tmp_path: Path) -> None:
+    record = ran("  - exec.run: {on: alice, run: [sh, -c, 'echo it went wrong; exit 1']}\n")
+    assert record.state is State.FAILED
+    assert record.steps[0].output == ["it went wrong"]
+    write(tmp_path, [record])
+    assert "the program wrote:\nit went wrong" in (tmp_path / "junit.xml").read_text()
+    assert "it went wrong" in (tmp_path / "report.html").read_text()
+    assert '"it went wrong"' in (tmp_path / "results.json").read_text()
+
+
+def test_what_takes_too_long_is_killed_with_all_that_it_started() -> None:
+    record = passed(
+        """
+  - exec.run: {on: alice, run: [sh, -c, 'trap "" TERM; echo begun; sleep 50 & sleep 51; sleep 52'], within: 0.5s}
+    expect: [outcome == "timeout" and code == none and signal == "KILL"]
+"""
+    )
+    assert record.steps[0].output == ["begun"]
+    assert record.steps[0].summary == "killed after 500 ms"
+
+
+def test_a_signal_is_an_outcome_of_its_own() -> None:
+    passed("""
+  - exec.run: {on: alice, run: [sh, -c, 'kill -HUP $$']}
+    expect: [outcome == "signalled" and signal == "HUP" and code == none]
+""")
+
+
+def test_what_cannot_be_started_says_why() -> None:
+    record = ran("""
+  - exec.run: {on: alice, run: [cat], files: {a/b: x}}
+  - exec.run: {on: alice, run: [cat], files: {a: y}}
+  - exec.run: {on: alice, run: [cat, "${hosts.alice.seen}"]}
+""")
+    assert [step.state for step in record.steps] == [State.PASSED, State.FAILED, State.FAILED]
+    assert "cannot write" in record.steps[1].error
+    assert "is no text now" in record.steps[2].error
+
+
+def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:
+    machines = Machines()
+    with pytest.raises(FabricUnavailable, match=r"no-such-program is not on this machine.*hq/web"):
+        ran(
+            "  - exec.run: {on: alice, run: [date]}\n",
+            "              - {name: a, run: [no-such-program]}\n",
+            machines=machines,
+        )
+    assert machines.here.started == []
+    assert "the program sipp is not on this machine" in doctor.without("sipp")
+
+
+def test_ctrl_c_ends_a_program_and_the_run_drains() -> None:
+    interrupt = trio.Event()
+
+    class Impatient(Machines):
+        async def press(self) -> None:
+            while len(self.here.started) < 2:
+                await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            interrupt.set()
+
+    machines = Impatient()
+    program = "              - {name: site, run: [sleep, '60']}\n"
+    (script,) = check(
+        f"{HEAD}          app:\n            exec:\n{program}steps:\n"
+        "  - exec.run: {on: alice, run: [sh, -c, 'echo begun; sleep 61']}\n",
+        "programs.yaml",
+    )
+
+    async def main() -> RunRecord:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(machines.press)
+            return await run(script, machines, interrupt=interrupt)
+
+    record = machines.execute(main, seed=7)
+    assert record.state is State.INTERRUPTED
+    assert record.steps[0].waiting == "alice runs sh: begun"
+    assert record.steps[0].output == ["begun"]
+    assert machines.left == []
+
+
+def test_a_defect_of_ours_leaves_no_program() -> None:
+    class Broken(Machines):
+        pass
+
+    machines = Broken()
+    (script,) = check(
+        f"{HEAD}          app:\n            exec:\n              - {{name: site, run: [sleep, '60']}}\n"
+        "steps:\n  - exec.run: {on: alice, run: [sleep, '61']}\n",
+        "programs.yaml",
+    )
+
+    class Bomb(Exception):
+        pass
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def explode() -> None:
+                while len(machines.here.started) < 2:
+                    await trio.sleep(0.01)
+                raise Bomb
+
+            nursery.start_soon(explode)
+            await run(script, machines)
+
+    with pytest.raises(BaseExceptionGroup):
+        machines.execute(main, seed=7)
+    assert machines.left == []
+
+
+def test_a_daemon_that_has_left_its_session_does_not_outlive_the_world() -> None:
+    record = passed("""
+  - id: daemon
+    exec.run:
+      on: alice
+      run: [sh, -c, 'setsid sh ./daemon.sh & while ! test -s pid; do sleep 0.02; done; cat pid']
+      files:
+        daemon.sh: |
+          exec < /dev/null > /dev/null 2>&1
+          trap "" TERM HUP
+          echo $$ > pid
+          sleep 62 & wait
+      capture: {pid: {as: number}}
+  - {exec.run: {on: alice, run: [kill, "-0", "${daemon.pid}"]}}
+""")
+    assert not _runs(int(record.steps[0].output[0]))
+
+
+# -- programs of hosts
+
+
+def program(name: str, command: str, *, more: str = "") -> str:
+    return f"              - {{name: {name}, run: [sh, -c, '{command}']{', ' + more if more else ''}}}\n"
+
+
+def test_a_program_of_a_host_starts_with_the_world_and_ends_with_it() -> None:
+    record = passed(
+        """
+  - wait: {programs: ready}
+    expect: ['hosts["hq/web"].programs.site.state == "running" and hosts["hq/web"].programs.site.ready']
+  - exec.run: {on: hq/web, run: [cat, log]}
+    expect: ['hosts["hq/web"].programs.site.n == 7']
+""",
+        program(
+            "site",
+            "echo up ${seed} | tee log; exec sleep 60",
+            more="ready: {output: up}, capture: {n: {regex: up (.), as: number}}",
+        ),
+    )
+    (site,) = record.programs
+    assert (site.host, site.name, site.state, site.signal, site.starts) == (
+        "hq/web",
+        "site",
+        "signalled",
+        "TERM",
+        1,
+    )
+    assert site.output == ["up 7"] and site.trouble == ""
+    assert law(record)[0]
+    assert record.steps[0].summary == "1 program ready"
+
+
+@pytest.mark.parametrize(("kind", "key"), [("SOCK_STREAM", "tcp"), ("SOCK_DGRAM", "udp")])
+def test_it_is_ready_when_somebody_has_the_port(kind: str, key: str) -> None:
+    import socket
+
+    with socket.socket(type=getattr(socket, kind)) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = "; ".join(
+        [
+            f"import socket, time; s = socket.socket(type=socket.{kind})",
+            f'time.sleep(0.3); s.bind(("127.0.0.1", {port}))',
+            "s.listen()" if key == "tcp" else "pass",
+            'print("bound", flush=True); time.sleep(60)',
+        ]
+    )
+    passed(
+        """
+  - wait: {programs: ready}
+    expect: ['"bound" in hosts["hq/web"].programs.server.output or hosts["hq/web"].programs.server.ready']
+""",
+        f"              - {{name: server, run: [{sys.executable}, -c, '{code}'], ready: {{{key}: {port}}}}}\n",
+    )
+
+
+def test_it_is_ready_when_another_program_says_so() -> None:
+    passed(
+        "  - {wait: {programs: ready}}\n  - exec.run: {on: hq/web, run: [test, -e, there]}\n",
+        program("site", "sleep 0.3; touch there; exec sleep 60", more="ready: {run: [test, -e, there]}"),
+    )
+
+
+def test_who_is_not_ready_in_time_fails_the_step_that_waits_and_the_run() -> None:
+    record = ran(
+        "  - {wait: {programs: ready}}\n",
+        program(
+            "site",
+            "echo reading the configuration; exec sleep 60",
+            more="ready: {output: listening, within: 0.3s}",
+        ),
+    )
+    why = "site on hq/web: it was not ready within 300 ms: it has written nothing that matches 'listening'"
+    assert record.steps[0].error == why
+    assert record.steps[0].output == ["reading the configuration"]
+    assert law(record) == (False, why, ["reading the configuration"])
+    assert record.state is State.FAILED
+
+
+def test_who_ends_before_it_is_ready_is_not_waited_for() -> None:
+    record = ran(
+        "  - {wait: {programs: ready}}\n",
+        program(
+            "site", "echo no such file >&2; exit 78", more="ready: {tcp: 1, within: 20s}, may_exit: true"
+        ),
+    )
+    assert record.steps[0].error == "site on hq/web: it ended with code 78 before it was ready"
+    assert record.elapsed < 15 and record.state is State.FAILED
+
+
+def test_who_ends_by_itself_fails_the_run_with_its_last_words() -> None:
+    record = ran(
+        "  - {wait: {for: 0.5s}}\n",
+        program("site", "echo out of memory >&2; exit 137")
+        + program("other", "exit 0", more="may_exit: true"),
+    )
+    assert record.state is State.FAILED
+    assert law(record) == (False, "site on hq/web should run, but it ended with code 137", ["out of memory"])
+    assert findings(record)[0].text == "site on hq/web should run, but it ended with code 137"
+    assert [each.state for each in record.programs] == ["exited", "exited"]
+    assert [bool(each.trouble) for each in record.programs] == [True, False]
+
+
+def test_steps_start_and_stop_programs() -> None:
+    record = passed(
+        """
+  - wait: {for: 0.1s}
+    expect: ['hosts["hq/web"].programs.site.state == "not_started" and hosts["hq/web"].programs.site.code == none']
+  - exec.start: {on: hq/web, name: site}
+    expect: [ready and duration < 10s]
+  - exec.stop: {on: hq/web, name: site, signal: HUP}
+    expect: [outcome == "exited" and code == 5]
+  - wait: {for: 0.1s}
+    expect: ['hosts["hq/web"].programs.site.state == "exited" and hosts["hq/web"].programs.site.starts == 1']
+  - {exec.start: {on: hq/web, name: site}}
+  - exec.stop: {on: hq/web, name: site, within: 0.2s}
+    expect: [outcome == "timeout" and signal == "KILL"]
+""",
+        program(
+            "site",
+            'trap "exit 5" HUP; trap "" TERM; echo up; while :; do sleep 0.02; done',
+            more="start: by-step, ready: {output: up}",
+        ),
+    )
+    assert record.programs[0].starts == 2
+    assert record.programs[0].output == ["up"]
+
+
+def test_a_step_cannot_start_what_runs_or_stop_what_does_not() -> None:
+    record = ran(
+        "  - {exec.start: {on: hq/web, name: one}}\n  - {exec.stop: {on: hq/web, name: two}}\n"
+        "  - {exec.start: {on: hq/web, name: two}}\n",
+        program("one", "exec sleep 60")
+        + program("two", "echo no; exit 1", more="start: by-step, ready: {output: yes}"),
+    )
+    assert [step.error for step in record.steps] == [
+        "one on hq/web runs already",
+        "two on hq/web does not run",
+        "two on hq/web: it ended with code 1 before it was ready",
+    ]
+    assert record.steps[2].output == ["no"]
+    assert law(record)[0]  # the step answers for it
+
+
+def test_a_second_start_waits_for_its_own_readiness() -> None:
+    record = ran(
+        "  - {exec.start: {on: hq/web, name: site}}\n  - {exec.stop: {on: hq/web, name: site}}\n"
+        "  - {exec.start: {on: hq/web, name: site}}\n",
+        program(
+            "site",
+            "test -e once || echo up; touch once; exec sleep 60",
+            more="start: by-step, ready: {output: up, within: 0.5s}",
+        ),
+    )
+    assert [step.state for step in record.steps] == [State.PASSED, State.PASSED, State.FAILED]
+
+
+# -- logs
+
+
+def test_what_programs_write_is_in_files_beside_the_reports(tmp_path: Path) -> None:
+    passed(
+        "  - {exec.run: {on: alice, run: [echo, one]}}\n  - {exec.run: {on: alice, run: [echo, two]}}\n",
+        program("site", "echo up; exec sleep 60"),
+        out=tmp_path,
+    )
+    logs = {file.name: file.read_text() for file in (tmp_path / "programs").iterdir()}
+    assert logs == {"hq-web.site.log": "up\n", "alice.echo.log": "one\n", "alice.echo-2.log": "two\n"}
+
+
+def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: OutputFile, data: bytes) -> bool:
+        self.error = os.strerror(errno.ENOSPC)
+        return False
+
+    monkeypatch.setattr(OutputFile, "write", full)
+    record = passed("  - {exec.run: {on: alice, run: [echo, hello]}}\n", out=tmp_path)
+    assert record.incomplete == [
+        "the log of alice.echo is not complete: No space left on device; 6 bytes are left out"
+    ]
+
+
+def test_a_folder_that_cannot_be_written_to_is_no_reason_to_end(tmp_path: Path) -> None:
+    (tmp_path / "programs").write_text("a file")
+    record = passed("  - {exec.run: {on: alice, run: [echo, hello]}}\n", out=tmp_path)
+    assert record.incomplete[0].startswith("there is no log of alice.echo: ")
+
+
+# -- the process of poplab
+
+
+def test_they_die_with_poplab(tmp_path: Path) -> None:
+    """Killed so that nothing of ours can run any more."""
+    child = os.fork()
+    if not child:  # pragma: no cover - another process
+        try:
+            os.chdir(tmp_path)
+            ran(f"  - exec.run: {{on: alice, run: [sh, -c, 'echo $$ > {tmp_path}/pid; exec sleep 63']}}\n")
+        finally:
+            os._exit(1)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    while _runs(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
