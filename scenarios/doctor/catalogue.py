@@ -24,7 +24,7 @@ NETNS_NEEDS = (
 )
 NETNS_WANTS = ("mount-namespace", "pid-namespace", "ipv6")
 """Some worlds need them, as those with real programs do."""
-XRAY = "pip install --require-hashes -r tests/interop/requirements.txt"
+XRAY = "pip install Xray-core"
 
 
 def _sim(look: Examination) -> Verdict:
@@ -117,7 +117,7 @@ ITEMS = (
     _package("aioquic", "MASQUE over HTTP/3"),
     Item("openssl", Group.PYTHON, "no OpenSSL", "MASQUE", _openssl),
     *(_program(program) for program in PROGRAMS),
-    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop", _xray),
+    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop, `agent: xray`", _xray),
 )
 
 CATALOGUE: Mapping[str, Item] = MappingProxyType({item.name: item for item in ITEMS})

@@ -46,7 +46,7 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
         if fabric not in WITH_PROGRAMS:
             where: Path = ("fabric",) if isinstance(scenario.fabric, str) else ("fabric", index)
             name, agent = next(iter(cast.agents.items()))
-            text = f"{agent} makes the tunnel of {name}, and {fabric} has no machine for it"
+            text = f"the tunnel of {name} is made by {_CALLED[agent]}, and {fabric} has no machine for it"
             yield Finding(where, text, "write `fabric: netns`, or leave `fabric` out")
 
 
@@ -56,9 +56,9 @@ def cannot(cast: Cast, name: str, verb: Verb) -> str:
     if agent is None:
         return ""
     if isinstance(verb, Zombie):
-        return f"{agent} makes the tunnel of {name}, and cannot be told to forward nothing"
+        return f"the tunnel of {name} is made by {_CALLED[agent]}, which nobody can tell to forward nothing"
     if isinstance(verb, RekeyNow):
-        return f"{agent} makes the tunnel of {name}, and cannot be told when to make new keys"
+        return f"the tunnel of {name} is made by {_CALLED[agent]}, which nobody can tell when to make new keys"
     return ""
 
 
@@ -66,10 +66,11 @@ def check_verb(verb: Verb, path: Path, cast: Cast) -> Iterator[Finding]:
     """What a step wants of an agent, and cannot have."""
     if isinstance(verb, Zombie | RekeyNow):
         key = "machine" if isinstance(verb, Zombie) else "tunnels"
-        for name in cast.tunnels_of(getattr(verb, key)):
-            if reason := cannot(cast, name, verb):
-                fix = "name others, or use fault.partition" if key == "machine" else "name others"
-                yield Finding((*path, key), reason, fix)
+        reasons = [reason for name in cast.tunnels_of(getattr(verb, key)) if (reason := cannot(cast, name, verb))]
+        if reasons:
+            others = f"; {len(reasons) - 1} others are like that" if len(reasons) > 1 else ""
+            fix = "name another, or use fault.partition" if key == "machine" else "name those that are tasks of ours"
+            yield Finding((*path, key), reasons[0] + others, fix)
     for key, name in _targets(verb, cast):
         if name in cast.proxied:
             text = f"{name} is a client of Xray, to which nobody can send what it has not asked for"
@@ -93,3 +94,4 @@ def _speaks(name: str, given: Client | Connector, path: Path) -> Iterator[Findin
 
 
 _KINDS = {"wireguard": "WireGuard", "masque": "MASQUE"}
+_CALLED = {"daemon": "a daemon", "wireguard-go": "wireguard-go", "xray": "Xray"}

@@ -81,7 +81,8 @@ def check_sender(cast: Cast, sender: str, path: Path) -> Iterator[Finding]:
             else "runs real programs, so only they"
         )
         text = f"{sender} {why} can send from it"
-        yield Finding(path, text, "use exec.run, for example with ping, curl or dig; or another host")
+        those = "curl or dig" if sender in cast.proxied else "ping, curl or dig"
+        yield Finding(path, text, f"use exec.run, for example with {those}; or another host")
 
 
 def _fabric(scenario: Scenario) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Any
@@ -17,7 +17,7 @@ from connectors.proto import EndpointStatistics
 from edge.errors import FabricUnavailable
 from edge.metrics import TunnelSnapshot
 from scenarios.fabric.base import FarEndEnded
-from scenarios.fabric.netns.agents import Program, environment
+from scenarios.fabric.netns.agents import Launch, Program, environment
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
 from scenarios.fabric.process import Process
@@ -130,8 +130,9 @@ class ForeignEnd:
         tunnel = self._seen()
         self._before = 0 if tunnel is None else tunnel.handshakes
         self._outcome = "has not come up"
-        with tempfile.TemporaryDirectory(prefix=f"poplab-{self.name}-", ignore_cleanup_errors=True) as folder:
-            process = self._process = self._start(folder)
+        launch = self._program.launch()
+        with _folder(self.name) if launch.talks else nullcontext("") as folder:
+            process = self._process = self._start(launch, folder)
             try:
                 async with trio.open_nursery() as self._nursery:
                     self._nursery.start_soon(process.run)
@@ -148,10 +149,8 @@ class ForeignEnd:
                 self._process = self._nursery = None
                 self._note_end(process)
 
-    def _start(self, folder: str) -> Process:
-        launch = self._program.launch()
-        run = folder if launch.talks else ""
-        place = MachinePlace(self._machine, self._places.spawner, launch.files, run)
+    def _start(self, launch: Launch, folder: str) -> Process:
+        place = MachinePlace(self._machine, self._places.spawner, launch.files, folder)
         try:
             return Process(
                 place, launch.argv, env=environment(), cwd="/", stdin=launch.stdin, output=self.output
@@ -226,3 +225,8 @@ class ForeignEnd:
         self._settled.set()
         if self._way:
             self._took("")
+
+
+def _folder(name: str) -> AbstractContextManager[str]:
+    """For the sockets of one life."""
+    return tempfile.TemporaryDirectory(prefix=f"poplab-{name}-", ignore_cleanup_errors=True)
