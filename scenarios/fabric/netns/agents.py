@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import scenarios
 from edge.config import EdgeConfig, Kind, TunnelConfig, leaf, public_key
@@ -27,12 +28,13 @@ UNTIL_UP = 25
 """Seconds: a WireGuard peer that keeps itself alive begins by itself, without waiting for a packet."""
 
 
-class Launch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Launch:
     """How to start a program; `files` are for it alone, and so is the folder of its sockets if it `talks`."""
 
     argv: tuple[str, ...]
-    stdin: bytes = b""
-    files: dict[str, str] = {}
+    stdin: bytes = field(default=b"", repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
     talks: bool = False
 
 

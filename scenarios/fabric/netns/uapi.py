@@ -55,7 +55,7 @@ async def _set(folder: Path, interface: str, lines: list[str]) -> None:
             while not answer.endswith(b"\n\n") and len(answer) < LONGEST_ANSWER:
                 more = await stream.receive_some(4096)
                 if not more:
-                    break
+                    raise ConnectionResetError(f"{interface}: it has hung up")
                 answer += more
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise ConnectionResetError(f"{interface}: it has hung up") from error

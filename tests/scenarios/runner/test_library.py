@@ -12,6 +12,7 @@ from scenarios.runner import check, run
 
 LIBRARY = Path(__file__).parents[3] / "scenarios/library"
 FILES = sorted(LIBRARY.glob("*.yaml"))
+VIRTUAL = [file for file in FILES if all("sim" in script.scenario.fabrics for script in check(file))]
 
 
 def ran(file: Path, seed: int | None = None) -> list[RunRecord]:
@@ -21,7 +22,11 @@ def ran(file: Path, seed: int | None = None) -> list[RunRecord]:
     ]  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_all_but_one_need_no_machines() -> None:
+    assert [file.stem for file in FILES if file not in VIRTUAL] == ["20-mixed-agents"]
+
+
+@pytest.mark.parametrize("file", VIRTUAL, ids=lambda file: file.stem)
 def test_every_scenario_of_the_library_passes_in_virtual_time(file: Path) -> None:
     for record in ran(file):
         wrong = [(check.text, check.saw, check.error) for check in record.failed_checks]
