@@ -64,11 +64,12 @@ class ForeignEnd:
         self._gateway = gateway
         self._process: Process | None = None
         self._nursery: trio.Nursery | None = None
-        self._asked_to_end = False
+        self._asked_to_end = self._to_live_again = False
         self._before = 0
         self._up = False
         self._ready = False
         self._settled = trio.Event()
+        self._gone = trio.Event()
         self._way = ""
         self._outcome = "does not run"
 
@@ -81,7 +82,7 @@ class ForeignEnd:
 
     @property
     def up(self) -> bool:
-        return self._up
+        return self._up and self.ending is None
 
     @property
     def way(self) -> str:
@@ -90,6 +91,17 @@ class ForeignEnd:
     def statistics(self) -> EndpointStatistics:
         """Nobody but the program knows."""
         return NOTHING_YET
+
+    @property
+    def ending(self) -> trio.Event | None:
+        """While it dies: what is set when it has. A process that was killed takes its time."""
+        return self._gone if self._process is not None and self._asked_to_end else None
+
+    def expect_another_life(self) -> None:
+        """It is dying, and will be run again: who waits for it, waits for that."""
+        self._to_live_again = True
+        self._up = False
+        self._settled = trio.Event()
 
     async def wait_up(self) -> None:
         await self._settled.wait()
@@ -126,7 +138,10 @@ class ForeignEnd:
 
     async def run(self, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED) -> None:
         self._up = self._ready = self._asked_to_end = False
-        self._settled = trio.Event()
+        self._gone = trio.Event()
+        if not self._to_live_again:
+            self._settled = trio.Event()
+        self._to_live_again = False
         tunnel = self._seen()
         self._before = 0 if tunnel is None else tunnel.handshakes
         self._outcome = "has not come up"
@@ -203,7 +218,7 @@ class ForeignEnd:
         """What the PoP knows of it now."""
         if self._process is None:
             return
-        alive = tunnel.up and tunnel.handshakes > self._before
+        alive = tunnel.up and tunnel.handshakes > self._before and self.ending is None
         if alive and self._ready and not self._up:
             self._up = True
             self._settled.set()
@@ -222,7 +237,9 @@ class ForeignEnd:
         if not self._asked_to_end:
             said = f": {self.output.last_line}" if self.output.last_line else ""
             self.trouble = f"{self.program}, which makes the tunnel of {self.name}, {self._outcome}{said}"
-        self._settled.set()
+        if not self._to_live_again:
+            self._settled.set()
+        self._gone.set()
         if self._way:
             self._took("")
 

@@ -75,6 +75,8 @@ class NetnsNetwork(SocketNetwork):
         self.places = places
         self.address = str(HostPort(self._pop))
         self._sides: dict[str, LabSide] = {}
+        self._again: set[str] = set()
+        """Far ends that are to start again once they have died."""
         self._sites = {
             end.premises.inside.name: end.premises for end in world.ends if end.kind is Kind.CONNECTOR
         }
@@ -179,6 +181,10 @@ class NetnsNetwork(SocketNetwork):
     def _in_flight(self) -> bool:
         return bool(self.places.internet.in_flight)
 
+    async def leftovers(self) -> list[str]:
+        self._again.clear()
+        return await super().leftovers()
+
     def _left_open(self) -> list[str]:
         return [
             f"the interface {TUNNEL} of {name} is there"
@@ -187,6 +193,21 @@ class NetnsNetwork(SocketNetwork):
         ]
 
     # -- faults
+
+    def restart(self, machine: str) -> None:
+        end = self._ends.get(machine)
+        if not isinstance(end, ForeignEnd) or end.ending is None:
+            super().restart(machine)
+        elif machine not in self._again:
+            self._again.add(machine)
+            end.expect_another_life()
+            self._nursery.start_soon(self._restart_after, machine, end.ending)
+
+    async def _restart_after(self, machine: str, ending: trio.Event) -> None:
+        await ending.wait()
+        if machine in self._again:
+            self._again.remove(machine)
+            super().restart(machine)
 
     def path(self, tunnel: str) -> LinkPair:
         return self.places.paths[tunnel]
