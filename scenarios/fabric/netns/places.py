@@ -42,10 +42,14 @@ _BY_TUNNEL = 100
 
 
 class Places:
-    """Every machine of a world, wired up; nothing runs on them yet. A context manager that takes all of it down."""
+    """Every machine of a world, wired up; nothing runs on them yet. A context manager that takes all of it down.
 
-    def __init__(self, world: World) -> None:
+    Programs on them may have so many `open_files`; None: as we do.
+    """
+
+    def __init__(self, world: World, *, open_files: int | None = None) -> None:
         self.world = world
+        self._open_files = open_files
         self.internet = Internet(None if world.recorder is None else world.recorder.lost)
         self.wires = Wires(self.internet)
         self.cards = Cards()
@@ -147,7 +151,7 @@ class Places:
     def spawner(self) -> Spawner:
         """Made when it is first needed."""
         if self._spawner is None:
-            self._spawner = Spawner()
+            self._spawner = Spawner(open_files=self._open_files)
             self._stack.callback(self._spawner.close)
             if self.on_spawner is not None:
                 self.on_spawner(self._spawner)
