@@ -28,6 +28,7 @@ from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer, s
 from scenarios.paths.cli import paths
 from scenarios.report import ComparisonRecord, RunRecord, State
 from scenarios.trace.cli import trace as trace_command
+from scenarios.up.cli import up
 
 LIBRARY = Path(__file__).parent / "library"
 FIRST_LESSON = "01-softphone-call.yaml"
@@ -60,6 +61,7 @@ poplab.add_command(client, "client")
 poplab.add_command(trace_command, "trace")
 poplab.add_command(fuzz, "fuzz")
 poplab.add_command(paths)
+poplab.add_command(up)
 
 
 @poplab.command()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import trio
 
@@ -18,6 +19,9 @@ from scenarios.report import RunRecord, State
 from scenarios.runner import Observer
 from scenarios.schema import Script
 from scenarios.trace import Recorder
+
+
+T = TypeVar("T")
 
 
 class Job(NamedTuple):
@@ -99,6 +103,22 @@ def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path) -> RunRe
 async def _until_interrupted(
     job: Job, fabric: Fabric, observer: Observer, recorder: Recorder | None
 ) -> RunRecord:
+    return await until_interrupted(
+        lambda interrupt: runner.run(
+            job.script,
+            fabric,
+            seed=job.seed,
+            repeat=job.repeat,
+            observer=observer,
+            interrupt=interrupt,
+            recorder=recorder,
+            folder=job.folder,
+        )
+    )
+
+
+async def until_interrupted(perform: Callable[[trio.Event], Awaitable[T]]) -> T:
+    """What `perform` returns, which is told the first Ctrl-C or SIGTERM by an event."""
     interrupt = trio.Event()
 
     async def listen(*, task_status: trio.TaskStatus[None]) -> None:
@@ -111,20 +131,11 @@ async def _until_interrupted(
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(listen)
-            record = await runner.run(
-                job.script,
-                fabric,
-                seed=job.seed,
-                repeat=job.repeat,
-                observer=observer,
-                interrupt=interrupt,
-                recorder=recorder,
-                folder=job.folder,
-            )
+            result = await perform(interrupt)
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         refusals = group.subgroup(PoplabError)
         if refusals is not None and len(refusals.exceptions) == 1:
             raise refusals.exceptions[0] from None
         raise
-    return record
+    return result
