@@ -125,7 +125,7 @@ class Places:
         if self._hub is None:
             try:
                 with machine.space.inside():
-                    return Tun.open(name, mtu=mtu, offload=False)
+                    return Tun.open(name, mtu=mtu)
             except FabricUnavailable:  # as for an ordinary user where /dev/net/tun is root's alone
                 self._hub = self._keep(Machine("hub"))
         return machine.veth_wire(name, self._hub, mtu=mtu)
