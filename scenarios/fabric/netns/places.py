@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address, ip_network
 
 from connectors.tun import Tun
@@ -157,6 +158,16 @@ class Places:
                 self.on_spawner(self._spawner)
         return self._spawner
 
+    def end_programs(self) -> list[str]:
+        """Kill whatever runs on the machines; a line for each process that is there all the same."""
+        if self._spawner is not None:
+            self._spawner.close()
+        inside = {}
+        machines = [self.pop, *self.ends.values(), *(each for lan in self.lans.values() for each in lan.everything)]
+        for machine in machines:
+            inside[os.fstat(machine.space.fd).st_ino] = machine.name
+        return [f"process {pid} still runs on {inside[space]}" for pid, space in _processes() if space in inside]
+
     def programs(self, host: str) -> MachinePlace | None:
         """Where real programs of `host` run; None if its system is ours."""
         return self._programs.get(host)
@@ -220,3 +231,11 @@ class Places:
             machine.address(UPLINK, f"{new}/32")
             machine.forget_address(UPLINK, f"{old}/32")
             machine.route(f"{POP_ADDRESS}/32", interface=UPLINK)
+
+
+def _processes() -> Iterator[tuple[str, int]]:
+    """Their numbers and the network namespaces that they are in."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                yield name, os.stat(f"/proc/{name}/ns/net").st_ino
