@@ -40,8 +40,11 @@ def drops(run: RunRecord, rows: int) -> RenderableType:
     """The latest kinds, the last one below: from where to where, why, how often."""
     grid = _grid(3)
     for each in run.drops[-rows:]:
-        why = each.reason + (f", rule {each.rule}" if each.rule else "")
-        grid.add_row(Text(clock(each.at), FAINT), Text(each.tunnel or "-"), Text(each.flow), Text(why, BAD), f"{each.count:,} ×")
+        why = Text(each.reason, BAD)
+        if each.rule:
+            why.append(f" by {each.rule}", FAINT)
+        where = f"→ {each.flow.partition(' -> ')[2]}" if each.tunnel else each.flow
+        grid.add_row(Text(clock(each.at), FAINT), each.tunnel, Text(where), why, f"{each.count:,} ×")
     return Group(Text("   dropped", FAINT), Padding(grid, (0, 0, 0, 3)))
 
 

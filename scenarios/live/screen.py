@@ -77,7 +77,8 @@ def _parts(run: RunRecord, width: int, report: str, *, live: bool) -> Iterator[P
     yield Part([Form(0, header(run, width))])
     if run.about:
         yield Part([Form(0, Padding(Text(run.about, FAINT), (0, 3))), gone(5, None)])
-    yield Part([Form(0, topology.trees(run, width)), Form(20, topology.line(run)), gone(95, None)])
+    small = 66 if run.kept else 20  # who is there is what one looks for while a world is kept up
+    yield Part([Form(0, topology.trees(run, width)), Form(small, topology.line(run)), gone(95, None)])
     if run.door:
         yield Part([Form(0, keeping.door(run))])
     forms = [Form(0, steps.everything(run, width) if run.steps or not run.kept else None)]
@@ -92,7 +93,7 @@ def _parts(run: RunRecord, width: int, report: str, *, live: bool) -> Iterator[P
     if run.happenings:
         forms = [
             Form(cost, keeping.happenings(run, rows))
-            for cost, rows in ((0, 14 if live else 40), (24, 9), (42, 6), (72, 3), (98, 1))
+            for cost, rows in ((0, 14 if live else 40), (24, 9), (42, 6), (62, 4), (72, 3), (98, 1))
         ]
         yield Part(forms)
     if run.drops:

@@ -95,13 +95,15 @@ class Onlooker:
 
     def _sources(self) -> None:
         for member in self._stage.world.members.values():
+            if member.actor.name in self._stage.world.script.cast.outside:
+                continue
             seen = member.host.seen
             heard = self._heard.setdefault(member.actor.name, set())
             if len(seen) == len(heard) or len(heard) >= MOST_HEARD:
                 continue
             for source in [each for each in seen if each not in heard][: MOST_HEARD - len(heard)]:
                 heard.add(source)
-                if self._is_guest(member, source) or member.actor.name in self._stage.world.script.cast.outside:
+                if self._is_guest(member, source):
                     self.note(member.actor.name, f"hears from {self._who(member, source)}")
 
     def _is_guest(self, member: Member, source: str) -> bool:
