@@ -35,4 +35,6 @@ def test_of_a_long_text_the_beginning_and_the_end_are_shown() -> None:
 def test_a_secret_is_what_it_is_and_never_shown() -> None:
     secret = Secret("sesame")
     assert str(secret) == "sesame"
-    assert "sesame" not in show(secret) + show([secret]) + show({"word": secret}) + repr(secret) + f"{[secret]}"
+    assert (
+        "sesame" not in show(secret) + show([secret]) + show({"word": secret}) + repr(secret) + f"{[secret]}"
+    )

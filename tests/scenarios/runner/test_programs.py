@@ -182,7 +182,9 @@ def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:
 WITH_PBX = f"{HEAD}          app: {{sip.pbx: {{users: [alice, bob]}}}}\n"
 
 
-def test_a_program_gets_the_password_that_a_pbx_knows_and_nobody_who_reads_a_report_does(tmp_path: Path) -> None:
+def test_a_program_gets_the_password_that_a_pbx_knows_and_nobody_who_reads_a_report_does(
+    tmp_path: Path,
+) -> None:
     (script,) = check(f"{WITH_PBX}steps:\n{UP}", "programs.yaml")
     passwords = world.build(script, seed=7).members["hq/web"].passwords
     assert set(passwords) == {"alice", "bob"}
