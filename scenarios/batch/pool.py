@@ -26,6 +26,10 @@ from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, Progress
 from scenarios.batch.queue import Queue, cores
 from scenarios.report import RunRecord, State, StepRecord
+from scenarios.scratch import sweep
+
+OUTLIVE = 15.0
+"""Seconds for a run to end by itself when its parent is gone."""
 
 LOOK_AGAIN = 0.2
 """Seconds between two looks at the board if nobody says anything."""
@@ -54,6 +58,7 @@ class Pool:
 
     def run(self) -> list[RunRecord]:
         """A record for each job, in their order. Ctrl-C drains what runs; a second one kills it."""
+        sweep()
         before = {
             number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -229,6 +234,8 @@ def _outlive_nobody(alive: int) -> None:
     """A parent that is gone wants no more runs."""
     os.read(alive, 1)
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(OUTLIVE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Teller:
