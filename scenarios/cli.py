@@ -131,6 +131,7 @@ def run(
     work = batch.watched(
         batch.jobs(scripts, fabrics=fabrics, seed=seed), out, trace=trace, twice=check_determinism
     )
+    sweep()
     runs = _run_all(work, console, str(out) if out is not None else "", jobs)
     comparisons = batch.comparisons(work, runs)
     show_comparisons(console, comparisons)
