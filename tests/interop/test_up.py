@@ -1,4 +1,4 @@
-"""`poplab up` and a device that is not ours: wireguard-go and a real softphone in a namespace of their own, joined by a cable.
+"""`poplab up` and a device that is not ours: wireguard-go and a real softphone in a namespace, joined by a cable.
 
 They are set up from nothing but what the command printed, as a person with a telephone would do.
 """
@@ -189,7 +189,9 @@ def test_a_softphone_with_the_printed_account_calls_the_echo(kept: Kept, tmp_pat
     folder.mkdir()
     (folder / "config").write_text(BARESIP.format(address=PHONE, directory=folder, modules=there))
     user, password, server = account.groups()
-    (folder / "accounts").write_text(f"<sip:{user}@{server}>;auth_pass={password};regint=60;audio_codecs=PCMU\n")
+    (folder / "accounts").write_text(
+        f"<sip:{user}@{server}>;auth_pass={password};regint=60;audio_codecs=PCMU\n"
+    )
     (folder / "contacts").write_text("")
     write_tone(folder / "tone.wav")
     softphone = phone.space.start(

@@ -46,7 +46,12 @@ def test_both_sides_in_one_batch(doors: TwoDoors) -> None:
     ):
         near.bind(("127.0.0.3", 0))
         far.bind(("127.0.0.99", 0))
-        doors.send([(each.getsockname(), [name]) for each, name in ((near, b"near"), (far, b"far"), (near, b"again"))])
+        doors.send(
+            [
+                (each.getsockname(), [name])
+                for each, name in ((near, b"near"), (far, b"far"), (near, b"again"))
+            ]
+        )
         for each, expected in ((near, [b"near", b"again"]), (far, [b"far"])):
             each.settimeout(5)
             assert [each.recv(100) for _ in expected] == expected

@@ -45,7 +45,9 @@ policy:
   - {id: sip, ports: udp/5060, action: allow}
   - {id: ping, to: {site: hq}, protocol: icmp, icmp: [echo-request], action: allow}
 """
-STEPS = "steps:\n  - wait: {tunnels: up}\n  - await: tunnels.phone.up\n    within: 100ms\n    may_fail: true\n"
+STEPS = (
+    "steps:\n  - wait: {tunnels: up}\n  - await: tunnels.phone.up\n    within: 100ms\n    may_fail: true\n"
+)
 PATIENCE = 10.0
 
 
@@ -141,7 +143,9 @@ async def test_what_the_pop_drops_is_told_with_its_reason(file: Path, door: Door
 async def test_the_policy_of_the_file_is_in_force_when_it_is_saved(file: Path, door: Door) -> None:
     async with kept(file, door) as lab:
         assert (await lab.ping("10.0.50.80")).received == 2
-        file.write_text(LAB.replace("icmp: [echo-request], action: allow", "icmp: [echo-request], action: block"))
+        file.write_text(
+            LAB.replace("icmp: [echo-request], action: allow", "icmp: [echo-request], action: block")
+        )
         await until(lambda: lab.said("its policy is in force"))
         assert (await lab.ping("10.0.50.80")).received == 0
         file.write_text(LAB.replace("action: allow", "action: perhaps"))
@@ -156,7 +160,9 @@ async def test_the_policy_of_the_file_is_in_force_when_it_is_saved(file: Path, d
 
 @pytest.mark.parametrize("fabric", [Sim(), Loopback()], ids=["sim", "loopback"])
 def test_in_a_run_a_device_is_never_there_and_nobody_waits_for_it(file: Path, fabric: Sim | Loopback) -> None:
-    file.write_text(LAB + STEPS + "expect: [not tunnels.phone.up, clients.phone.sent == 0, edge.tunnels_up == 2]\n")
+    file.write_text(
+        LAB + STEPS + "expect: [not tunnels.phone.up, clients.phone.sent == 0, edge.tunnels_up == 2]\n"
+    )
     (script,) = check(file)
     record = fabric.execute(lambda: run(script, fabric), seed=7)
     assert record.state is State.PASSED, record
@@ -204,6 +210,8 @@ def test_strangers_cannot_fill_the_memory_of_drops(file: Path) -> None:
 
     lookout = Lookout({})
     for number in range(1000):
-        lookout.passed(Passage(float(number), "acme", Fate.DROPPED, None, f"t{number}", reason=DropReason.MALFORMED))
+        lookout.passed(
+            Passage(float(number), "acme", Fate.DROPPED, None, f"t{number}", reason=DropReason.MALFORMED)
+        )
     assert [each.tunnel for each in lookout.drops][-1] == "t999"
     assert len(lookout.drops) <= 64

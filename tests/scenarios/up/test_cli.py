@@ -30,7 +30,9 @@ def kept(*arguments: str, wait_for: str = "desk registered") -> tuple[int, str]:
     """Exit code and output of one that was ended by Ctrl-C once it had said `wait_for`."""
     command = [sys.executable, "-m", "scenarios", "up", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     assert process.stdout is not None
     said = ""
     deadline = time.monotonic() + 60
@@ -70,7 +72,9 @@ def test_it_stays_until_ctrl_c_and_keeps_what_the_device_was_given(tmp_path: Pat
     again = kept(*arguments)[1]
     assert files["phone.conf"].read_text().replace("\n", "") != ""
     assert re.search(r"password (\S+),", again)[1] == password  # type: ignore[index]
-    assert [path.read_text().strip() for name, path in files.items() if name.endswith((".key", ".psk"))] == secrets
+    assert [
+        path.read_text().strip() for name, path in files.items() if name.endswith((".key", ".psk"))
+    ] == secrets
 
 
 def test_without_a_state_nothing_is_left_behind() -> None:
