@@ -60,9 +60,8 @@ def lan_address(
 ) -> HostAddress | None:
     """Where hosts of the site reach this machine: its address in one of the site's prefixes."""
     prefixes = [prefix for prefix in serves if prefix.version == version]
-    return next(
-        (n.address.ip for n in neighbours if any(n.address.ip in prefix for prefix in prefixes)), None
-    )
+    addresses = [n.address.ip for n in neighbours if not n.address.ip.is_loopback]
+    return next((address for address in addresses if any(address in prefix for prefix in prefixes)), None)
 
 
 def instructions(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from connectors.proto.interface_plan import STEPS, HostAddress, InterfacePlan, Neighbour, Rule
 from connectors.proto.split_tunnel import Network
-from edge.errors import FabricUnavailable, Refused
+from edge.errors import FabricUnavailable, PoplabError, Refused
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
@@ -69,7 +69,7 @@ def main_table(handle: IPRoute, *, beside: int = 0) -> list[Network]:
     """Prefixes that the main table has a route for, but through the interface with index `beside`."""
     return [
         _prefix(route)
-        for route in _routes(handle, MAIN_TABLE)
+        for route in _routes_of(handle, MAIN_TABLE)
         if route.get_attr("RTA_OIF") != beside and route["type"] == 1
     ]
 
@@ -77,7 +77,7 @@ def main_table(handle: IPRoute, *, beside: int = 0) -> list[Network]:
 def sweep(handle: IPRoute) -> int:
     """Remove the rules of processes that are no more; returns how many there were."""
     live = set(_slots(handle))
-    stale = [rule for rule in _rules(handle) if _slot_of(rule) not in live]
+    stale = [rule for rule in _our_rules(handle) if _slot_of(rule) not in live]
     for rule in stale:
         _delete_rule(handle, rule)
     return len(stale)
@@ -91,7 +91,9 @@ class Interface:
         self._index = index
         self._name = name
         self._slot: int | None = None
-        self._plan: InterfacePlan | None = None
+        self._is_set_up = False
+        self._routes: dict[tuple[int, Network], None] = {}  # with their tables, as they are in the kernel
+        self._rules: tuple[Rule, ...] = ()
 
     @property
     def table(self) -> int | None:
@@ -100,25 +102,30 @@ class Interface:
 
     def apply(self, plan: InterfacePlan) -> None:
         """Make it so: all of it, or what differs from the plan that was applied last."""
-        before = self._plan
-        if before is None:
+        if not self._is_set_up:
             self._set_up(plan)
-        old_rules = before.rules if before else ()
-        if before is not None and old_rules != plan.rules:
+            self._is_set_up = True
+        if self._rules != plan.rules:
             self._remove_rules()
         if plan.own and self._slot is None:
             self._slot = self._take_slot()
-        self._routes(before.main if before else (), plan.main, MAIN_TABLE, plan)
+        wanted = {(MAIN_TABLE, route): None for route in plan.main}
         if self.table is not None:
-            self._routes(before.own if before else (), plan.own, self.table, plan)
-            if old_rules != plan.rules:
-                for rule in plan.rules:
-                    self._add_rule(rule)
-        self._plan = plan
+            wanted |= {(self.table, route): None for route in plan.own}
+        for table, route in [each for each in self._routes if each not in wanted]:
+            self._route("del", route, table, None)
+            del self._routes[table, route]
+        for table, route in [each for each in wanted if each not in self._routes]:
+            self._route("add", route, table, plan.source(route.version))
+            self._routes[table, route] = None
+        if self._rules != plan.rules:
+            for rule in plan.rules:
+                self._add_rule(rule)
+            self._rules = plan.rules
 
     def remove(self) -> None:
         """Take back what does not vanish with the interface. Never raises: the rest is done in any case."""
-        with suppress(Refused, FabricUnavailable):
+        with suppress(PoplabError, OSError):
             self._remove_rules()
 
     def _set_up(self, plan: InterfacePlan) -> None:
@@ -130,17 +137,6 @@ class Interface:
         for address in plan.addresses:
             _ask(handle.addr, "add", index=index, address=str(address), prefixlen=address.max_prefixlen)
         _ask(handle.link, "set", index=index, state="up")
-
-    def _routes(
-        self, before: Iterable[Network], after: Iterable[Network], table: int, plan: InterfacePlan
-    ) -> None:
-        before, after = tuple(before), tuple(after)
-        for route in before:
-            if route not in after:
-                self._route("del", route, table, None)
-        for route in after:
-            if route not in before:
-                self._route("add", route, table, plan.source(route.version))
 
     def _route(self, verb: str, route: Network, table: int, source: HostAddress | None) -> None:
         more = {} if source is None else {"prefsrc": str(source)}
@@ -164,7 +160,7 @@ class Interface:
                 _ask(self._handle.link, "property_add", index=self._index, altname=f"{SLOT_NAME}{slot}")
             except Refused:  # another process was faster
                 continue
-            for rule in _rules(self._handle):  # of a process that was killed
+            for rule in _our_rules(self._handle):  # of a process that was killed
                 if _slot_of(rule) == slot:
                     _delete_rule(self._handle, rule)
             return slot
@@ -191,9 +187,10 @@ class Interface:
 
     def _remove_rules(self) -> None:
         """The last first: while some are gone, nothing goes where it would not have gone before."""
+        self._rules = ()
         if self._slot is None:
             return
-        mine = [rule for rule in _rules(self._handle) if _slot_of(rule) == self._slot]
+        mine = [rule for rule in _our_rules(self._handle) if _slot_of(rule) == self._slot]
         for rule in sorted(mine, key=lambda r: -int(r.get_attr("FRA_PRIORITY"))):
             _delete_rule(self._handle, rule)
 
@@ -208,7 +205,7 @@ def _slots(handle: IPRoute) -> Iterator[int]:
                 yield int(tail)
 
 
-def _rules(handle: IPRoute) -> list[Any]:
+def _our_rules(handle: IPRoute) -> list[Any]:
     """Ours, of both families."""
     return [
         rule
@@ -241,7 +238,7 @@ def _delete_rule(handle: IPRoute, rule: Any) -> None:
         )
 
 
-def _routes(handle: IPRoute, table: int) -> Iterator[Any]:
+def _routes_of(handle: IPRoute, table: int) -> Iterator[Any]:
     for family in _FAMILY.values():
         for route in handle.get_routes(family=family, table=table):
             if route.get_attr("RTA_TABLE") == table:

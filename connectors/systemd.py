@@ -63,7 +63,7 @@ def unit(*, role: str, name: str, file: Path, command: str, options: str, connec
     return _UNIT.format(
         role=role,
         name=name,
-        file=file,
+        file=str(file).replace("%", "%%"),  # else a specifier, systemd.unit(5)
         command=command,
         options=options,
         forwarding=_CONNECTOR if connector else _CLIENT,

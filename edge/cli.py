@@ -199,8 +199,8 @@ def enrol_options(command: Any) -> Any:
                 "--for",
                 "program",
                 type=_choice(enrol.Program),
-                help="The program that the text is for; wireguard: poplab, or every other if left out.  [masque: poplab, "
-                "with --dialect warp usque]",
+                help="The program that the text is for; wireguard: poplab, or every other if left out.  "
+                "[masque: poplab, with --dialect warp usque]",
             ),
             click.option(
                 "--dialect",

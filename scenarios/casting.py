@@ -80,6 +80,7 @@ class Member:
         "echo",
         "flow",
         "host",
+        "passwords",
         "pbx",
         "phone",
         "pipeline",
@@ -93,6 +94,8 @@ class Member:
         self.host = host
         self.premises = premises
         """Which tunnels it is behind."""
+        self.passwords: Mapping[str, str] = {}
+        """Of the users of its PBX; for phones, never for reports."""
         self.phone: Softphone | None = None
         self.pbx: Pbx | None = None
         self.echo: UdpEcho | None = None
@@ -205,16 +208,17 @@ class Casting:
         actor, cast = member.actor, self._script.cast
         address = member.host.address
         if actor.pbx is not None:
+            member.passwords = {user: self._password(actor, user) for user in cast.users(actor)}
             # Some telephones of today give up at once where a challenge names an algorithm that they do not know.
             guests = not cast.outside.isdisjoint(cast.users(actor))
             member.pbx = Pbx(
                 actor.name,
                 address,
                 realm=REALM,
-                users={user: self._password(actor, user) for user in cast.users(actor)},
+                users=dict(member.passwords),
                 echo_extension=actor.pbx.echo_extension,
                 rng=self._draw(f"{actor.name}/pbx"),
-                algorithms=("MD5",) if guests else ("SHA-256", "MD5"),
+                algorithms=("MD5",) if guests else actor.pbx.digest,
             )
             member.host.add(member.pbx)
         registrar = cast.registrar(actor)

@@ -7,7 +7,7 @@ site are one link: all of them are on it, whichever of them the address of a mac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -82,6 +82,12 @@ class SitePlan:
         """Whether the gateway is on no prefix of the LAN, so that routes to it need `onlink`."""
         gateway = self.gateway(version)
         return gateway is not None and not any(prefix.covers(gateway) for prefix in self.prefixes)
+
+    @property
+    def gateways(self) -> list[bytes]:
+        """The addresses of the connectors, the shared ones first."""
+        own = (each.address for machine in self.connectors for each in machine.addresses)
+        return list(dict.fromkeys([*(each.address for each in self.shared), *own]))
 
     @property
     def routers(self) -> list[bytes]:
@@ -178,7 +184,6 @@ class _Planner:
 
     def plan(self) -> SitePlan:
         site, name = self._site, self._name
-        link = [Route(prefix) for prefix in self._prefixes]
         return SitePlan(
             name,
             site.vnet,
@@ -191,11 +196,11 @@ class _Planner:
                     f"{name}/{short}",
                     "host",
                     (self._with_length(host.ip),),
-                    self._of_host(host, link),
+                    self._of_host(host),
                 )
                 for short, host in site.hosts.items()
             ),
-            self._router(link),
+            self._router(),
             tuple(
                 Machine(
                     connector, "connector", tuple(map(self._with_length, addresses)), self._of_connector()
@@ -205,11 +210,15 @@ class _Planner:
             is_plain(site),
         )
 
-    def _of_host(self, host: Host, link: list[Route]) -> RouteTable:
+    def _link(self, versions: Collection[int]) -> list[Route]:
+        """What is on the link comes first in a table: next hops are reached by it."""
+        return [Route(prefix) for prefix in self._prefixes if prefix.version in versions]
+
+    def _of_host(self, host: Host) -> RouteTable:
         """Hosts that are alike share a table."""
         key = (_version(host.ip), host.gateway, host.routes)
         if key not in self._tables:
-            self._tables[key] = RouteTable([*self._routes_of(host), *link])
+            self._tables[key] = RouteTable([*self._link([_version(host.ip)]), *self._routes_of(host)])
         return self._tables[key]
 
     def _routes_of(self, host: Host) -> Iterator[Route]:
@@ -224,26 +233,26 @@ class _Planner:
         if default is not None:
             yield self._via(ANY[version], default)
 
-    def _router(self, link: list[Route]) -> Machine | None:
+    def _router(self) -> Machine | None:
         router = self._site.router
         if router is None:
             return None
         routes: Iterable[Prefix] | None = router.routes
         if routes is None:
             routes = self._remote if self._site.deploy == "intermediate-gateway" else ()
-        static = [self._to_connector(prefix) for prefix in routes if prefix.version in self._gateways]
-        internet = [Route(ANY[version], Device.INTERNET) for version in self._versions]
+        static = [self._to_connector(prefix) for prefix in routes if prefix.version in self._routers]
+        internet = [Route(ANY[version], Device.INTERNET) for version in self._routers]
         return Machine(
             router_name(self._name),
             "router",
             tuple(map(self._with_length, self._routers.values())),
-            RouteTable([*static, *link, *internet]),
+            RouteTable([*self._link(self._routers), *static, *internet]),
         )
 
     def _of_connector(self) -> RouteTable:
         return RouteTable(
             [
-                *(Route(prefix) for prefix in self._prefixes),
+                *self._link(self._versions),
                 *(Route(ANY[version], Device.TUNNEL) for version in self._versions),
             ]
         )

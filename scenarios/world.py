@@ -43,7 +43,7 @@ from scenarios.proto.real_host import RealHost
 from scenarios.proto.routed_lan import RoutedLan
 from scenarios.proto.tcp import StackLimits
 from scenarios.schema import Connector, Scenario, Script
-from scenarios.schema.topology import Client, TunnelWord
+from scenarios.schema.topology import AgentWord, Client, TunnelWord, own_tunnel
 from scenarios.site_plan import SitePlan, SitePlans, is_plain
 from scenarios.trace.recorder import Recorder
 
@@ -75,6 +75,7 @@ class End:
     tunnel: TunnelWord = "wireguard"
     token: bytes = field(default=b"", repr=False)
     """Of a MASQUE tunnel."""
+    agent: AgentWord = "poplab"
 
     @property
     def has_choice(self) -> bool:
@@ -262,7 +263,7 @@ def _ends(
         **rest: Any,
     ) -> End:
         profile = path_profile(topology.links, given.link or link)
-        tunnel = given.tunnel or scenario.tunnel
+        tunnel = own_tunnel(given) or scenario.tunnel
         if isinstance(given, Client) and given.outside:
             tunnel = "wireguard"
         box = given.nat if isinstance(given, Client) else None
@@ -277,6 +278,7 @@ def _ends(
             nat=lambda public: nat(box, public, stream(seed, f"{name}/nat")),
             keepalive=given.keepalive,
             tunnel=tunnel,
+            agent=given.agent,
             mtu=_tunnel_mtu(scenario, vnet, tunnel),
             token=b"" if tunnel == "wireguard" else make_key(32).hex().encode(),
             **rest,
@@ -311,7 +313,7 @@ def _routed(plan: SitePlan, hosts: list[Host]) -> Lan:
         plan.site,
         hosts,
         tables={machine.name: machine.table for machine in plan.hosts},
-        gateways=[each.address for each in plan.shared],
+        gateways=plan.gateways,
         router=None
         if router is None
         else LanRouter([each.address for each in router.addresses], router.table),
@@ -329,7 +331,7 @@ def _interface(scenario: Scenario, name: str) -> dict[str, Any]:
     client = scenario.topology.clients.get(name)
     if client is None:
         return {}
-    tunnel = "wireguard" if client.outside else client.tunnel or scenario.tunnel
+    tunnel = "wireguard" if client.outside else own_tunnel(client) or scenario.tunnel
     mtu = _tunnel_mtu(scenario, client.vnet, tunnel)
     return {"mtu": mtu, "tcp_limits": StackLimits(mtu=mtu)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import connectors.profile
+from connectors.profile.yaml_file import ProfileFile, WireGuardFile
 from edge import enrol
 from edge.config import MasqueFile, load
 from edge.document import Document
@@ -107,6 +110,19 @@ def test_the_example_of_a_tunnel_by_both_fits_into_a_new_pop(tmp_path: Path) -> 
     (tmp_path / "lab" / "tunnels.d" / "dora.yaml").write_text(example)
     dora = load(config).tunnels["dora"]
     assert dora.by_masque and dora.by_wireguard
+
+
+def test_the_example_of_a_far_ends_file_is_one(tmp_path: Path) -> None:
+    (example,) = blocks("docs/connector.md", "yaml")
+    key, authority = base64.b64encode(bytes(32)).decode(), example[example.index("certificate_authority") :]
+    whole = example.replace(authority[: authority.index("wireguard:")], "")
+    for name in ("public_key", "private_key", "preshared_key"):
+        whole = whole.replace(f'{name}: "..."', f'{name}: "{key}"')
+    (tmp_path / "dora.yaml").write_text(whole)
+    dora = connectors.profile.read(tmp_path / "dora.yaml")
+    assert dora.tunnel == "auto" and dora.masque is not None and dora.wireguard is not None
+    fields = {*ProfileFile.__struct_fields__, *WireGuardFile.__struct_fields__}
+    assert all(f"{field}:" in example for field in fields - {"serves"}) and "`serves: " in example
 
 
 def test_every_setting_of_masque_is_in_the_page() -> None:

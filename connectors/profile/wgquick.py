@@ -20,8 +20,10 @@ _COMMANDS = ("preup", "postup", "predown", "postdown")
 _KNOWN = {
     "interface": {
         key.lower(): key
-        for key in ("PrivateKey", "Address", "MTU", "DNS", "ListenPort", "Table", "FwMark", "SaveConfig")
-        + ("PreUp", "PostUp", "PreDown", "PostDown")
+        for key in (
+            *("PrivateKey", "Address", "MTU", "DNS", "ListenPort", "Table", "FwMark", "SaveConfig"),
+            *("PreUp", "PostUp", "PreDown", "PostDown"),
+        )
     },
     "peer": {
         key.lower(): key

@@ -62,8 +62,8 @@ def _has_real_clock(job: Job) -> bool:
 
 
 def _wants_to_be_alone(job: Job) -> bool:
-    """It puts load on the PoP, or has a limit for something that is measured in seconds."""
+    """It puts load on the PoP, or what is measured in seconds is compared or has a limit."""
     scenario, known = job.script.scenario, metrics()
-    return bool(scenario.load) or any(
+    return bool(scenario.load or job.beside) or any(
         known.declared(limit.selector.metric).measure is Seconds for limit in limits(scenario)
     )

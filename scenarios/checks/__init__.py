@@ -3,7 +3,7 @@
 from scenarios.checks.expression import Expression, ExpressionError, Outcome, parse
 from scenarios.checks.metrics import Declared, Kind, Metrics
 from scenarios.checks.threshold import Threshold, Verdict
-from scenarios.checks.values import Plain, Ratio, Seconds, show
+from scenarios.checks.values import Plain, Ratio, Seconds, Secret, show
 
 __all__ = [
     "Declared",
@@ -15,6 +15,7 @@ __all__ = [
     "Plain",
     "Ratio",
     "Seconds",
+    "Secret",
     "Threshold",
     "Verdict",
     "parse",

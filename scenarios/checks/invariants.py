@@ -35,7 +35,10 @@ def check(ledger: Ledger, snapshot: Snapshot) -> list[Invariant]:
 def _from_ledger(ledger: Ledger, name: str, text: str, offence: Offence) -> Invariant:
     count = ledger.offences[offence]
     details = tuple(finding.text for finding in ledger.findings if finding.offence is offence)
-    return Invariant(name, count == 0, f"{count:,} of {ledger.received_packets:,} packets {text}", details)
+    text = f"{count:,} of {ledger.received_packets:,} packets {text}"
+    if unjudged := ledger.unjudged[offence]:
+        text += f"; {unjudged:,} not judged: the kernel had no room for copies of what real hosts sent"
+    return Invariant(name, count == 0, text, details)
 
 
 def accounting(snapshot: Snapshot) -> Invariant:

@@ -37,6 +37,17 @@ class Ratio(float):
         return f"{self * 100:.1f} %"
 
 
+class Secret(str):
+    """A text that may be put where it is needed, and is never shown."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return SECRET
+
+
+SECRET = "(a secret)"
+
 LONGEST = 300
 """Characters of a text that is shown."""
 
@@ -53,6 +64,8 @@ def show(value: Plain) -> str:
         return str(value)
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Secret):
+        return SECRET
     if isinstance(value, str):
         return f'"{_on_a_line(value)}"'
     if isinstance(value, Mapping):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from scenarios.checks import Seconds
 from scenarios.comparison.facts import Fact, facts, is_whole
 from scenarios.comparison.quantity import Quantity, alike, rule, shown
 from scenarios.report import ComparisonRecord, DifferenceRecord, RunRecord, State
@@ -12,6 +13,8 @@ from scenarios.report.findings import WHY
 from scenarios.schema.tolerance import Differences
 
 MOST_DIFFERENCES = 300
+BUSY = 0.02
+"""Seconds by which a machine is late at worst, beyond which it is named: a packet of a call."""
 
 _ZERO = (Quantity.COUNT, Quantity.CHANCE, Quantity.PRESENCE)
 """Quantities of which "not there" and none are the same."""
@@ -46,6 +49,10 @@ def compared(
         count, differences = between(first, run, fabric, allowed)
         record.facts += count
         found += differences
+    late = [(fabric, run) for fabric, run in zip(fabrics, runs, strict=True) if run.late > BUSY]
+    record.note = "; ".join(
+        f"on {fabric} this machine was late by up to {Seconds(run.late)}" for fabric, run in late
+    )
     record.differing = sum(each.counts for each in found)
     record.ignored = sum(each.why == IGNORED for each in found)
     record.tolerated = len(found) - record.differing - record.ignored

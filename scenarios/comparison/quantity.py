@@ -9,9 +9,9 @@ from scenarios.schema.tolerance import Tolerance
 
 FEW = 2
 """So many more or less are no difference where packets are sent again, whatever the share."""
-R_PER_MOS = 20.0
-"""About so many points of R are one of MOS, where the curve of G.107 Annex B is steep."""
-PEAKS = 3
+R_PER_MOS = 40.0
+"""About so many points of R are one of MOS for good calls, where the curve of G.107 Annex B is flat."""
+PEAKS = 2
 """A longest time may differ by so many times what another time may."""
 DIGITS = 1e-9
 
@@ -52,7 +52,7 @@ def of(name: str, value: Plain) -> Quantity:
         return _BY_NAME[name]
     if not isinstance(value, float):
         return Quantity.EXACT
-    return Quantity.PEAK if name.endswith("_max") or name == "slowest" else Quantity.TIME
+    return Quantity.PEAK if name.endswith("_max") or name.startswith("slowest") else Quantity.TIME
 
 
 def alike(quantity: Quantity, left: Plain, right: Plain, tolerance: Tolerance) -> bool:

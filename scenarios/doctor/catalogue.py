@@ -24,7 +24,7 @@ NETNS_NEEDS = (
 )
 NETNS_WANTS = ("mount-namespace", "pid-namespace", "ipv6")
 """Some worlds need them, as those with real programs do."""
-XRAY = "pip install --require-hashes -r tests/interop/requirements.txt"
+XRAY = "pip install Xray-core"
 
 
 def _sim(look: Examination) -> Verdict:
@@ -43,8 +43,9 @@ def _loopback(look: Examination) -> Verdict:
 
 def _netns(look: Examination) -> Verdict:
     for name in NETNS_NEEDS:
-        if not look.finding(name).there:
-            return look.follows(name)
+        need = look.finding(name)
+        if need.state is not State.YES:
+            return look.follows(name, f"{need.lack}: {need.detail}")
     how = look.finding("network-namespace").detail.removeprefix("made ")
     detail = how if look.machine.root and how == "as root" else f"without root, {how}"
     for name in NETNS_WANTS:
@@ -117,7 +118,7 @@ ITEMS = (
     _package("aioquic", "MASQUE over HTTP/3"),
     Item("openssl", Group.PYTHON, "no OpenSSL", "MASQUE", _openssl),
     *(_program(program) for program in PROGRAMS),
-    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop", _xray),
+    Item("xray", Group.PROGRAMS, "no Xray", "tests/interop, `agent: xray`", _xray),
 )
 
 CATALOGUE: Mapping[str, Item] = MappingProxyType({item.name: item for item in ITEMS})

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from scenarios.fabric.absent import Absent
-from scenarios.fabric.base import EDGE, Fabric, Network, Place, Started, WayChange
+from scenarios.fabric.base import EDGE, Agent, Fabric, FarEndEnded, Network, Place, Started, WayChange
 from scenarios.fabric.door import Door
 from scenarios.fabric.loopback import Loopback
 from scenarios.fabric.netns import Netns
@@ -24,8 +24,10 @@ def named(name: str) -> Fabric:
 __all__ = [
     "EDGE",
     "FABRICS",
+    "Agent",
     "Door",
     "Fabric",
+    "FarEndEnded",
     "Loopback",
     "Netns",
     "Network",

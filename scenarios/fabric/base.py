@@ -11,6 +11,7 @@ from edge.metrics import Snapshot
 from scenarios.fabric.door import Door
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
+from scenarios.proto.program_output import ProgramOutput
 from scenarios.proto.route_table import Hop
 from scenarios.world import World
 
@@ -42,6 +43,29 @@ class Started(Protocol):
 
     def send_signal(self, number: int) -> None:
         """To its whole process group; harmless if it has ended."""
+
+
+class FarEndEnded(Exception):
+    """The process that should make a tunnel is no more, and the tunnel never came up; the text says what became of it."""
+
+
+class Agent(Protocol):
+    """A process that makes a tunnel, in place of a task of ours."""
+
+    @property
+    def name(self) -> str:
+        """Of the tunnel."""
+
+    @property
+    def program(self) -> str: ...
+
+    @property
+    def output(self) -> ProgramOutput:
+        """What it has written, in all its lives."""
+
+    @property
+    def trouble(self) -> str:
+        """What became of it that nobody had asked for; empty if nothing."""
 
 
 class Place(Protocol):
@@ -113,7 +137,11 @@ class Network(Protocol):
         """Where programs of a host or client run; None where it is no real machine."""
 
     async def wait_up(self) -> None:
-        """Until every tunnel is up."""
+        """Until every tunnel is up. FarEndEnded if one will not be."""
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        """Processes that make tunnels."""
 
     def every(self, seconds: float, look: Callable[[], None]) -> None:
         """Call `look` again and again in the time of this world."""

@@ -14,14 +14,15 @@ from typing import Any, ClassVar
 
 import trio
 
-from connectors.endpoint import Endpoint
 from edge.config import EdgeConfig
 from edge.io.udp import UdpPort
 from edge.metrics import Snapshot
 from edge.server.ports import WireGuardPort
 from edge.server.relay import Relay
 from edge.state import StateStore
-from scenarios.fabric.base import EDGE, KEPT_CHANGES, WayChange
+from scenarios.fabric.at_the_pop import observer
+from scenarios.fabric.base import EDGE, KEPT_CHANGES, Agent, WayChange
+from scenarios.fabric.far_end import FarEnd
 from scenarios.fabric.door import Door, TwoDoors
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.host import Host
@@ -72,7 +73,8 @@ class SocketNetwork(ABC):
         self._pop = relay.address
         self._masque_pop = relay.masque_address
         self._dead = Snapshot()  # of all processes of the PoP that a new one has replaced
-        self._ends: dict[str, Endpoint] = {}
+        self._ends: dict[str, FarEnd] = {}
+        self.agents: list[Agent] = []
         self.way_changes: deque[WayChange] = deque(maxlen=KEPT_CHANGES)
         self._premises = {end.name: end.premises for end in world.ends}
 
@@ -82,9 +84,9 @@ class SocketNetwork(ABC):
 
     # -- far ends
 
-    def _add_end(self, end: End, endpoint: Endpoint) -> None:
-        self._ends[end.name] = endpoint
-        endpoint.on_way = partial(self._took_way, end)
+    def _add_end(self, end: End, far_end: FarEnd) -> None:
+        self._ends[end.name] = far_end
+        far_end.on_way = partial(self._took_way, end)
 
     def _took_way(self, end: End, way: str) -> None:
         self.way_changes.append(WayChange(trio.current_time(), end.name, way))
@@ -211,7 +213,7 @@ class SocketNetwork(ABC):
         def widen(port: UdpPort) -> WireGuardPort:
             return port if door is None else TwoDoors(port, door.port(), cls.INSIDE)
 
-        return Relay(config, store, rng=os.urandom, observer=world.observer, opening=opening, widen=widen)
+        return Relay(config, store, rng=os.urandom, observer=observer(world), opening=opening, widen=widen)
 
     def reload(self, config: EdgeConfig) -> None:
         present = self._relay.config

@@ -83,7 +83,9 @@ def choose(file: Path, settings: Mapping[str, str]) -> Script:
             raise ConfigError([Problem(str(file), 0, 0, f"there is no cell with {name}={value}", fix)])
     if "sim" not in scripts[0].scenario.fabrics:
         text = "campaigns run in virtual time, and this scenario does not"
-        raise ConfigError([Problem(str(file), 0, 0, text, "add sim to `fabric`")])
+        real = scripts[0].scenario.runs_programs
+        fix = "leave out `exec`: real programs run in real time" if real else "add sim to `fabric`"
+        raise ConfigError([Problem(str(file), 0, 0, text, fix)])
     return scripts[0]
 
 

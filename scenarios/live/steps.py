@@ -27,6 +27,8 @@ def everything(run: RunRecord, width: int) -> RenderableType:
             grid.add_row("", "", "", Text(line, FAINT, no_wrap=True, overflow="ellipsis"))
         for line in _wrong(step):
             grid.add_row("", "", "", Text(line, FAINT if step.excused else BAD, overflow="fold"))
+        for line in step.output if step.state in WRONG else ():
+            grid.add_row("", "", "", Text(f"| {line}", FAINT, overflow="fold"))
     for index, check in enumerate(run.checks):
         label = Text("in the end" if index == 0 else "", FAINT)
         text = Text(check.text, FAINT) if check.holds else Text(explain(check), BAD)

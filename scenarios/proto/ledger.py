@@ -7,7 +7,7 @@ those, unchanged but for the fields that a router may touch (time to live and th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
@@ -121,6 +121,10 @@ class Ledger:
         self.duplicates = 0
         self.offences: dict[Offence, int] = dict.fromkeys(Offence, 0)
         self.findings: list[Finding] = []
+        self.unseen: Callable[[str], int] = _nothing
+        """How many packets hosts of a virtual network have sent so far that nobody could write down here."""
+        self.unjudged: dict[Offence, int] = dict.fromkeys(Offence, 0)
+        """What would be offences, were it not for those."""
         self.routers: dict[str, set[bytes]] = {}
         """By virtual network, addresses that are no host's and answer pings."""
         self._books: dict[str, _Book] = {}  # by virtual network
@@ -139,7 +143,10 @@ class Ledger:
         book.underway[key] = (now, host, 1 if equal is None else equal[2] + 1)
 
     def received(self, vnet: str, host: str, packet: bytes | bytearray, now: float) -> Finding | None:
-        """`host` of `vnet` got `packet`, a whole valid one; None if somebody in that network sent exactly this."""
+        """`host` of `vnet` got `packet`, a whole valid one; None if somebody in that network sent exactly this.
+
+        None, too, if nobody can know.
+        """
         self.received_packets += 1
         key = _essence(packet)
         book = self._books.get(vnet)
@@ -170,7 +177,7 @@ class Ledger:
         for other, book in self._books.items():
             if other != vnet and (entry := book.find(key)) is not None:
                 text = f"{flow}, sent by {entry[1]} in vnet {other}, reached {host} in vnet {vnet}"
-                return self._report(Finding(Offence.CROSSED, vnet, host, now, text))
+                return self._suspect(Finding(Offence.CROSSED, vnet, host, now, text))
         ports = 4 if header.protocol in (6, 17) else 0
         payload = bytes(packet[header.header_length + ports :])
         # The checksum covers the addresses: skip it too (UDP: length and checksum, the rest must be equal).
@@ -183,10 +190,10 @@ class Ledger:
                             f"{flow} reached {host}, but {entry[1]} sent that with other addresses or ports"
                         )
                         offence = Offence.REWRITTEN if other == vnet else Offence.CROSSED
-                        return self._report(Finding(offence, vnet, host, now, text))
+                        return self._suspect(Finding(offence, vnet, host, now, text))
         if header.tcp_flags & RST and self._asked(vnet, host, header):
             return None
-        return self._report(
+        return self._suspect(
             Finding(
                 Offence.FORGED,
                 vnet,
@@ -231,11 +238,22 @@ class Ledger:
             for key, entry in book.items()
         )
 
+    def _suspect(self, finding: Finding) -> Finding | None:
+        """Nobody in that network has sent it, as far as is known."""
+        if self.unseen(finding.vnet):
+            self.unjudged[finding.offence] += 1
+            return None
+        return self._report(finding)
+
     def _report(self, finding: Finding) -> Finding:
         self.offences[finding.offence] += 1
         if len(self.findings) < MAX_FINDINGS:
             self.findings.append(finding)
         return finding
+
+
+def _nothing(vnet: str) -> int:
+    return 0
 
 
 def _flow(header: Header) -> str:

@@ -92,8 +92,7 @@ def at(value: Picked, path: JsonPath) -> Picked:
                 value = value[key]
             case _:
                 raise Unpicked(f"{before} has no {key!r}: it is {_kind(value)}")
-    _measure(value, 0)
-    return value
+    return _plain(value, 0)
 
 
 def _json(text: str) -> Picked:
@@ -129,19 +128,43 @@ def _number(value: Picked) -> Picked:
     text = value.strip() if isinstance(value, str) else ""
     if len(text) > LONGEST_NUMBER or _NUMBER.fullmatch(text) is None:
         raise Unpicked(f"{value!r:.80} is no number")
-    return int(text) if text.lstrip("+-").isdigit() else float(text)
+    return _finite(int(text) if text.lstrip("+-").isdigit() else float(text))
 
 
 def _text(value: Picked) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _measure(value: Picked, depth: int) -> None:
+def _plain(value: Picked, depth: int) -> Picked:
+    """As every report can hold it: JSON may have halves of surrogate pairs, and numbers of any size."""
     if depth > DEEPEST:
         raise Unpicked("what is there is nested too deeply")
-    if isinstance(value, dict | list):
-        for item in value.values() if isinstance(value, dict) else value:
-            _measure(item, depth + 1)
+    match value:
+        case dict():
+            return {_whole(key): _plain(item, depth + 1) for key, item in value.items()}
+        case list():
+            return [_plain(item, depth + 1) for item in value]
+        case str():
+            return _whole(value)
+        case bool():
+            return value
+        case int() | float():
+            return _finite(value)
+    return value
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _finite(number: float) -> float:
+    """Unpicked if it is larger than any that we can compute with."""
+    try:
+        if abs(float(number)) == float("inf"):
+            raise OverflowError
+    except OverflowError:
+        raise Unpicked("the number there is too large") from None
+    return float(number) if abs(number) >= 1 << 63 else number
 
 
 def _kind(value: Picked) -> str:

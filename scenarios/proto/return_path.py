@@ -189,7 +189,7 @@ def _fix(ground: Ground, step: Step, destination: bytes) -> str:
             f"on {machine}: nobody on the LAN could forward it; give the router an address of that IP version"
         )
     needs_default = machine != ground.router and ground.mode != "per-host"
-    wrong = hop.network if hop is not None and hop.via is not None else None
+    wrong = None if hop is None else hop.network
     if wrong is not None and (wrong != everything or needs_default):
         word, network = "replace", wrong
     else:  # an entry that is right for all else stays: a longer prefix goes before it

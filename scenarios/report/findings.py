@@ -84,7 +84,8 @@ def outcome(comparison: ComparisonRecord) -> str:
     if comparison.state is State.PASSED:
         return f"{fabrics} agree in {comparison.facts} facts{beside}; 0 differences"
     word = "difference" if comparison.differing == 1 else "differences"
-    return f"{fabrics}: {comparison.differing} {word} in {comparison.facts} facts{beside}"
+    why = f"; {comparison.note}" if comparison.note else ""
+    return f"{fabrics}: {comparison.differing} {word} in {comparison.facts} facts{beside}{why}"
 
 
 def differences(comparison: ComparisonRecord) -> list[Finding]:

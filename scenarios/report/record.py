@@ -302,6 +302,7 @@ class RunRecord(Record):
     started_at: str = ""  # wall clock, ISO 8601
     elapsed: float = 0.0  # of the world's time
     wall: float = 0.0  # of ours
+    late: float = 0.0  # by so much this process was woken too late, at worst; 0 in virtual time
     error: str = ""  # also why it was skipped or not available
     stopped_by: str = ""  # a threshold that ended the run
     vnets: list[VnetRecord] = []
@@ -358,6 +359,7 @@ class ComparisonRecord(Record):
     cell: dict[str, Any] = {}
     state: State = State.PENDING  # passed: they agree; failed: they differ
     reason: str = ""  # why they were not compared
+    note: str = ""  # what explains differences in times: a machine that was too busy
     facts: int = 0  # so many were compared
     differing: int = 0  # so many of them count as different
     tolerated: int = 0  # not equal, but within the tolerance

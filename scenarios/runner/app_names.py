@@ -12,6 +12,7 @@ from scenarios.proto.directory_server import DirectoryServer
 from scenarios.proto.dns_server import DnsServer
 from scenarios.proto.histogram import Histogram
 from scenarios.proto.http_server import HttpServer, Served
+from scenarios.proto.pbx import Pbx
 from scenarios.proto.pipeline import Deploy, Pipeline, Run
 
 AUDITED = 100
@@ -19,8 +20,10 @@ AUDITED = 100
 
 
 def of(member: Member) -> dict[str, Plain]:
-    """`requests`, `pipeline`, `dns`, `directory`, `traffic`."""
+    """`registered`, `requests`, `pipeline`, `dns`, `directory`, `traffic`."""
     given: dict[str, Plain] = {}
+    if member.pbx is not None:
+        given["registered"] = _registered(member.pbx)
     if member.web_servers:
         given["requests"] = _requests(member.web_servers)
     if member.pipeline is not None:
@@ -32,6 +35,14 @@ def of(member: Member) -> dict[str, Plain]:
     if member.flow is not None or member.sink is not None:
         given["traffic"] = {**_source(member), **_sink(member)}
     return given
+
+
+def _registered(pbx: Pbx) -> Plain:
+    """Its users who are registered now: where each was seen, and where they say they are."""
+    return {
+        user: {"source_ip": binding.source[0], "contact": str(binding.contact)}
+        for user, binding in pbx.registrations.items()
+    }
 
 
 def _requests(servers: Iterable[HttpServer]) -> Plain:

@@ -168,9 +168,8 @@ class Calling:
         if isinstance(verb, PbxDial):
             assert caller.pbx is not None
             extension = caller.actor.pbx.echo_extension if caller.actor.pbx is not None else None
-            return caller.pbx.dial(
-                extension or OPERATOR, self._stage.member(verb.to).actor.user, now, hold=verb.hold
-            )
+            user = verb.to if self._callee is None else self._callee.actor.user
+            return caller.pbx.dial(extension or OPERATOR, user, now, hold=verb.hold)
         assert caller.phone is not None
         uri = self._stage.world.script.cast.sip_uri(caller.actor, verb.to)
         assert uri is not None, "the scenario was checked"

@@ -7,9 +7,9 @@ from typing import ClassVar
 import trio
 
 from scenarios.checks import Metrics, Plain, Seconds
+from scenarios.fabric.process import Process
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.launcher import GRACE, NotStarted
-from scenarios.runner.process import Process
 from scenarios.runner.program_results import TIMEOUT, Picks, in_words, results
 from scenarios.runner.service import SHOWN
 from scenarios.runner.stage import Impossible, Quiet, Stage

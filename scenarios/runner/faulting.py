@@ -16,6 +16,7 @@ from scenarios.report import FaultRecord
 from scenarios.runner.placeholders import filled, inside
 from scenarios.runner.stage import Quiet, Stage
 from scenarios.schema import verbs
+from scenarios.schema.agent_semantics import cannot
 from scenarios.schema.topology import Link
 from scenarios.schema.words import many
 
@@ -67,6 +68,8 @@ class Faulting(Quiet):
         for name in found:
             if name not in cast.tunnels:
                 raise ExpressionError(f"there is no tunnel {name!r}", f"the file says {words!r}")
+            if reason := cannot(cast, name, self._verb):
+                raise ExpressionError(reason, f"the file says {words!r}")
             if name in cast.outside:
                 raise ExpressionError(f"{name!r} is outside: a device of yours", f"the file says {words!r}")
         return found

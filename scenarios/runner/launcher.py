@@ -11,12 +11,12 @@ from pathlib import Path
 
 import trio
 
-from scenarios.checks import Plain
-from scenarios.fabric import Network
+from scenarios.checks import Plain, Secret
+from scenarios.fabric import Network, Place
+from scenarios.fabric.process import Process
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.placeholders import filled
-from scenarios.runner.process import Process
 from scenarios.runner.program_log import ProgramLog
 from scenarios.runner.workshop import Workshop
 from scenarios.schema.programs import ExecRun, Program
@@ -55,11 +55,21 @@ class Launcher:
 
     @asynccontextmanager
     async def at_work(self, reports: Path | None) -> AsyncIterator[None]:
-        """Programs can run in the block, and none does after it. What they write goes to `reports` as well."""
-        if all(self._network.place(name) is None for name in self._world.members):
-            yield
-            return
+        """Programs can run in the block, and none does after it. What they write goes to `reports` as well.
+
+        So does what the agents of tunnels write, which the fabric starts and ends.
+        """
         self._reports = reports
+        for agent in self._network.agents:
+            log = self._log(agent.name, agent.program)
+            log.write(agent.output.text("output").encode())
+            agent.output.on_data = log.write
+        if all(self._network.place(name) is None for name in self._world.members):
+            try:
+                yield
+            finally:
+                self._close_logs()
+            return
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -80,6 +90,9 @@ class Launcher:
             async with trio.open_nursery() as nursery:
                 for process in list(self._processes):
                     nursery.start_soon(self._end, process)
+        self._close_logs()
+
+    def _close_logs(self) -> None:
         for log in self._logs.values():
             log.close()
         self.incomplete = [log.complaint for log in self._logs.values() if log.complaint]
@@ -94,16 +107,23 @@ class Launcher:
 
     def start(self, host: str, given: Program | ExecRun, output: ProgramOutput, *, label: str) -> Process:
         """What `given` says, on `host`; NotStarted if that is impossible, ExpressionError for a placeholder."""
+        self._place(host)
         workshop, names = self._workshop(host), self._names(host)
         try:
             workshop.put(given.files, names)
         except OSError as error:
             what = error.filename or "its files"
             raise NotStarted(f"cannot write {what} for it: {error.strerror or error}") from error
-        stdin = filled(given.stdin, names) if isinstance(given, ExecRun) else ""
-        if output.on_data is None:
-            output.on_data = self._log(host, label).write
-        return self.begin(host, given.run, output, env=given.env, stdin=stdin.encode())
+        if not isinstance(given, ExecRun):
+            if output.on_data is None:  # one log for all of its starts
+                output.on_data = self._log(host, label).write
+            return self.begin(host, given.run, output, env=given.env)
+        stdin = filled(given.stdin, names).encode()
+        log = self._log(host, label)
+        output.on_data = log.write
+        process = self.begin(host, given.run, output, env=given.env, stdin=stdin)
+        self.attend(lambda: _close_after(process, log))  # thousands of steps have not thousands of open files
+        return process
 
     def begin(
         self,
@@ -115,9 +135,7 @@ class Launcher:
         stdin: bytes = b"",
     ) -> Process:
         """A program in the working folder of `host`, and nothing more; the same errors."""
-        place = self._network.place(host)
-        if place is None or self._nursery is None:
-            raise NotStarted(f"{host} is no real machine on this fabric; use netns")
+        place = self._place(host)
         workshop, names = self._workshop(host), self._names(host)
         try:
             process = Process(
@@ -141,6 +159,12 @@ class Launcher:
         await process.run()
         del self._processes[process]
 
+    def _place(self, host: str) -> Place:
+        place = self._network.place(host)
+        if place is None or self._nursery is None:
+            raise NotStarted(f"{host} is no real machine on this fabric; use netns")
+        return place
+
     def _workshop(self, host: str) -> Workshop:
         if host not in self._workshops:
             self._workshops[host] = Workshop(host, self._world.script.file)
@@ -148,7 +172,16 @@ class Launcher:
 
     def _names(self, host: str) -> Mapping[str, Plain]:
         given = self._given()
-        own: dict[str, Plain] = {"dir": str(self._workshop(host).folder), "seed": self._world.seed}
+        members = self._world.members
+        pbxs = [name for name, member in members.items() if member.pbx is not None]
+        own: dict[str, Plain] = {
+            "dir": str(self._workshop(host).folder),
+            "seed": self._world.seed,
+            "passwords": Lazy(
+                pbxs,
+                lambda name: {user: Secret(word) for user, word in members[name].passwords.items()},
+            ),
+        }
         return Lazy([*given, *own], lambda key: own[key] if key in own else given[key])
 
     def _log(self, host: str, label: str) -> ProgramLog:
@@ -159,6 +192,11 @@ class Launcher:
         folder = None if self._reports is None else self._reports / LOGS
         self._logs[name] = log = ProgramLog(folder, name, taken={each.file for each in self._logs.values()})
         return log
+
+
+async def _close_after(process: Process, log: ProgramLog) -> None:
+    await process.ended.wait()
+    log.close()
 
 
 def _end_strays(mark: bytes) -> None:

@@ -70,6 +70,7 @@ def _host(stage: Stage, member: Member, addresses: Iterable[str]) -> dict[str, P
         "seen": Lazy([*addresses, *host.seen], seen),
         "sources": sorted(host.seen),
         "icmp_errors": host.counters["icmp_errors"],
+        "fragments": host.counters["fragments"],
         "bad_checksum": host.counters["bad_checksum"],
         "port_unreachable": host.counters["port_unreachable"],
         **app_names.of(member),

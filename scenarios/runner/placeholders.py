@@ -42,8 +42,9 @@ def _value(text: str, names: Mapping[str, Plain]) -> str:
     raise ExpressionError(f"{text!r} is no text now but {show(value)}")
 
 
-OF_PROGRAMS = ("dir", "seed")
-"""What the texts of a program can ask for besides: its working folder, and the seed of the run."""
+OF_PROGRAMS = ("dir", "seed", "passwords")
+"""What the texts of a program can ask for besides: its working folder, the seed of the run, and for phones that are
+programs the passwords that a PBX knows, as in ``passwords["hq/pbx"].alice``. No condition can."""
 
 
 def of_program(given: Program | ExecRun) -> Iterator[tuple[Path, str]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from scenarios.checks import Plain, Seconds
+from scenarios.fabric.process import Process
 from scenarios.proto.pick import Unpicked
 from scenarios.proto.program_output import ProgramOutput
-from scenarios.runner.process import Process
 from scenarios.schema.programs import Pick
 
 RUNNING, EXITED, SIGNALLED, TIMEOUT, NOT_STARTED = "running", "exited", "signalled", "timeout", "not_started"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from edge.errors import FabricUnavailable
 from scenarios import doctor
@@ -14,13 +15,19 @@ from scenarios.fabric import Network
 from scenarios.report import InvariantRecord, ProgramRecord
 from scenarios.runner.launcher import Launcher
 from scenarios.runner.lazy import Lazy
-from scenarios.runner.service import Service
+from scenarios.runner.service import SHOWN, Service
 from scenarios.runner.workshop import search_path
 from scenarios.schema import Script
 from scenarios.schema.programs import Argv, ExecRun
+from scenarios.schema.topology import AgentWord
 from scenarios.world import World
 
 LAW = "programs-run"
+
+AGENTS_NEED: Mapping[AgentWord, tuple[str, ...]] = MappingProxyType(
+    {"poplab": (), "daemon": ("tun",), "wireguard-go": ("tun", "wireguard-go"), "xray": ("tun", "xray")}
+)
+"""What the doctor has to find for each kind."""
 
 
 class Programs:
@@ -28,6 +35,7 @@ class Programs:
 
     def __init__(self, world: World, network: Network, given: Callable[[], Mapping[str, Plain]]) -> None:
         self.launcher = Launcher(world, network, given)
+        self._agents = network.agents
         began = network.now()
         self._services = {
             actor.name: {
@@ -74,11 +82,16 @@ class Programs:
         return [service.record() for service in self._all()]
 
     def law(self) -> list[InvariantRecord]:
-        """That every one runs as it should; nothing where there are none."""
+        """That every one runs as it should, and so does every agent of a tunnel; nothing where there are none."""
         services = list(self._all())
-        if not services:
+        if not services and not self._agents:
             return []
         broken = sorted((each for each in services if each.broken), key=lambda each: each.broken_at)
+        troubled = [each for each in self._agents if each.trouble]
+        if not broken and troubled:
+            details = [line for each in troubled for line in each.output.last_lines(SHOWN)]
+            text = "; ".join(each.trouble for each in troubled)
+            return [InvariantRecord(id=LAW, holds=False, text=text, details=details)]
         if not broken:
             text = "every program ran as it should"
             return [InvariantRecord(id=LAW, holds=True, text=text)]
@@ -86,6 +99,7 @@ class Programs:
         for service in broken:
             details += [] if service is broken[0] else [service.broken]
             details += service.last_lines() or [f"{service.name} has written nothing"]
+        details += [each.trouble for each in troubled]
         first = broken[0]
         return [InvariantRecord(id=LAW, holds=False, text=first.broken, details=details, at=first.broken_at)]
 
@@ -96,6 +110,9 @@ class Programs:
 
 def need(script: Script) -> None:
     """FabricUnavailable if a program that `script` runs is not on this machine."""
+    needed = {name for agent in script.cast.agents.values() for name in AGENTS_NEED[agent]}
+    if absent := doctor.missing(*sorted(needed)) if needed else []:
+        raise FabricUnavailable("\n".join(finding.sentence for finding in absent))
     wanted: dict[str, list[str]] = {}
     path = search_path()
     for who, argv, files in _commands(script):
@@ -108,7 +125,7 @@ def need(script: Script) -> None:
             wanted.setdefault(name, []).append(who)
     if wanted:
         lines = [
-            f"{doctor.without(name)}, and {' and '.join(dict.fromkeys(users[:3]))} needs it"
+            f"{doctor.without(name)}, needed by {', '.join(list(dict.fromkeys(users))[:3])}"
             for name, users in wanted.items()
         ]
         raise FabricUnavailable("\n".join(lines))

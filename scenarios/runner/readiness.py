@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import trio
 
+from scenarios.fabric.process import Process
 from scenarios.proto.bound_ports import LISTEN, UNCONNECTED, bound
 from scenarios.proto.pick import expression
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.launcher import GRACE, Launcher
-from scenarios.runner.process import Process
 from scenarios.schema.programs import Ready
 
 LOOK_AGAIN = 0.05

@@ -20,6 +20,7 @@ from scenarios.report import AccountRecord, InvariantRecord, MasqueRecord, RunRe
 from scenarios.runner import programs, streaming
 from scenarios.runner.catalogue import metrics
 from scenarios.runner.hosts import hits, host_records
+from scenarios.runner.lateness import Lateness
 from scenarios.runner.lazy import Lazy
 from scenarios.runner.leaks import no_leaks
 from scenarios.runner.loading import Loading
@@ -84,6 +85,7 @@ class Performance:
         self.fabric = fabric
         self.observer = observer
         self.interrupt = interrupt
+        self._lateness = Lateness()
         self._tracing = Tracing(world.recorder)
         self.metrics = metrics()
         self._leaks = leaks
@@ -187,6 +189,8 @@ class Performance:
             async with trio.open_nursery() as nursery:
                 stage.abort = nursery.cancel_scope.cancel
                 nursery.start_soon(self._interrupted, nursery.cancel_scope)
+                if not self.fabric.virtual:
+                    nursery.start_soon(self._lateness.watch)
                 async with trio.open_nursery() as working:
                     for load in self._loads.values():
                         working.start_soon(load.run)
@@ -338,6 +342,7 @@ class Performance:
         """Bring the record up to date."""
         record, network = self.record, stage.network
         record.elapsed = stage.elapsed()
+        record.late = self._lateness.longest
         record.events = network.events
         snapshot = network.snapshot()
         up, ways = tunnels_up(stage, snapshot), tunnel_ways(stage, snapshot)

@@ -7,10 +7,10 @@ import signal
 import trio
 
 from scenarios.checks import ExpressionError, Plain, Seconds
+from scenarios.fabric.process import Process
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.report import ProgramRecord
 from scenarios.runner.launcher import Launcher, NotStarted
-from scenarios.runner.process import Process
 from scenarios.runner.program_results import Picks, in_words, outcome, results
 from scenarios.runner.readiness import awaited, until_ready
 from scenarios.schema.programs import Program

@@ -8,7 +8,8 @@ from typing import ClassVar
 import trio
 
 from scenarios.checks import Plain, Seconds
-from scenarios.runner.service import Service
+from scenarios.fabric import FarEndEnded
+from scenarios.runner.service import SHOWN, Service
 from scenarios.runner.stage import Impossible, Quiet, Stage
 from scenarios.schema.verbs import Wait
 from scenarios.schema.words import many
@@ -29,7 +30,10 @@ class Waiting(Quiet):
     async def run(self) -> None:
         if self._verb.tunnels is not None:
             self._text = "tunnels"
-            await self._stage.network.wait_up()
+            try:
+                await self._stage.network.wait_up()
+            except FarEndEnded as error:
+                raise Impossible(str(error)) from error
         if self._verb.programs is not None:
             await self._for_programs()
         for step in self._steps:
@@ -70,7 +74,18 @@ class Waiting(Quiet):
         return ready
 
     def written(self) -> list[str]:
-        return [] if self._unready is None else self._unready.last_lines()
+        if self._unready is not None:
+            return self._unready.last_lines()
+        if self._verb.tunnels is None:
+            return []
+        network = self._stage.network
+        up = network.up()
+        return [
+            f"{agent.name}: {line}"
+            for agent in network.agents
+            if not up[agent.name]
+            for line in agent.output.last_lines(SHOWN)
+        ]
 
     def waiting(self) -> str:
         if self._text != "tunnels":

@@ -20,7 +20,7 @@ from scenarios.schema.expand import Expansion, expand, too_many
 from scenarios.schema.language import Scenario, Step
 from scenarios.schema.omit import without
 from scenarios.schema.semantics import GLOBAL_NAMES
-from scenarios.schema.topology import TUNNEL_WORDS, Connector, TunnelWord
+from scenarios.schema.topology import TUNNEL_WORDS, Connector, TunnelWord, own_tunnel
 
 __all__ = [
     "GLOBAL_NAMES",
@@ -77,9 +77,9 @@ class Script:
     def with_tunnel(self, word: TunnelWord) -> Script:
         """The same, with connectors and clients of that kind where they name none themselves, whatever the top says."""
         topology = self.scenario.topology
-        words = [client.tunnel for client in topology.clients.values()]
+        words = [own_tunnel(client) for client in topology.clients.values()]
         for site in topology.sites.values():  # without connectors it has one that names nothing
-            words += [each.tunnel for each in site.connectors.values()] or [None]
+            words += [own_tunnel(each) for each in site.connectors.values()] or [None]
         if None not in words or word == self.scenario.tunnel:
             return self  # nothing changes, and the title claims nothing
         scenario = structs.replace(self.scenario, tunnel=word)

@@ -18,6 +18,8 @@ class SipPbx(Section, frozen=True, kw_only=True):
     users: tuple[str, ...] | None = None
     """Without it, every phone that names this PBX, or could only mean this one."""
     echo_extension: str | None = "600"
+    digest: Annotated[tuple[Literal["SHA-256", "MD5"], ...], msgspec.Meta(min_length=1)] = ("SHA-256", "MD5")
+    """Which proofs of a password it asks for, the best first (RFC 8760); many real phones know MD5 only."""
 
 
 class ToneMedia(Section, frozen=True, kw_only=True):

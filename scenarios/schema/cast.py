@@ -11,6 +11,7 @@ from edge.document import IPAddress, Path
 from scenarios.schema.apps import Apps, SipPbx, SipPhone
 from scenarios.schema.language import Scenario
 from scenarios.schema.programs import ExecRun, ExecStart, ExecStop
+from scenarios.schema.topology import AgentWord, Client, Connector
 from scenarios.schema.words import many
 
 _URI = re.compile(r"sips?:(?P<user>[^@]+)@(?P<host>[^;>]+)(?P<rest>.*)\Z")
@@ -59,6 +60,10 @@ class Cast:
         """Clients that are devices of the user: nothing of them is ours."""
         self.tunnels = dict(_tunnels(scenario))
         """Every connector and client, with its site; a client's is None."""
+        self.agents = dict(_agents(scenario))
+        """Who makes the tunnels that are not tasks of ours."""
+        self.proxied = frozenset(name for name, agent in self.agents.items() if agent == "xray")
+        """Clients whose agent passes on what is in their packets, in packets of its own. They are real machines."""
         self._pbxs: dict[str, list[Actor]] = {}
         self._phones: dict[str, list[Actor]] = {}
         for actor in self.actors.values():
@@ -139,7 +144,16 @@ def _actors(scenario: Scenario) -> Iterator[Actor]:
             yield Actor(name, client.vnet, client.ip, client.app, None, ("topology", "clients", name))
 
 
+def _agents(scenario: Scenario) -> Iterator[tuple[str, AgentWord]]:
+    topology = scenario.topology
+    ends: list[tuple[str, Connector | Client]] = [*topology.clients.items()]
+    for site in topology.sites.values():
+        ends += site.connectors.items()
+    yield from ((name, given.agent) for name, given in ends if given.agent != "poplab")
+
+
 def _real(scenario: Scenario, actors: Mapping[str, Actor]) -> Iterator[str]:
+    yield from (name for name, client in scenario.topology.clients.items() if client.agent == "xray")
     yield from (actor.name for actor in actors.values() if actor.apps.programs is not None)
     for step in scenario.steps:
         for verb in step.verbs.values():

@@ -26,6 +26,7 @@ def check(name: str, site: Site) -> Iterator[Finding]:
         else:
             yield from _address(name, site, site.router.ip, where)
         for index, prefix in enumerate(site.router.routes or ()):
+            yield from _to(name, site, prefix, (*path, "router", "routes", index))
             if not any(route.version == prefix.version for route in site.routes):
                 text = f"{prefix} is IPv{prefix.version}, and {name} has no IPv{prefix.version} route"
                 yield Finding((*path, "router", "routes", index), text, "take it out")
@@ -61,7 +62,15 @@ def _host(name: str, site: Site, host: Host, path: Path) -> Iterator[Finding]:
             text = f"{route.to} is IPv{route.to.version}, and {host.ip} is not"
             yield Finding((*where, "to"), text, "take it out")
         else:
+            yield from _to(name, site, route.to, (*where, "to"))
             yield from _next_hop(name, site, host, route.via, (*where, "via"))
+
+
+def _to(name: str, site: Site, prefix: Prefix, path: Path) -> Iterator[Finding]:
+    """Where a written route may lead."""
+    if _is_link(prefix) and prefix in site.routes:
+        text = f"{prefix} is on the LAN of {name}: its machines reach it without a next hop"
+        yield Finding(path, text, "take it out, or write a longer prefix")
 
 
 def _next_hop(name: str, site: Site, host: Host, address: IPAddress, path: Path) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ from scenarios.schema.words import Actors, Condition, Identifier, Name, Section,
 FabricName = Literal["sim", "loopback", "netns"]
 EVERYWHERE: tuple[FabricName, ...] = ("sim", "loopback", "netns")
 WITH_PROGRAMS: tuple[FabricName, ...] = ("netns",)
-"""Where real programs can run: a host there is a machine of its own."""
+"""Where real programs can run: every machine there is one of its own."""
 
 
 class Step(Verbs, frozen=True, kw_only=True):
@@ -146,7 +146,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     """Parts that hosts, clients, sites, connectors and steps take over with `use: NAME`."""
     fabric: Annotated[tuple[FabricName, ...], msgspec.Meta(min_length=1)] | FabricName | None = None
     """Where it can run; the first is where it does if nobody says otherwise. Without it: sim, loopback and netns, but
-    with real programs netns alone."""
+    with real programs, or an `agent` that is a process, netns alone."""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 7
     deadline: Duration = written(Duration(60.0))
     crypto: Literal["real"] | None = "real"
@@ -173,7 +173,7 @@ class Scenario(Section, frozen=True, kw_only=True):
     @property
     def fabrics(self) -> tuple[FabricName, ...]:
         if self.fabric is None:
-            return WITH_PROGRAMS if self.runs_programs else EVERYWHERE
+            return WITH_PROGRAMS if self.runs_programs or self.has_agents else EVERYWHERE
         return (self.fabric,) if isinstance(self.fabric, str) else self.fabric
 
     @property
@@ -184,6 +184,14 @@ class Scenario(Section, frozen=True, kw_only=True):
             any(word in EXEC_WORDS for step in self.steps for word in step.verbs)
             or any(client.app.programs for client in self.topology.clients.values())
             or any(host.app.programs for host in hosts)
+        )
+
+    @property
+    def has_agents(self) -> bool:
+        """Whether the tunnel of anybody is made by a process of its own."""
+        sites = self.topology.sites.values()
+        return any(client.agent != "poplab" for client in self.topology.clients.values()) or any(
+            connector.agent != "poplab" for site in sites for connector in site.connectors.values()
         )
 
 

@@ -34,7 +34,8 @@ def check(scenario: Scenario, cast: Cast, not_names: Collection[str]) -> Iterato
     for actor in cast.actors.values():
         ours = [word for word in actor.apps.words if word != "exec"]
         if actor.name in cast.real and ours:
-            text = f"{actor.name} runs real programs, so its system is the kernel's, and {ours[0]} cannot be on it"
+            why = "is a client of Xray" if actor.name in cast.proxied else "runs real programs"
+            text = f"{actor.name} {why}, so its system is the kernel's, and {ours[0]} cannot be on it"
             yield Finding(
                 (*actor.path, "app", ours[0]),
                 text,
@@ -74,8 +75,14 @@ def check_sender(cast: Cast, sender: str, path: Path) -> Iterator[Finding]:
             yield not_ours(name, path)
             return
     if sender in cast.real:
-        text = f"{sender} runs real programs, so only they can send from it"
-        yield Finding(path, text, "use exec.run, for example with ping, curl or dig; or another host")
+        why = (
+            "is a client of Xray, so only real programs"
+            if sender in cast.proxied
+            else "runs real programs, so only they"
+        )
+        text = f"{sender} {why} can send from it"
+        those = "curl or dig" if sender in cast.proxied else "ping, curl or dig"
+        yield Finding(path, text, f"use exec.run, for example with {those}; or another host")
 
 
 def _fabric(scenario: Scenario) -> Iterator[Finding]:

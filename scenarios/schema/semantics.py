@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from edge.document import Path, address_bytes, did_you_mean
 from scenarios.proto.link_profile import PRESETS
-from scenarios.schema import programs_semantics, tolerance_semantics, topology_semantics
+from scenarios.schema import agent_semantics, programs_semantics, tolerance_semantics, topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
 from scenarios.schema.places import Finding, is_a, known, not_ours, one_vnet
@@ -63,9 +63,10 @@ LOADS = ("sip.call", "udp.send", "ping", "http.request", "dns.query")
 def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
     """Everything wrong with `scenario`, in which nothing is counted any more, that its types cannot tell."""
     yield from topology_semantics.check(scenario, cast)
+    yield from agent_semantics.check(scenario, cast)
     yield from programs_semantics.check(scenario, cast, {*GLOBAL_NAMES, *NOT_NAMES})
     if scenario.crypto is None and scenario.fabrics != ("sim",):
-        fix = "leave `crypto` out" if scenario.runs_programs else "add `fabric: sim`"
+        fix = "leave `crypto` out" if scenario.runs_programs or scenario.has_agents else "add `fabric: sim`"
         yield Finding(("crypto",), "only the sim fabric can do without encryption", fix)
     if not scenario.steps and not scenario.load and not cast.outside:
         yield Finding((), "nothing happens in this scenario", "add `steps:`, or `load:`")
@@ -145,14 +146,14 @@ def _groups(verb: Verb, path: Path, cast: Cast) -> Iterator[Finding]:
 def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Finding]:
     if isinstance(verb, UdpSend | Ping | HttpRequest | ProbeMtu | DnsQuery | WebhookPost):
         yield from programs_semantics.check_sender(cast, verb.sender, (*path, "from"))
+    yield from agent_semantics.check_verb(verb, path, cast)
     match verb:
         case SipRegister():
             yield from is_a(cast, verb.phones, (*path, "phones"), "phone")
         case SipCall():
             yield from _call(verb, path, cast)
         case PbxDial():
-            yield from is_a(cast, verb.pbx, (*path, "pbx"), "PBX")
-            yield from is_a(cast, verb.to, (*path, "to"), "phone")
+            yield from _dial(verb, path, cast)
         case UdpSend() | Ping() | HttpRequest():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from _target(cast, verb.to, (*path, "to"))
@@ -276,6 +277,13 @@ def _call(call: SipCall, path: Path, cast: Cast) -> Iterator[Finding]:
             near = did_you_mean(call.to, dict.fromkeys([*phones, *cast.extensions(registrar)]))
             yield Finding((*path, "to"), f"nobody answers to {call.to!r} at {registrar.name}", near)
             return
+
+
+def _dial(dial: PbxDial, path: Path, cast: Cast) -> Iterator[Finding]:
+    unknown = list(is_a(cast, dial.pbx, (*path, "pbx"), "PBX"))
+    yield from unknown
+    if unknown or dial.to not in cast.users(cast.actors[dial.pbx]):
+        yield from is_a(cast, dial.to, (*path, "to"), "phone")
 
 
 def _load(load: Load, path: Path, taken: bool, scenario: Scenario, cast: Cast) -> Iterator[Finding]:

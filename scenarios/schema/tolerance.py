@@ -20,7 +20,7 @@ GROUPS = (
 class Tolerance(Section, frozen=True, kw_only=True):
     """How far figures may lie apart. What is no figure is equal or not."""
 
-    time: Duration = written(Duration(0.05))
+    time: Duration = written(Duration(0.25))
     """Times may differ by this and, besides, by `ratio` of the longer one."""
     ratio: Share = written(Share(0.25))
     mos: Annotated[float, msgspec.Meta(ge=0, le=4)] = 0.3

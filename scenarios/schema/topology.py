@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal, get_args
 
 import msgspec
@@ -16,6 +18,10 @@ TunnelWord = Literal["wireguard", "masque", "auto"]
 """How a tunnel is made. masque: CONNECT-IP over HTTP/3, or over HTTP/2 where UDP does not get through; auto: masque,
 and WireGuard where neither works."""
 TUNNEL_WORDS: tuple[TunnelWord, ...] = get_args(TunnelWord)
+
+AgentWord = Literal["poplab", "daemon", "wireguard-go", "xray"]
+"""Who makes the tunnel of a far end. poplab: a task of the process that runs the scenario; daemon: `poplab client` or
+`poplab connector` in a process of its own; wireguard-go, xray: programs by other people."""
 
 
 class Vnet(Section, frozen=True, kw_only=True):
@@ -86,7 +92,8 @@ class Connector(Section, frozen=True, kw_only=True):
     """A virtual router of a site."""
 
     tunnel: TunnelWord | None = None
-    """Without it, as the file says."""
+    """Without it, what its agent speaks, or as the file says."""
+    agent: AgentWord = "poplab"
     link: Name | None = None
     keepalive: Duration | None = None
 
@@ -135,7 +142,8 @@ class Client(Section, frozen=True, kw_only=True):
     """A device of yours, a phone or a laptop, that joins a world which `poplab up` keeps running. Nothing of it is
     simulated, and its tunnel is WireGuard."""
     tunnel: TunnelWord | None = None
-    """Without it, as the file says."""
+    """Without it, what its agent speaks, or as the file says."""
+    agent: AgentWord = "poplab"
     link: Name | None = None
     nat: NatKind | NatBox | None = None
     keepalive: Duration | None = None
@@ -152,3 +160,12 @@ class Topology(Section, frozen=True, kw_only=True):
     links: dict[Name, Link] = {}
     sites: dict[Name, Site] = {}
     clients: dict[Name, Client] = {}
+
+
+SPEAKS: Mapping[str, TunnelWord] = MappingProxyType({"wireguard-go": "wireguard", "xray": "masque"})
+"""Programs that know one kind of tunnel."""
+
+
+def own_tunnel(given: Connector | Client) -> TunnelWord | None:
+    """The kind of tunnel that a far end has, whatever the file says of all."""
+    return given.tunnel or SPEAKS.get(given.agent)

@@ -64,7 +64,8 @@ class PbxDial(Section, frozen=True, kw_only=True):
     """The PBX itself calls a phone: the direction in which NAT and one-way tunnels break."""
 
     pbx: Actor
-    to: Actor
+    to: str
+    """A phone, or a user of the PBX whose phone is a program."""
     hold: Duration | None = written(Duration(2.0))
     give_up: Duration = written(Duration(10.0))
 

@@ -59,6 +59,12 @@ def test_a_machine_that_is_not_on_the_lan_is_told_so():
     assert "no address in 10.0.50.0/24" in said and "via THIS-MACHINE" in said
 
 
+def test_a_default_route_does_not_make_loopback_the_gateway():
+    around = [Neighbour("lo", ip_interface("127.0.0.1/8")), AROUND[1]]
+    said = instructions(Mode.DEFAULT_GATEWAY, [ip_network("0.0.0.0/0")], REACHES, around)
+    assert "    ip route replace default via 10.0.50.2" in said
+
+
 def test_the_unit_has_one_capability_and_no_secret():
     text = unit(
         role="connector", name="hq", file=Path("/etc/poplab/hq.yaml"), command="/usr/bin/poplab",

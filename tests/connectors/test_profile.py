@@ -1,4 +1,4 @@
-"""Files of far ends: what `poplab edge add-client` and `add-connector` print, and every mistake in them at its place."""
+"""Files of far ends: what `add-client` and `add-connector` print, and every mistake in them at its place."""
 
 from __future__ import annotations
 

@@ -187,9 +187,9 @@ async def test_a_zombie_is_alive_and_forwards_nothing():
         side = world.sides["alice"]
         side.zombie = True
         alice.route(udp(ALICE, BOB))
-        await until(lambda: side.lost_to_zombie == 1)
+        await until(lambda: side.lost == 1)
         bob.route(udp(BOB, ALICE))
-        await until(lambda: side.lost_to_zombie == 2)
+        await until(lambda: side.lost == 2)
         assert alice.taken() == [] and world.ends["alice"].up
         side.zombie = False
         alice.route(packet := udp(ALICE, BOB))

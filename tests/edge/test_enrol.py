@@ -538,3 +538,11 @@ def test_a_tag_that_is_likely_a_slip_is_refused_before_it_spoils_the_configurati
     result = run("--config", config, "add-client", "mallory", "--tag", "guests")
     assert result.exit_code == 2
     load(config)
+
+
+def test_a_file_for_our_own_end_is_in_its_form(config: Path) -> None:
+    enrolled = enrol.add_connector(config, "hq", routes=["10.0.50.0/24"], for_poplab=True)
+    said = yaml.safe_load(enrolled.text)
+    assert (said["tunnel"], said["kind"], said["serves"]) == ("wireguard", "connector", ["10.0.50.0/24"])
+    assert "`poplab connector FILE`" in " ".join(enrolled.usage)
+    assert public_key(base64.b64decode(said["wireguard"]["private_key"])) == enrolled.tunnel.public_key

@@ -45,7 +45,7 @@ def test_the_connector_is_the_default_gateway_of_every_host() -> None:
     hq = plan(HOSTS)
     assert [str(each) for each in hq.shared] == ["10.0.50.2/24"], "the first that no host has"
     assert addresses(hq, "hq/desk") == ["10.0.50.60/24"]
-    assert table(hq, "hq/desk") == ["default via 10.0.50.2 dev lan", "10.0.50.0/24 dev lan"]
+    assert table(hq, "hq/desk") == ["10.0.50.0/24 dev lan", "default via 10.0.50.2 dev lan"]
     assert static(hq, "hq/desk") == ["default via 10.0.50.2 dev lan"]
     assert addresses(hq, "hq") == ["10.0.50.2/24"]
     assert table(hq, "hq") == ["10.0.50.0/24 dev lan", "default dev tunnel"]
@@ -54,11 +54,11 @@ def test_the_connector_is_the_default_gateway_of_every_host() -> None:
 
 def test_an_intermediate_gateway_sends_the_rest_of_the_vnet_to_the_connector_and_all_else_away() -> None:
     hq = plan("deploy: intermediate-gateway, gateway: 10.0.50.10, router: {ip: 10.0.50.254}, " + HOSTS)
-    assert table(hq, "hq/desk") == ["default via 10.0.50.254 dev lan", "10.0.50.0/24 dev lan"]
+    assert table(hq, "hq/desk") == ["10.0.50.0/24 dev lan", "default via 10.0.50.254 dev lan"]
     assert table(hq, "router:hq") == [
+        "10.0.50.0/24 dev lan",
         "100.96.0.0/12 via 10.0.50.10 dev lan",
         "10.0.60.0/24 via 10.0.50.10 dev lan",
-        "10.0.50.0/24 dev lan",
         "default dev internet",
     ]
     assert addresses(hq, "router:hq") == ["10.0.50.254/24"]
@@ -102,11 +102,7 @@ def test_each_ip_version_has_its_own_gateway_and_router_address() -> None:
     )
     assert [str(each) for each in hq.shared] == ["10.0.50.1/24", "fd00:50::2/64"]
     assert addresses(hq, "router:hq") == ["10.0.50.254/24", "fd00:50::3/64"]
-    assert table(hq, "hq/new") == [
-        "::/0 via fd00:50::3 dev lan",
-        "10.0.50.0/24 dev lan",
-        "fd00:50::/64 dev lan",
-    ]
+    assert table(hq, "hq/new") == ["fd00:50::/64 dev lan", "::/0 via fd00:50::3 dev lan"]
     assert "fd00:60::/64 via fd00:50::2 dev lan" in table(hq, "router:hq")
     assert hq.next_hop("router:hq", b"\x20\x01" + bytes(14)) == Hop(Device.INTERNET, None, (bytes(16), 0))
 
@@ -115,6 +111,7 @@ def test_replicas_share_the_gateway_and_have_an_address_each() -> None:
     hq = plan("connectors: {hq-a: {}, hq-b: {}}, " + HOSTS)
     assert [str(each) for each in hq.shared] == ["10.0.50.2/24"]
     assert [addresses(hq, name) for name in ("hq-a", "hq-b")] == [["10.0.50.3/24"], ["10.0.50.4/24"]]
+    assert hq.gateways == [bytes([10, 0, 50, last]) for last in (2, 3, 4)]
     assert hq.by_address[bytes([10, 0, 50, 2])] == "hq-a"
     assert hq.by_address[bytes([10, 0, 50, 4])] == "hq-b"
 
@@ -141,6 +138,14 @@ def test_a_lan_without_a_free_address_has_a_gateway_that_is_on_the_link_all_the_
     assert static(hq, "hq") == [f"{routes[1:-1]} dev lan", "default dev tunnel"]
 
 
+@pytest.mark.parametrize(
+    ("routes", "hosts"),
+    [("[10.0.50.4/30]", "a: {ip: 10.0.50.5}, b: {ip: 10.0.50.6}"), ("[10.0.50.7/32]", "")],
+)
+def test_a_gateway_has_neither_the_broadcast_address_nor_the_only_one(routes: str, hosts: str) -> None:
+    assert plan(f"hosts: {{{hosts}}}", routes=routes).is_link_local(4)
+
+
 def test_a_full_ipv6_lan_has_a_link_local_gateway() -> None:
     hq = plan('hosts: {only: {ip: "fd00:50::7"}}', routes='["fd00:50::7/128"]')
     assert [str(each) for each in hq.shared] == ["fe80::1/128"] and hq.is_link_local(6)
@@ -151,10 +156,26 @@ def test_of_two_addresses_both_are_hosts() -> None:
     assert plan("hosts: {a: {ip: 10.0.50.7}}", routes="[10.0.50.6/31]").gateway(4) == bytes([10, 0, 50, 6])
 
 
+def test_a_router_without_an_address_of_a_version_forwards_none_of_it() -> None:
+    hq = plan(
+        'deploy: intermediate-gateway, router: {ip: 10.0.50.254}, hosts: {new: {ip: "fd00:50::7"}}',
+        routes='[10.0.50.0/24, "fd00:50::7/128"]',
+    )
+    assert addresses(hq, "router:hq") == ["10.0.50.254/24"]
+    assert not any(":" in str(route) for route in table(hq, "router:hq"))
+    assert table(hq, "hq/new") == ["fd00:50::7/128 dev lan"], "nobody forwards for it"
+
+
+def test_a_next_hop_is_reached_by_a_route_before_it() -> None:
+    """Kernels take no route whose next hop they cannot reach yet."""
+    hq = plan("gateway: 10.0.51.9, hosts: {a: {ip: 10.0.50.7}}", routes="[10.0.50.0/24, 10.0.51.0/24]")
+    assert static(hq, "hq/a") == ["10.0.51.0/24 dev lan", "default via 10.0.51.9 dev lan"]
+
+
 def test_all_routes_of_a_site_are_one_link() -> None:
     hq = plan("hosts: {a: {ip: 10.0.51.7}}", routes="[10.0.50.0/24, 10.0.51.0/24]")
     assert addresses(hq, "hq/a") == ["10.0.51.7/24"]
-    assert static(hq, "hq/a") == ["default via 10.0.50.1 dev lan", "10.0.50.0/24 dev lan"]
+    assert static(hq, "hq/a") == ["10.0.50.0/24 dev lan", "default via 10.0.50.1 dev lan"]
 
 
 def test_hosts_that_are_alike_share_a_table() -> None:

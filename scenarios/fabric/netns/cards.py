@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from errno import EMSGSIZE
 from heapq import heappop, heappush
 
@@ -24,7 +24,9 @@ READ_SIZE = 65536
 READS = 64
 """Packets of one card in one turn."""
 BUFFER = 8 << 20
-"""Bytes that wait for us in the kernel: copies that are lost look like packets that nobody sent."""
+"""Bytes that wait for us in the kernel: for want of a copy a packet looks like one that nobody sent."""
+ALL_READS = BUFFER // 256
+"""More packets than can wait: each takes the kernel a few hundred bytes besides its own."""
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 SO_RCVBUFFORCE = 33
@@ -48,10 +50,11 @@ class Card:
         self._version = 4 if len(host.packed) == 4 else 6
         self._protocol = ETH_P_IP if self._version == 4 else ETH_P_IPV6
         family = socket.AF_INET if self._version == 4 else socket.AF_INET6
-        with space.inside():
+        with space.inside(), ExitStack() as undo:
             # Protocol 0: nothing comes before it is bound to the interface.
-            self._taken = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
-            self._given = socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            self._taken = undo.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0))
+            self._given = undo.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW))
+            undo.pop_all()
         for sock in (self._taken, self._given):
             sock.setblocking(False)
         try:
@@ -66,11 +69,11 @@ class Card:
         """Its interface is there from now on. OSError if it is not."""
         self._taken.bind((self.interface, ETH_P_ALL if self.real else self._protocol))
 
-    def receive(self) -> tuple[list[bytearray], list[bytes]]:
+    def receive(self, most: int = READS) -> tuple[list[bytearray], list[bytes]]:
         """Packets that came in and, of a real host, copies of those that went out, since the last call."""
         came: list[bytearray] = []
         went: list[bytes] = []
-        for _ in range(READS):
+        for _ in range(most):
             try:
                 data, (_, protocol, kind, *_) = self._taken.recvfrom(READ_SIZE)
             except BlockingIOError:
@@ -149,12 +152,12 @@ class Cards:
     def of(self, host: Host) -> Card:
         return self._cards[host]
 
-    @property
-    def unseen(self) -> int:
-        """Copies of packets that the kernel had no room for, of all cards."""
-        for card in self._cards.values():
+    def unseen(self, vnet: str) -> int:
+        """Copies that the kernel had no room for: of packets which real hosts of `vnet` may have sent."""
+        cards = [card for card in self._real if card.host.vnet == vnet]
+        for card in cards:
             card.check_losses()
-        return sum(card.unseen for card in self._cards.values())
+        return sum(card.unseen for card in cards)
 
     def touch(self, host: Host) -> None:
         """Somebody gave `host` something to do."""
@@ -180,7 +183,7 @@ class Cards:
         came = [(card, *card.receive()) for card in self._ready()]
         # Whatever has come was sent before: now all that real hosts have sent is in the books before it is judged.
         for card in self._real:
-            packets, went = card.receive()
+            packets, went = card.receive(ALL_READS)
             if packets or went:
                 came.append((card, packets, went))
         for card, _, went in came:

@@ -5,15 +5,23 @@ Nothing has a name in the file system, so nothing is left behind by a process th
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from struct import pack
 
 from edge.errors import FabricUnavailable
+from scenarios import doctor
 from scenarios.fabric.netns.syscalls import CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, setns, unshare
 
+NETNS = "netns"
+"""What the doctor calls this fabric."""
+
 _OWN = "/proc/thread-self/ns/net"
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 
 
 class Namespace:
@@ -54,10 +62,18 @@ class Namespace:
 
     def sysctl(self, key: str, value: int) -> None:
         """Set a key below ``net``, written with slashes; one that this kernel does not have is left out."""
+        self.sysctls({key: value})
+
+    def sysctls(self, values: Mapping[str, int]) -> None:
+        """The same for several. OSError."""
         with self.inside():
-            path = Path("/proc/sys/net", key)
-            if path.exists():
-                path.write_text(str(value))
+            for key, value in values.items():
+                with suppress(FileNotFoundError):
+                    setting = os.open(f"/proc/sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC)
+                    try:
+                        os.write(setting, str(value).encode())
+                    finally:
+                        os.close(setting)
 
     def close(self) -> None:
         """Let go of it. What else holds it, as sockets and processes do, keeps it alive."""
@@ -72,56 +88,60 @@ def become_privileged() -> None:
     That one is for the rest of its life, and comes with an empty network: the machine's own is out of reach from then
     on. FabricUnavailable with the reason and the remedy if the system does not let us.
     """
-    if os.geteuid() == 0 and _may(CLONE_NEWNET):
+    if os.geteuid() == 0 and _succeeds(_come_and_go):
         return
-    if os.geteuid() == 0:
-        raise FabricUnavailable(
-            "root may not make network namespaces here, as in a container without CAP_SYS_ADMIN\n"
-            "    fix: give the container that capability, or run as an ordinary user;  poplab doctor  says more"
-        )
     if len(os.listdir("/proc/self/task")) > 1:
         raise FabricUnavailable(
             "a process with several threads cannot enter a user namespace\n    fix: run as root, or by `poplab run`"
         )
+    # Root of a user namespace that is in a network of somebody else's may leave that one, but never come back.
+    for enter in (*((_enter_network,) if os.geteuid() == 0 else ()), _enter_user):
+        if _succeeds(enter, _come_and_go):
+            enter()
+            return
+    raise FabricUnavailable(_why_not())
+
+
+def _come_and_go() -> None:
+    """All that a machine needs. OSError."""
+    home = _open(_OWN)
+    unshare(CLONE_NEWNET)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, pack("16sh22x", b"lo", _IFF_UP))
+    setns(home, CLONE_NEWNET)
+    os.close(home)
+
+
+def _enter_network() -> None:
+    unshare(CLONE_NEWNET | CLONE_NEWNS)
+
+
+def _enter_user() -> None:
     uid, gid = os.geteuid(), os.getegid()
-    try:
-        unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS)
-        Path("/proc/self/setgroups").write_text("deny")
-        Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
-        Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
-    except OSError as error:
-        raise FabricUnavailable(
-            f"an ordinary user may not make a user namespace here ({error.strerror})\n"
-            f"    fix: {_remedy()}, or run as root;  poplab doctor  says more"
-        ) from error
-    if not _may(CLONE_NEWNET):  # AppArmor lets the namespace be made, and then nothing be done in it
-        raise FabricUnavailable(
-            f"nothing may be done in a user namespace here\n    fix: {_remedy()}, or run as root"
-        )
+    unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWNS)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
 
 
-def _may(kind: int) -> bool:
-    """Whether a child of this process can make a namespace."""
+def _succeeds(*attempts: Callable[[], object]) -> bool:
+    """Whether a child of this process can do all of it."""
     pid = os.fork()
     if pid == 0:
         try:
-            unshare(kind)
-        except OSError:
+            for attempt in attempts:
+                attempt()
+            os._exit(0)
+        finally:
             os._exit(1)
-        os._exit(0)
     return os.waitpid(pid, 0)[1] == 0
 
 
-def _remedy() -> str:
-    for path, value in (
-        ("kernel/apparmor_restrict_unprivileged_userns", "0"),
-        ("kernel/unprivileged_userns_clone", "1"),
-        ("user/max_user_namespaces", "10000"),
-    ):
-        file = Path("/proc/sys", path)
-        if file.exists() and (file.read_text().strip() == "0") == (value != "0"):
-            return f"sudo sysctl -w {path.replace('/', '.')}={value}"
-    return "allow user namespaces"
+def _why_not() -> str:
+    found = doctor.missing(NETNS)
+    if not found:  # it tries in ways of its own
+        return "no network namespace can be made here\n    fix: run as root;  poplab doctor  says more"
+    return f"{found[0].lack}: {found[0].detail}\n    fix: {found[0].fix};  poplab doctor  says more"
 
 
 def _open(path: str) -> int:

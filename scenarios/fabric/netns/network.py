@@ -6,7 +6,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from ipaddress import IPv4Network, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 
 import trio
 
@@ -18,8 +18,11 @@ from connectors.tun_side import TunSide
 from edge.config import Kind, public_key
 from edge.document import HostPort, Prefix
 from edge.io.udp import UdpPort
+from edge.metrics import TunnelSnapshot
 from edge.server.relay import Relay
 from edge.state import StateStore
+from scenarios.fabric.netns.agents import Told, program
+from scenarios.fabric.netns.foreign_end import ForeignEnd
 from scenarios.fabric.door import Door
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
@@ -32,6 +35,9 @@ from scenarios.proto.premises import Port, Premises
 from scenarios.proto.route_table import Hop
 from scenarios.world import End, World, masque_target
 
+LOOK = 0.05
+"""Seconds between two looks at the PoP for what it knows of tunnels that are made by other people's programs."""
+
 ELECTION = 0.1
 """Seconds between two looks at which connector of a site is its gateway."""
 
@@ -40,9 +46,13 @@ class LabSide(TunSide):
     """The device of a tunnel, which tells the premises behind it that the tunnel is alive."""
 
     def __init__(
-        self, open_device: Callable[[], AbstractContextManager[Tun | VethWire]], border: Border, port: Port
+        self,
+        open_device: Callable[[], AbstractContextManager[Tun | VethWire]],
+        border: Border,
+        port: Port,
+        own: list[Prefix],
     ) -> None:
-        super().__init__(open_device, border)
+        super().__init__(open_device, border, own=[prefix.address for prefix in own])
         self._port = port
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
@@ -69,6 +79,8 @@ class NetnsNetwork(SocketNetwork):
         self.places = places
         self.address = str(HostPort(self._pop))
         self._sides: dict[str, LabSide] = {}
+        self._again: set[str] = set()
+        """Far ends that are to start again once they have died."""
         self._sites = {
             end.premises.inside.name: end.premises for end in world.ends if end.kind is Kind.CONNECTOR
         }
@@ -78,8 +90,16 @@ class NetnsNetwork(SocketNetwork):
         self.places.on_spawner = lambda spawner: self._servers.start_soon(spawner.run)
         await self._nursery.start(self.places.wires.run)
         await self._nursery.start(self.places.cards.run)
+        foreign: list[ForeignEnd] = []
         for end in self._world.ends:
-            self._add_end(end, self._endpoint(end))
+            if end.agent == "poplab":
+                self._add_end(end, self._endpoint(end))
+            else:
+                foreign.append(self._foreign(end))
+                self._add_end(end, foreign[-1])
+        self.agents += foreign
+        if foreign:
+            self.every(LOOK, self._look_at_pop)
         for name in self._ends:
             await self._nursery.start(self._run_end, name)
         if any(len(premises.ports) > 1 for premises in self._sites.values()):
@@ -96,7 +116,7 @@ class NetnsNetwork(SocketNetwork):
         own = [Prefix.of(bytes(end.address))] if end.address is not None else []
         border = Border(ip_network(str(prefix)) for prefix in (*places.behind(end), *own))
         side = self._sides[end.name] = LabSide(
-            partial(places.tunnel, end, own), border, end.premises.ports[end.name]
+            partial(places.tunnel, end, own), border, end.premises.ports[end.name], own
         )
         masque = None
         if world.certificate is not None and self._masque_pop is not None and end.tunnel != "wireguard":
@@ -116,6 +136,29 @@ class NetnsNetwork(SocketNetwork):
             open_port=partial(UdpPort.bind, make_socket=inside),
             open_streams=partial(Dialer, make_socket=inside),
         )
+
+    def _foreign(self, end: End) -> ForeignEnd:
+        told = Told.of(end, self._world, self._pop, self._masque_pop)
+        site = self._world.scenario.topology.sites.get(end.premises.inside.name)
+        mode = "" if end.kind is Kind.CLIENT or site is None else site.deploy
+        vnet = self._world.config.vnets[end.vnet]
+        return ForeignEnd(
+            end,
+            program(told, mode),
+            self.places,
+            partial(self._tunnel, end.name),
+            gateway=str(ip_address(vnet.gateway4)),
+        )
+
+    def _tunnel(self, name: str) -> TunnelSnapshot | None:
+        return next((tunnel for tunnel in self.snapshot().tunnels if tunnel.name == name), None)
+
+    def _look_at_pop(self) -> None:
+        """What far ends of other people do, they do not tell us."""
+        tunnels = {tunnel.name: tunnel for tunnel in self.snapshot().tunnels}
+        for agent in self.agents:
+            if isinstance(agent, ForeignEnd) and agent.name in tunnels:
+                agent.saw(tunnels[agent.name])
 
     def _opening(self) -> AbstractContextManager[None]:
         return self.places.pop.space.inside()
@@ -142,14 +185,36 @@ class NetnsNetwork(SocketNetwork):
     def _in_flight(self) -> bool:
         return bool(self.places.internet.in_flight)
 
+    async def leftovers(self) -> list[str]:
+        self._again.clear()
+        return await super().leftovers()
+
     def _left_open(self) -> list[str]:
         return [
-            f"the interface {TUNNEL} of {name} is there"
-            for name, machine in self.places.ends.items()
-            if machine.index(TUNNEL) is not None
+            *self.places.end_programs(),
+            *(
+                f"the interface {TUNNEL} of {name} is there"
+                for name, machine in self.places.ends.items()
+                if machine.index(TUNNEL) is not None
+            ),
         ]
 
     # -- faults
+
+    def restart(self, machine: str) -> None:
+        end = self._ends.get(machine)
+        if not isinstance(end, ForeignEnd) or end.ending is None:
+            super().restart(machine)
+        elif machine not in self._again:
+            self._again.add(machine)
+            end.expect_another_life()
+            self._nursery.start_soon(self._restart_after, machine, end.ending)
+
+    async def _restart_after(self, machine: str, ending: trio.Event) -> None:
+        await ending.wait()
+        if machine in self._again:
+            self._again.remove(machine)
+            super().restart(machine)
 
     def path(self, tunnel: str) -> LinkPair:
         return self.places.paths[tunnel]

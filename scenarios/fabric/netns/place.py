@@ -10,12 +10,16 @@ from scenarios.fabric.netns.wiring import Machine
 
 
 class MachinePlace:
-    """`files` take the place of the machine's own, for programs that run here; `spawner` gives whoever starts them."""
+    """`files` take the place of the machine's own, for programs that run here, and so does the folder `run` of /run;
+    `spawner` gives whoever starts them."""
 
-    def __init__(self, machine: Machine, spawner: Callable[[], Spawner], files: Mapping[str, str]) -> None:
+    def __init__(
+        self, machine: Machine, spawner: Callable[[], Spawner], files: Mapping[str, str], run: str = ""
+    ) -> None:
         self._machine = machine
         self._spawner = spawner
         self._files = files
+        self._run = run
 
     def start(
         self,
@@ -36,6 +40,7 @@ class MachinePlace:
             stdout=stdout,
             stderr=stderr,
             files=self._files,
+            run=self._run,
         )
 
     def table(self, name: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address, ip_network
 
 from connectors.tun import Tun
@@ -32,6 +33,9 @@ MASQUE: Address = (POP_ADDRESS, 443)
 
 TUNNEL, UPLINK = "poplab0", "uplink"
 
+QUEUE = 10_000
+"""Packets that wait while this process does something else; those of a burst are many."""
+
 _ANY = {4: "0.0.0.0/0", 6: "::/0"}
 _DEVICES = {ETHERNET: Device.LAN, TUNNEL: Device.TUNNEL, UPLINK: Device.INTERNET, "lo": Device.LAN}
 _BY_TUNNEL = 100
@@ -39,13 +43,18 @@ _BY_TUNNEL = 100
 
 
 class Places:
-    """Every machine of a world, wired up; nothing runs on them yet. A context manager that takes all of it down."""
+    """Every machine of a world, wired up; nothing runs on them yet. A context manager that takes all of it down.
 
-    def __init__(self, world: World) -> None:
+    Programs on them may have so many `open_files`; None: as we do.
+    """
+
+    def __init__(self, world: World, *, open_files: int | None = None) -> None:
         self.world = world
+        self._open_files = open_files
         self.internet = Internet(None if world.recorder is None else world.recorder.lost)
         self.wires = Wires(self.internet)
         self.cards = Cards()
+        world.ledger.unseen = self.cards.unseen
         self.lans: dict[str, SiteLan] = {}
         self.ends: dict[str, Machine] = {}
         """Where the far end of a tunnel runs: a connector's machine, or a client's device."""
@@ -108,7 +117,7 @@ class Places:
         device = self._device(machine, UPLINK, ETHERNET_MTU)
         self.wires.plug(name, device)
         machine.space.sysctl(f"ipv6/conf/{UPLINK}/disable_ipv6", 1)
-        machine.up(UPLINK)
+        machine.up(UPLINK, queue=QUEUE)
         machine.address(UPLINK, f"{address}/32")
         machine.route(_ANY[4] if name == POP else f"{POP_ADDRESS}/32", interface=UPLINK)
 
@@ -117,7 +126,7 @@ class Places:
         if self._hub is None:
             try:
                 with machine.space.inside():
-                    return Tun.open(name, mtu=mtu, offload=False)
+                    return Tun.open(name, mtu=mtu)
             except FabricUnavailable:  # as for an ordinary user where /dev/net/tun is root's alone
                 self._hub = self._keep(Machine("hub"))
         return machine.veth_wire(name, self._hub, mtu=mtu)
@@ -126,6 +135,11 @@ class Places:
         interface = TUNNEL if site is None else ETHERNET
         machine = self.ends[host.name] if site is None else self.lans[site].machines[host.name]
         self.machines[host.name] = machine
+        if (
+            host.name in self.world.script.cast.proxied
+        ):  # what passes its interface, nobody else gets like this
+            self._programs[host.name] = MachinePlace(machine, self.spawner, {})
+            return
         if isinstance(host, RealHost):
             self._programs[host.name] = MachinePlace(machine, self.spawner, {})
         else:
@@ -138,11 +152,21 @@ class Places:
     def spawner(self) -> Spawner:
         """Made when it is first needed."""
         if self._spawner is None:
-            self._spawner = Spawner()
+            self._spawner = Spawner(open_files=self._open_files)
             self._stack.callback(self._spawner.close)
             if self.on_spawner is not None:
                 self.on_spawner(self._spawner)
         return self._spawner
+
+    def end_programs(self) -> list[str]:
+        """Kill whatever runs on the machines; a line for each process that is there all the same."""
+        if self._spawner is not None:
+            self._spawner.close()
+        inside = {}
+        machines = [self.pop, *self.ends.values(), *(each for lan in self.lans.values() for each in lan.everything)]
+        for machine in machines:
+            inside[os.fstat(machine.space.fd).st_ino] = machine.name
+        return [f"process {pid} still runs on {inside[space]}" for pid, space in _processes() if space in inside]
 
     def programs(self, host: str) -> MachinePlace | None:
         """Where real programs of `host` run; None if its system is ours."""
@@ -175,21 +199,29 @@ class Places:
         """The TUN device of a far end, with its addresses, and everything routed into it."""
         machine = self.ends[end.name]
         with self._device(machine, TUNNEL, end.mtu) as tun:
-            is_client = end.kind is Kind.CLIENT
-            addresses = [*own, *(self.behind(end) if is_client else ())]
-            versions = {prefix.version for prefix in (*addresses, *end.routes)}
-            if 6 not in versions:
-                machine.space.sysctl(f"ipv6/conf/{TUNNEL}/disable_ipv6", 1)
-            machine.up(TUNNEL)
-            for address in addresses:
-                machine.address(TUNNEL, str(address))
-            for version in sorted(versions):
-                machine.route(_ANY[version], interface=TUNNEL, metric=_BY_TUNNEL)
-            if is_client:
-                for host in end.premises.hosts:
-                    self.cards.of(host).plug_in()
-                    self.cards.touch(host)
+            self.set_up_tunnel(end, own)
+            self.watch_tunnel(end)
             yield tun
+
+    def set_up_tunnel(self, end: End, own: list[Prefix]) -> None:
+        """The interface of a tunnel is there: it gets its addresses, and everything is routed into it."""
+        machine = self.ends[end.name]
+        addresses = [*own, *(self.behind(end) if end.kind is Kind.CLIENT else ())]
+        versions = {prefix.version for prefix in (*addresses, *end.routes)}
+        if 6 not in versions:
+            machine.space.sysctl(f"ipv6/conf/{TUNNEL}/disable_ipv6", 1)
+        machine.up(TUNNEL, queue=QUEUE, mtu=end.mtu)
+        for address in addresses:
+            machine.address(TUNNEL, str(address))
+        for version in sorted(versions):
+            machine.route(_ANY[version], interface=TUNNEL, metric=_BY_TUNNEL)
+
+    def watch_tunnel(self, end: End) -> None:
+        """The interface of a tunnel is there: a client has its network card in it."""
+        if end.kind is Kind.CLIENT and end.name not in self.world.script.cast.proxied:
+            for host in end.premises.hosts:
+                self.cards.of(host).plug_in()
+                self.cards.touch(host)
 
     def roam(self, tunnel: str) -> None:
         """Another access network, another address."""
@@ -199,3 +231,11 @@ class Places:
             machine.address(UPLINK, f"{new}/32")
             machine.forget_address(UPLINK, f"{old}/32")
             machine.route(f"{POP_ADDRESS}/32", interface=UPLINK)
+
+
+def _processes() -> Iterator[tuple[str, int]]:
+    """Their numbers and the network namespaces that they are in."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                yield name, os.stat(f"/proc/{name}/ns/net").st_ino

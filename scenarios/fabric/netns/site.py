@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 from struct import pack
 
 from edge.document import Prefix
@@ -23,22 +24,33 @@ class SiteLan:
         self.plan = plan
         self.machines: dict[str, Machine] = {}
         self._holder: str | None = None
-        self._switch = Machine(f"{plan.site}: switch")
-        self._switch.bridge()
-        for number, planned in enumerate(plan.machines):
-            machine = self.machines[planned.name] = Machine(planned.name, forwards=planned.role != "host")
-            self._switch.plug(machine, f"port{number}")
-            for address in planned.addresses:
-                machine.address(ETHERNET, str(address))
-        for planned in plan.machines:
-            self._set_routes(planned)
+        self._stack = ExitStack()
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._build()
+            undo.pop_all()
         if len(plan.connectors) == 1:
             self._holder = plan.connectors[0].name
 
+    def _build(self) -> None:
+        self.switch = Machine(f"{self.plan.site}: switch")
+        self._stack.callback(self.switch.close)
+        self.switch.bridge()
+        for number, planned in enumerate(self.plan.machines):
+            machine = self.machines[planned.name] = Machine(planned.name, forwards=planned.role != "host")
+            self._stack.callback(machine.close)
+            self.switch.plug(machine, f"port{number}")
+            for address in planned.addresses:
+                machine.address(ETHERNET, str(address))
+        for planned in self.plan.machines:
+            self._set_routes(planned)
+
+    @property
+    def everything(self) -> list[Machine]:
+        return [self.switch, *self.machines.values()]
+
     def close(self) -> None:
-        for machine in self.machines.values():
-            machine.close()
-        self._switch.close()
+        self._stack.close()
 
     def _set_routes(self, planned: Planned) -> None:
         machine = self.machines[planned.name]

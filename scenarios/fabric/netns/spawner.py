@@ -1,8 +1,7 @@
 """Starts programs in namespaces, and makes sure that none of them outlives this process, however that ends.
 
-A child of ours is the first process of a PID namespace and does the forking. When it dies the kernel kills everything
-in there, whatever sessions and orphans there are; and it dies with us. It has neither trio nor threads, so it may do
-what must be done between fork and exec.
+The first process of a PID namespace does it for us. When it dies the kernel kills everything in there, whatever
+sessions and orphans there are; and it dies with us.
 """
 
 from __future__ import annotations
@@ -12,34 +11,17 @@ import os
 import select
 import signal
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
 
 import msgpack
 import trio
 
-from scenarios.fabric.netns.syscalls import (
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    MS_PRIVATE,
-    MS_REC,
-    die_with_parent,
-    mount,
-    setns,
-    unshare,
-)
+from scenarios.fabric.netns.first_process import HELLO, REQUEST_LIMIT, be_first_process
 
-REQUEST_LIMIT = 128 << 10
-"""Bytes of arguments, environment and names in one request."""
-
-CANNOT_START = 127
-"""Exit code of a program that could not be started, as shells have it; why is on its standard error."""
-
-_FDS = 4  # of a request: the namespace, standard input, output and error
+DYING = 10.0
+"""Seconds in which the kernel must have removed what was killed."""
 
 
 class Program:
@@ -72,21 +54,31 @@ class Program:
 class Spawner:
     """Start it before programs are wanted; ``run`` listens to it, ``close`` ends it and everything in there."""
 
-    def __init__(self) -> None:
-        """Fork. The present namespaces but that of processes are kept."""
+    def __init__(self, *, open_files: int | None = None) -> None:
+        """Fork. The present namespaces but that of processes are kept. OSError if there can be no PID namespace.
+
+        Programs may have so many `open_files` (RLIMIT_NOFILE); None: as we do.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                ours.close()
-                _first_process(theirs)
+                be_first_process(theirs, parent, open_files)
             finally:
                 os._exit(1)
         theirs.close()
+        try:
+            self._first = _greeted(ours)
+        except BaseException:
+            ours.close()
+            os.waitpid(self._pid, 0)
+            raise
         ours.setblocking(False)
         self._socket = ours
         self._programs: dict[int, Program] = {}
-        self._numbers = 0
+        self._numbers = HELLO
+        self._closed = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take note of what has ended, until cancelled."""
@@ -117,15 +109,18 @@ class Spawner:
         stdout: int,
         stderr: int,
         files: Mapping[str, str] | None = None,
+        run: str = "",
     ) -> Program:
         """Start `argv` in the network namespace of that descriptor, in a process group of its own.
 
-        `files` are seen by it alone in place of those of the machine: /etc/resolv.conf and the like, by path.
+        `files` are seen by it alone in place of those of the machine: /etc/resolv.conf and the like, by path; below
+        /run they are new. `run` is a folder that it has as /run, in place of an empty one.
         ValueError if all of that is too long.
         """
         self._numbers += 1
         request = msgpack.packb(
-            ["start", self._numbers, list(argv), dict(env), str(cwd), dict(files or {})], use_bin_type=True
+            ["start", self._numbers, list(argv), dict(env), str(cwd), dict(files or {}), run],
+            use_bin_type=True,
         )
         if len(request) > REQUEST_LIMIT:
             raise ValueError(f"{argv[0]}: arguments and environment have more than {REQUEST_LIMIT} bytes")
@@ -144,7 +139,16 @@ class Spawner:
             self._socket.send(msgpack.packb(["signal", number, int(signum)]))
 
     def close(self) -> None:
-        """Kill everything that was started, and wait until it is gone."""
+        """Kill everything that was started, and wait until it is gone; harmless when repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._first, signal.SIGKILL)
+        ended = select.poll()
+        ended.register(self._first, select.POLLIN)  # the first process of a PID namespace is the last to go
+        ended.poll(DYING * 1000)
+        os.close(self._first)
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         with suppress(ChildProcessError):
@@ -152,122 +156,12 @@ class Spawner:
         self._socket.close()
 
 
-# -- the other process
-
-
-def _first_process(requests: socket.socket) -> NoReturn:
-    """Become the first process of a new PID namespace and serve; it and its parent die with each other."""
-    signal.set_wakeup_fd(-1)  # that of the runner's event loop
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # Ctrl-C is for the runner, which ends us in its own time
-    _close_inherited(keep={0, 1, 2, requests.fileno()})
-    die_with_parent()
-    os.setsid()
-    unshare(CLONE_NEWPID)
-    pid = os.fork()
-    if pid:
-        requests.close()
-        os.waitpid(pid, 0)
-        os._exit(0)
-    try:
-        die_with_parent()
-        _serve(requests)
-    finally:
-        os._exit(0)
-
-
-def _close_inherited(keep: set[int]) -> None:
-    """Sockets and namespaces of the runner must not live on here when it closes them."""
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) not in keep:
-            with suppress(OSError):
-                os.close(int(name))
-
-
-def _serve(requests: socket.socket) -> None:
-    pids: dict[int, int] = {}  # of the first process of each program
-    ended_read, ended_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(ended_write, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    both: list[Any] = [requests, ended_read]
-    while True:
-        ready, _, _ = select.select(both, [], [])
-        if ended_read in ready:
-            os.read(ended_read, 4096)
-            _reap(pids, requests)
-        if requests in ready:
-            data, ancillary, _, _ = requests.recvmsg(REQUEST_LIMIT, socket.CMSG_SPACE(4 * _FDS))
-            if not data:
-                return
-            fds = array.array("i")
-            for _, _, body in ancillary:
-                fds.frombytes(body[: len(body) - len(body) % fds.itemsize])
-            what, number, *rest = msgpack.unpackb(data)
-            if what == "start":
-                pid = os.fork()
-                if pid == 0:
-                    _become(fds, *rest)
-                pids[pid] = number
-            else:
-                for pid, known in pids.items():
-                    if known == number:
-                        with suppress(OSError):
-                            os.killpg(pid, rest[0])
-            for fd in fds:
-                os.close(fd)
-
-
-def _reap(pids: dict[int, int], requests: socket.socket) -> None:
-    while True:
-        try:
-            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if ended is None:
-            return
-        if ended.si_pid in pids:
-            with suppress(OSError):
-                os.killpg(ended.si_pid, signal.SIGKILL)  # while nobody else can have its number
-        pid, status = os.waitpid(ended.si_pid, 0)
-        number = pids.pop(pid, None)
-        if number is not None:  # else an orphan, whose end is nobody's business
-            requests.send(msgpack.packb([number, os.waitstatus_to_exitcode(status)]))
-
-
-def _become(
-    fds: Sequence[int], argv: list[str], env: dict[str, str], cwd: str, files: dict[str, str]
-) -> NoReturn:
-    """In the child: the program, in its namespaces."""
-    namespace, stdin, stdout, stderr = fds
-    try:
-        os.setsid()
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE):
-            signal.signal(number, signal.SIG_DFL)
-        setns(namespace, CLONE_NEWNET)
-        unshare(CLONE_NEWNS)
-        mount("none", "/", "", MS_REC | MS_PRIVATE)
-        mount("tmpfs", "/run", "tmpfs")  # control sockets of two programs there do not meet
-        _cover(files)
-        for fd, place in ((stdin, 0), (stdout, 1), (stderr, 2)):
-            os.dup2(fd, place)
-        os.chdir(cwd)
-        os.execvpe(argv[0], argv, env)  # noqa: S606 - the file names the program
-    except BaseException as error:
-        words: Any = error.strerror if isinstance(error, OSError) else error
-        with suppress(OSError):
-            os.write(stderr, f"{argv[0]}: {words}\n".encode())
-    finally:
-        sys.stderr = None  # nothing of ours is to be said here
-        os._exit(CANNOT_START)
-
-
-def _cover(files: Mapping[str, str]) -> None:
-    """Put `files` over those of the machine, for this program alone."""
-    for number, (path, text) in enumerate(files.items()):
-        target = Path(path).resolve()
-        if target.exists():
-            own = Path("/run", f"poplab-{number}")
-            own.write_text(text)
-            own.chmod(0o644)
-            mount(str(own), str(target), "", 0x1000)  # MS_BIND
+def _greeted(requests: socket.socket) -> int:
+    """A descriptor of the first process, once there is one."""
+    data = requests.recv(REQUEST_LIMIT)
+    if not data:
+        raise OSError(0, "the process that starts programs has died")
+    _, pid = msgpack.unpackb(data)
+    if pid < 0:
+        raise OSError(-pid, f"no PID namespace: {os.strerror(-pid)}")
+    return os.pidfd_open(pid)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import array
 import fcntl
 import socket
-from contextlib import suppress
-from ipaddress import ip_interface, ip_network
+import sys
+from contextlib import ExitStack, suppress
+from errno import ENODEV
+from ipaddress import ip_address, ip_interface, ip_network
 from struct import pack
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
+from scenarios.fabric.netns import netlink
 from scenarios.fabric.netns.namespace import Namespace
+from scenarios.fabric.netns.netlink import Do, How, Netlink, attribute
 from scenarios.fabric.netns.veth_wire import VethWire
 
 ETHERNET = "eth0"
@@ -23,11 +24,23 @@ LAN = "lan"
 OURS_FIRST, LOCAL = 1, 10
 """Priorities of rules: what is not for the kernel, then the kernel's own addresses, which else come first of all."""
 
-_MAIN_TABLE, _LOCAL_TABLE = 254, 255
-_IFA_F_NODAD = 0x02
+# Numbers of rtnetlink(7) that no module names.
+_LOOPBACK = 1
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN, _IFLA_LINKINFO = 1, 3, 4, 10, 13, 18
+_IFLA_NET_NS_FD = 28
 _IFF_NOARP = 0x80
 _ETH_P_ALL = 0x0003
-_ON_LINK = 253  # RT_SCOPE_LINK
+_INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
+_BRIDGE_DELAY, _BRIDGE_STP, _BRIDGE_SNOOPING = 1, 5, 23
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
+_IFA_F_NODAD = 0x02
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_MAIN_TABLE, _LOCAL_TABLE = 254, 255
+_STATIC = 4  # RTPROT_STATIC
+_UNIVERSE, _ON_LINK = 0, 253  # scopes
+_UNICAST, _BLACKHOLE = 1, 6  # types of routes; of rules, a table to look at and, by the same number, nowhere
+_LOOK, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_IP_PROTO = 1, 3, 6, 22
+_FLAG_ON_LINK = 4
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what is made of it
 
 _SIOCETHTOOL = 0x8946
@@ -58,53 +71,77 @@ class FoundRoute(NamedTuple):
 
 
 class Machine:
-    """A namespace that is set up as a machine: loopback up, and a hand to configure it."""
+    """A namespace that is set up as a machine: loopback up, and a hand to configure it.
+
+    What the kernel does not want is an OSError that names the machine.
+    """
 
     def __init__(self, name: str, *, forwards: bool = False) -> None:
-        self.space = Namespace(name)
         self.name = name
         self.held = 0
         """Wires whose other end is here, so far."""
-        for key, value in {**_SYSCTLS, **(_FORWARDING if forwards else {})}.items():
-            self.space.sysctl(key, value)
-        with self.space.inside():
-            self.netlink: Any = IPRoute()
-        self.netlink.link("set", index=1, state="up")
+        with ExitStack() as undo:
+            self.space = Namespace(name)
+            undo.callback(self.space.close)
+            self.space.sysctls({**_SYSCTLS, **(_FORWARDING if forwards else {})})
+            with self.space.inside():
+                self._netlink = Netlink()
+            undo.callback(self._netlink.close)
+            self._ask(Do.SET_LINK, netlink.link(_LOOPBACK, up=True))
+            undo.pop_all()
 
     def __repr__(self) -> str:
         return f"<Machine {self.name}>"
 
     def close(self) -> None:
-        self.netlink.close()
+        self._netlink.close()
         self.space.close()
+
+    def _ask(self, what: Do, *parts: bytes, how: How = How.ANY) -> bytes:
+        try:
+            return self._netlink.request(what, b"".join(parts), how)
+        except OSError as error:
+            words = what.name.lower().replace("_", " ")
+            raise OSError(error.errno, f"{self.name}: {words}: {error.strerror}") from None
 
     def index(self, interface: str) -> int | None:
         """Of an interface; None if it is not there."""
-        found = self.netlink.link_lookup(ifname=interface)
-        return found[0] if found else None
+        try:
+            return netlink.index_of(
+                self._ask(Do.GET_LINK, netlink.link(), attribute(_IFLA_IFNAME, interface))
+            )
+        except OSError:
+            return None
 
     def _there(self, interface: str) -> int:
         index = self.index(interface)
-        assert index is not None, f"{self.name} has no {interface}"
+        if index is None:
+            raise OSError(ENODEV, f"{self.name} has no {interface}")
         return index
 
     # -- links
 
     def bridge(self) -> None:
-        self.netlink.link("add", ifname=LAN, kind="bridge")
-        # Nothing is learnt late and nothing waits: there are no loops in a site.
-        self.netlink.link("set", index=self._there(LAN), state="up", br_forward_delay=0, br_stp_state=0)
+        # Nothing is learnt late and nothing waits: there are no loops in a site, and every card hears every group.
+        data = attribute(_BRIDGE_DELAY, 0) + attribute(_BRIDGE_STP, 0) + attribute(_BRIDGE_SNOOPING, bytes(1))
+        self._ask(
+            Do.ADD_LINK,
+            netlink.link(up=True),
+            attribute(_IFLA_IFNAME, LAN),
+            attribute(_IFLA_LINKINFO, attribute(_INFO_KIND, "bridge") + attribute(_INFO_DATA, data)),
+            how=How.CREATE,
+        )
 
     def plug(self, other: Machine, port: str, *, mtu: int = 1500) -> None:
         """A cable from a port of this machine's bridge to the Ethernet interface of `other`."""
-        self.netlink.link(
-            "add",
-            ifname=port,
-            kind="veth",
-            mtu=mtu,
-            master=self._there(LAN),
-            state="up",
-            peer={"ifname": ETHERNET, "net_ns_fd": other.space.fd, "IFLA_MTU": mtu},
+        self._ask(
+            Do.ADD_LINK,
+            netlink.link(up=True),
+            attribute(_IFLA_IFNAME, port),
+            attribute(_IFLA_MTU, mtu),
+            attribute(_IFLA_MASTER, self._there(LAN)),
+            _cable_to(other, ETHERNET, mtu),
+            how=How.CREATE,
         )
         other.plain(ETHERNET)
         other.up(ETHERNET)
@@ -113,38 +150,42 @@ class Machine:
         """An interface without ARP, whose other end is in `hub` and held by us. It is down."""
         hub.held += 1
         theirs = f"wire{hub.held}"
-        self.netlink.link(
-            "add",
-            ifname=name,
-            kind="veth",
-            mtu=mtu,
-            peer={"ifname": theirs, "net_ns_fd": hub.space.fd, "IFLA_MTU": mtu},
+        self._ask(
+            Do.ADD_LINK,
+            netlink.link(),
+            attribute(_IFLA_IFNAME, name),
+            attribute(_IFLA_MTU, mtu),
+            _cable_to(hub, theirs, mtu),
+            how=How.CREATE,
         )
         index = self._there(name)
-        # Without IFF_NOARP it would ask who has the address; without a link-local one it says nothing by itself.
-        self.netlink.link("set", index=index, flags=_IFF_NOARP, change=_IFF_NOARP)
+        # Without that it would ask who has the address; its other end says nothing by itself if it has no IPv6.
+        self._ask(Do.SET_LINK, netlink.link(index, flags=_IFF_NOARP))
         self.plain(name)
-        hub.space.sysctl(f"ipv6/conf/{theirs}/disable_ipv6", 1)
+        hub.space.sysctls({f"ipv6/conf/{theirs}/disable_ipv6": 1})
         hub.up(theirs)
-        address = self.netlink.get_links(index)[0].get_attr("IFLA_ADDRESS")
+        answer = self._ask(Do.GET_LINK, netlink.link(index))
+        address = netlink.attributes(answer[netlink.LINK_SIZE :])[_IFLA_ADDRESS]
         with hub.space.inside():
             held = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
             held.bind((theirs, _ETH_P_ALL))
-        return VethWire(name, index, held, bytes.fromhex(address.replace(":", "")), lambda: self.remove(name))
+        return VethWire(name, index, held, address, lambda: self.remove(name))
 
     def remove(self, interface: str) -> None:
         """Take an interface away, if it is there."""
         index = self.index(interface)
         if index is not None:
-            with suppress(NetlinkError):
-                self.netlink.link("del", index=index)
+            with suppress(OSError):
+                self._ask(Do.DELETE_LINK, netlink.link(index))
 
-    def up(self, interface: str, *, mtu: int | None = None) -> None:
-        index = self._there(interface)
-        if mtu is None:
-            self.netlink.link("set", index=index, state="up")
-        else:
-            self.netlink.link("set", index=index, state="up", mtu=mtu)
+    def up(self, interface: str, *, queue: int | None = None, mtu: int | None = None) -> None:
+        """`queue` is the number of packets that may wait to be sent."""
+        parts = [netlink.link(self._there(interface), up=True)]
+        if mtu is not None:
+            parts.append(attribute(_IFLA_MTU, mtu))
+        if queue is not None:
+            parts.append(attribute(_IFLA_TXQLEN, queue))
+        self._ask(Do.SET_LINK, *parts)
 
     def plain(self, interface: str) -> None:
         """No offloads: what is seen on it is what a wire would carry, checksums and all."""
@@ -160,24 +201,22 @@ class Machine:
     def address(self, interface: str, text: str) -> None:
         """Add an address with its prefix length, such as 10.0.50.1/24."""
         given = ip_interface(text)
-        flags = _IFA_F_NODAD if given.version == 6 else 0
-        self.netlink.addr(
-            "add",
-            index=self._there(interface),
-            address=str(given.ip),
-            prefixlen=given.network.prefixlen,
-            family=_family(given.version),
-            **({"flags": flags} if flags else {}),
-        )
+        flags = attribute(_IFA_FLAGS, _IFA_F_NODAD) if given.version == 6 else b""
+        self._ask(Do.ADD_ADDRESS, *self._address(interface, text), flags, how=How.CREATE)
 
     def forget_address(self, interface: str, text: str) -> None:
+        if self.index(interface) is not None:
+            with suppress(OSError):
+                self._ask(Do.DELETE_ADDRESS, *self._address(interface, text))
+
+    def _address(self, interface: str, text: str) -> tuple[bytes, ...]:
         given = ip_interface(text)
-        index = self.index(interface)
-        if index is not None:
-            with suppress(NetlinkError):
-                self.netlink.addr(
-                    "delete", index=index, address=str(given.ip), prefixlen=given.network.prefixlen
-                )
+        packed = given.ip.packed
+        return (
+            netlink.address(_family(given.version), given.network.prefixlen, self._there(interface)),
+            attribute(_IFA_LOCAL, packed),
+            attribute(_IFA_ADDRESS, packed),
+        )
 
     # -- routes
 
@@ -191,37 +230,62 @@ class Machine:
         metric: int | None = None,
     ) -> None:
         """``ip route replace TO [via VIA] [dev INTERFACE]``."""
-        network = ip_network(to)
-        words: dict[str, Any] = {"dst": to, "family": _family(network.version)}
+        # Without a gateway, else no gateway counts as reachable through it.
+        scope = _ON_LINK if via is None and ip_network(to).version == 4 else _UNIVERSE
+        parts = []
         if via is not None:
-            words["gateway"] = via
-        elif network.version == 4:
-            words["scope"] = _ON_LINK  # else no gateway counts as reachable through it
+            parts.append(attribute(_RTA_GATEWAY, ip_address(via).packed))
         if interface is not None:
-            words["oif"] = self._there(interface)
-        if onlink:
-            words["flags"] = ["onlink"]
-        if metric is not None:
-            words["priority"] = metric
-        self.netlink.route("replace", **words)
+            parts.append(attribute(_RTA_OIF, self._there(interface)))
+        self._replace_route(to, _UNICAST, metric, *parts, scope=scope, flags=_FLAG_ON_LINK if onlink else 0)
 
     def nowhere(self, version: int, *, metric: int = 9999) -> None:
         """What no other route takes vanishes, as where nobody answers; without it, people are told."""
-        to = "0.0.0.0/0" if version == 4 else "::/0"
-        self.netlink.route("replace", dst=to, family=_family(version), type="blackhole", priority=metric)
+        self._replace_route("0.0.0.0/0" if version == 4 else "::/0", _BLACKHOLE, metric)
+
+    def _replace_route(
+        self, to: str, kind: int, metric: int | None, *parts: bytes, scope: int = _UNIVERSE, flags: int = 0
+    ) -> None:
+        network = ip_network(to)
+        length = network.prefixlen
+        self._ask(
+            Do.ADD_ROUTE,
+            netlink.route(
+                _family(network.version),
+                length,
+                table=_MAIN_TABLE,
+                protocol=_STATIC,
+                scope=scope,
+                kind=kind,
+                flags=flags,
+            ),
+            *([attribute(_RTA_DST, network.network_address.packed)] if length else []),
+            *([] if metric is None else [attribute(_RTA_PRIORITY, metric)]),
+            *parts,
+            how=How.REPLACE,
+        )
 
     def route_to(self, destination: str) -> FoundRoute | None:
         """What ``ip route get DESTINATION fibmatch`` says; None if it says that there is no way."""
-        family = _family(ip_network(destination).version)
+        target = ip_address(destination)
+        family, size = _family(target.version), target.max_prefixlen
         try:
-            found = self.netlink.route("get", dst=destination, family=family, flags=_FIB_MATCH)[0]
-        except NetlinkError:  # unreachable, or a route to nowhere
+            answer = self._ask(
+                Do.GET_ROUTE,
+                netlink.route(family, size, flags=_FIB_MATCH),
+                attribute(_RTA_DST, target.packed),
+            )
+        except OSError:  # unreachable, or a route to nowhere
             return None
-        out = found.get_attr("RTA_OIF")
-        name = self.netlink.get_links(out)[0].get_attr("IFLA_IFNAME")
-        everything = "0.0.0.0" if family == socket.AF_INET else "::"
-        to = f"{found.get_attr('RTA_DST') or everything}/{found['dst_len']}"
-        return FoundRoute(to, name, found.get_attr("RTA_GATEWAY"))
+        found = netlink.attributes(answer[netlink.ROUTE_SIZE :])
+        to = ip_network((found.get(_RTA_DST, bytes(size // 8)), netlink.destination_length(answer)))
+        via = found.get(_RTA_GATEWAY)
+        name = self._name(int.from_bytes(found[_RTA_OIF], sys.byteorder))
+        return FoundRoute(str(to), name, None if via is None else str(ip_address(via)))
+
+    def _name(self, index: int) -> str:
+        answer = self._ask(Do.GET_LINK, netlink.link(index))
+        return netlink.attributes(answer[netlink.LINK_SIZE :])[_IFLA_IFNAME].rstrip(b"\0").decode()
 
     # -- machines whose hosts are ours
 
@@ -232,20 +296,32 @@ class Machine:
         """
         for family in _FAMILIES:
             for protocol in (*_TRANSPORTS, *((socket.IPPROTO_ICMP,) if family == socket.AF_INET else ())):
-                with suppress(NetlinkError):
-                    self.netlink.rule(
-                        "add",
-                        priority=OURS_FIRST,
-                        table=_MAIN_TABLE,
-                        action="blackhole",
-                        iifname=interface,
-                        family=family,
-                        ip_proto=protocol,
-                    )
-            self.netlink.rule("add", priority=LOCAL, table=_LOCAL_TABLE, family=family)
-            self.netlink.rule("del", priority=0, table=_LOCAL_TABLE, family=family)
-        self.space.sysctl("ipv4/icmp_echo_ignore_all", 1)
-        self.space.sysctl("ipv6/icmp/echo_ignore_all", 1)
+                self._ask(
+                    Do.ADD_RULE,
+                    netlink.route(family, 0, table=_MAIN_TABLE, kind=_BLACKHOLE),
+                    attribute(_FRA_PRIORITY, OURS_FIRST),
+                    attribute(_FRA_IIFNAME, interface),
+                    attribute(_FRA_IP_PROTO, bytes([protocol])),
+                    how=How.CREATE,
+                )
+            look = netlink.route(family, 0, table=_LOCAL_TABLE, kind=_LOOK)
+            self._ask(Do.ADD_RULE, look, attribute(_FRA_PRIORITY, LOCAL), how=How.CREATE)
+            self._ask(Do.DELETE_RULE, look, attribute(_FRA_PRIORITY, 0))
+        self.space.sysctls({"ipv4/icmp_echo_ignore_all": 1, "ipv6/icmp/echo_ignore_all": 1})
+
+
+def _cable_to(other: Machine, name: str, mtu: int) -> bytes:
+    """Of a new veth interface: that its other end is in `other`, and called so."""
+    peer = b"".join(
+        [
+            netlink.link(),
+            attribute(_IFLA_IFNAME, name),
+            attribute(_IFLA_MTU, mtu),
+            attribute(_IFLA_NET_NS_FD, other.space.fd),
+        ]
+    )
+    data = attribute(_INFO_DATA, attribute(_VETH_PEER, peer))
+    return attribute(_IFLA_LINKINFO, attribute(_INFO_KIND, "veth") + data)
 
 
 def _family(version: int) -> int:

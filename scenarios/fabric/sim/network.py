@@ -22,7 +22,7 @@ from edge.metrics import Snapshot
 from edge.proto.wireguard import Aead
 from edge.server.engine import Engine
 from edge.state import MemoryStore
-from scenarios.fabric.base import EDGE, KEPT_CHANGES, WayChange
+from scenarios.fabric.base import EDGE, KEPT_CHANGES, Agent, WayChange
 from scenarios.fabric.door import Door
 from scenarios.fabric.sim.clock import VirtualClock, next_deadline, seeded_scheduler
 from scenarios.fabric.sim.heap import EventHeap
@@ -63,6 +63,7 @@ class SimNetwork:
         self._watchers: list[Callable[[], None]] = []
         self._watched_at = 0.0
         self.way_changes: deque[WayChange] = deque(maxlen=KEPT_CHANGES)
+        self.agents: tuple[Agent, ...] = ()
         if world.recorder is not None:
             world.recorder.begin(self.now, unix=EPOCH)
         self._over = False

@@ -369,6 +369,7 @@ def test_a_token_that_nobody_got_opens_nothing(config: Path) -> None:
     ("options", "word"),
     [
         (["--for", "usque"], "--for usque is of MASQUE tunnels\n    fix: --tunnel masque"),
+        (["--for", "poplab", "--qr"], "--for poplab is not\n    fix: one of the two"),
         (["--dialect", "warp"], "--dialect is of MASQUE tunnels"),
         (["--client-key", "AAAA"], "--client-key is of MASQUE tunnels"),
         (["--tunnel", "masque", "--qr"], "--qr is of WireGuard tunnels\n    fix: leave it out"),

@@ -323,3 +323,16 @@ async def test_packets_leave_as_they_are_written_and_little_waits_in_the_kernel(
         client.look()
         assert client.taken[1] < size + SEND_BUFFER  # it has stopped
         client.port.drop(1)
+
+
+async def test_the_socket_of_a_dial_may_be_made_by_somebody_else():
+    made: list[socket.socket] = []
+
+    def make(family: int, kind: int) -> socket.socket:
+        made.append(socket.socket(family, kind))
+        return made[-1]
+
+    port = StreamPort.bind(("127.0.0.1", 0))
+    async with serving(port) as server, serving(StreamDial(port.address, make_socket=make)):
+        await server.until(lambda core: core.opened)
+        assert [sock.getpeername() for sock in made] == [port.address]

@@ -371,3 +371,15 @@ async def test_a_cancelled_wait_loses_nothing_that_was_read(linger: float) -> No
         while len(found) < len(sent):
             found += [data for data, _ in datagrams(receiver)]
         assert found == sent
+
+
+def test_the_socket_may_be_made_by_somebody_else() -> None:
+    made: list[socket.socket] = []
+
+    def make(family: int, kind: int) -> socket.socket:
+        made.append(socket.socket(family, kind))
+        return made[-1]
+
+    port = UdpPort.bind(("127.0.0.1", 0), make_socket=make)
+    assert [port.fileno()] == [sock.fileno() for sock in made]
+    port.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ import trio
 from edge.config import EdgeConfig, public_key
 from edge.document import Prefix
 from edge.errors import ConfigError, Refused
+from edge.io.udp import UdpPort
 from edge.proto.forwarding import Action
 from edge.proto.forwarding.policy import Rule
 from edge.proto.types import DropReason
@@ -707,3 +709,25 @@ async def test_a_recorded_packet_from_elsewhere_moves_nobody() -> None:
         assert lab.snapshot.tunnel("alice").endpoint == endpoint
         bob.send(ALICE, b"where are you?")
         await alice.receives(b"where are you?")
+
+
+async def test_its_sockets_are_opened_where_the_caller_says() -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def elsewhere() -> Iterator[None]:
+        events.append("enter")
+        yield
+        events.append("leave")
+
+    config = pop()
+    taken = UdpPort.bind(("127.0.0.1", 0))
+    relay = Relay(replace(config, listen=taken.address), MemoryStore(), opening=elsewhere)
+    with pytest.raises(Refused):  # inside, where the port is looked for
+        await relay.run()
+    assert events == ["enter"]
+    taken.close()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(relay.run)
+        assert events == ["enter", "enter", "leave"]  # left again before anything is served
+        nursery.cancel_scope.cancel()

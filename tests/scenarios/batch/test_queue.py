@@ -101,3 +101,14 @@ def test_what_waits_can_be_given_up() -> None:
     assert queue.empty() == [1, 2]
     assert not queue
     assert queue.take([]) is None
+
+
+def test_a_run_on_a_real_clock_that_is_compared_is_alone_after_all_others() -> None:
+    both = ("sim", "loopback")
+    queue = Queue([job(each)._replace(beside=both) for each in (SIM, REAL, SIM, REAL)], cores=9)
+    running: list[int] = []
+    assert starts(queue, running) == [0, 2]
+    running.clear()
+    assert starts(queue, running) == [1]
+    running.clear()
+    assert starts(queue, running) == [3]

@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trio
+import trio.lowlevel
 
-from edge.errors import ConfigError, Refused
-from scenarios.batch import jobs, select
+from edge.errors import ConfigError, FabricUnavailable, Refused
+from scenarios.batch import Job, attempt, jobs, select
+from scenarios.fabric.absent import Absent
+from scenarios.report import State
+from scenarios.runner import Nobody
 from scenarios.world import build
 
 TEXT = """\
@@ -77,7 +82,7 @@ def test_set_makes_tunnels_of_another_kind_where_the_file_names_none(tmp_path: P
     assert (script.scenario.tunnel, script.title) == ("masque", "a [tunnel=masque]")
     world = build(script)
     assert {end.name: end.tunnel for end in world.ends} == {"alice": "masque", "bob": "wireguard"}
-    assert jobs([script], fabric=None, seed=1)[0].repeat.endswith("a.yaml --set tunnel=masque --seed 1")
+    assert jobs([script], fabrics=(), seed=1)[0].repeat.endswith("a.yaml --set tunnel=masque --seed 1")
     with pytest.raises(Refused, match="a tunnel is one of wireguard, masque, auto"):
         select([tmp_path / "a.yaml"], {"tunnel": "mask"})
 
@@ -131,10 +136,34 @@ def test_what_repeats_a_run_names_its_cell_seed_and_fabric(tmp_path: Path) -> No
     file = write(
         tmp_path / "a b.yaml", TEXT.replace("NAME", "ab").replace("fabric: sim", "fabric: [sim, loopback]")
     )
-    job = jobs(select([file], {"codec": "G.729", "fast": "false"}), fabric="loopback", seed=3)[0]
+    job = jobs(select([file], {"codec": "G.729", "fast": "false"}), fabrics=("loopback",), seed=3)[0]
     assert job.repeat == f"poplab run '{file}' --set codec=G.729 --set fast=false --seed 3 --fabric loopback"
 
 
+def test_real_programs_run_on_machines_and_nowhere_else(tmp_path: Path) -> None:
+    plain = TEXT.replace("fabric: sim\n", "").replace(
+        "matrix: {codec: [G.711, G.729], fast: [true, false]}\n", ""
+    )
+    (script,) = select([write(tmp_path / "plain.yaml", plain)])
+    assert script.scenario.fabrics == ("sim", "loopback", "netns")
+    text = plain.replace("{wait: {tunnels: up}}", "{exec.run: {on: alice, run: [date]}}")
+    (script,) = select([write(tmp_path / "real.yaml", text)])
+    assert script.scenario.fabrics == ("netns",)
+    (job,) = jobs([script], fabrics=("sim",), seed=None)
+    assert (job.fabric, job.reason) == (None, "the file runs on netns, not on sim")
+    (job,) = jobs([script], fabrics=(), seed=None)
+    assert job.fabric is not None and job.fabric.name == "netns"
+
+
+def test_a_fabric_that_is_not_here_is_not_available_and_no_defect(tmp_path: Path) -> None:
+    where = Absent("moon")
+    with pytest.raises(FabricUnavailable, match="no fabric moon on this machine"):
+        where.execute(trio.lowlevel.checkpoint, seed=7)
+    (script,) = select([write(tmp_path / "a.yaml")], {"codec": "G.711", "fast": "true"})
+    record = attempt(Job(script, where, 7, "again"), Nobody())
+    assert (record.state, record.error) == (State.UNAVAILABLE, "there is no fabric moon on this machine")
+
+
 def test_a_fabric_that_the_file_does_not_list_is_a_reason_to_skip_it(tmp_path: Path) -> None:
-    job = jobs(select([write(tmp_path / "a.yaml")]), fabric="loopback", seed=None)[0]
+    job = jobs(select([write(tmp_path / "a.yaml")]), fabrics=("loopback",), seed=None)[0]
     assert (job.fabric, job.reason) == (None, "the file runs on sim, not on loopback")

@@ -58,3 +58,22 @@ def test_one_packet_in_the_wrong_network_breaks_isolation() -> None:
     assert broken(ledger) == {}
     ledger.received("umbrella", "decoy/pbx", packet, 0.0)
     assert list(broken(ledger)) == ["isolation"]
+
+
+def test_what_nobody_can_know_is_not_judged_and_the_law_says_so() -> None:
+    ledger = Ledger()
+    lost = {"acme": 0}
+    ledger.unseen = lambda vnet: lost.get(vnet, 0)
+    packet = build_udp(
+        ip_address("100.96.0.12").packed, ip_address("10.0.50.60").packed, 5060, 5060, b"INVITE"
+    )
+    lost["acme"] = 1
+    assert ledger.received("acme", "hq/pbx", packet, 0.0) is None
+    assert broken(ledger) == {}
+    texts = {law.id: law.text for law in check(ledger, GOOD)}
+    assert texts["no-spoofing"].endswith(
+        "1 not judged: the kernel had no room for copies of what real hosts sent"
+    )
+    assert "not judged" not in texts["isolation"]
+    ledger.received("umbrella", "decoy/pbx", packet, 0.0)
+    assert list(broken(ledger)) == ["no-spoofing"], "of that network every packet was seen"

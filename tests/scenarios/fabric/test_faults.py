@@ -9,6 +9,7 @@ import pytest
 from scenarios.fabric import FABRICS
 from scenarios.report import RunRecord, State
 from scenarios.runner import check, run
+from tests.scenarios.fabric.netns.needs import missing
 
 WORLD = """\
 version: 1
@@ -39,6 +40,8 @@ DEAF = "expect: [received == 0]"
 
 
 def record(steps: str, fabric: str = "sim", world: str = WORLD) -> RunRecord:
+    if fabric == "netns" and (reason := missing("netns")):
+        pytest.skip(reason)
     (script,) = check(world + steps, "faults.yaml")
     where = FABRICS[fabric]
     return where.execute(partial(run, script, where), seed=7)

@@ -111,6 +111,21 @@ def test_a_table_that_tells_clients_apart_makes_several_of_them(file: Path) -> N
     assert many.startswith("ok    32 clients -> hq/pbx")
 
 
+def test_hosts_with_other_tables_are_other_parties(file: Path) -> None:
+    file.write_text(FILE.replace("{ip: 10.0.50.61}", "{ip: 10.0.50.61, gateway: 10.0.50.10}"))
+    one, other, *_ = invoke(file, "--to", "hq", "--from", "alice").stdout.splitlines()
+    assert one.startswith("FAIL  alice -> hq/pbx") and other.startswith("ok    alice -> hq/desk")
+
+
+def test_each_broken_copy_has_a_line_and_a_fix_of_its_own(file: Path) -> None:
+    wrong = "{ip: 10.0.60.60, gateway: 10.0.60.9}"
+    file.write_text(FILE.replace("{ip: 10.0.60.60, count: 2}", wrong))
+    *lines, _, first, _, third = invoke(file, "--from", "alice", "--to", "branch").stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [f"FAIL  alice -> branch-{n}/desk" for n in range(3)]
+    assert first == "  on branch-0/desk: ip route replace default via 10.0.60.1"
+    assert third == "  on branch-2/desk: ip route replace default via 10.0.62.1"
+
+
 def test_who_is_not_there_is_refused(file: Path) -> None:
     result = invoke(file, "--from", "alicia")
     assert result.exit_code == 2

@@ -76,6 +76,17 @@ def test_no_port_is_shared_even_if_chance_has_only_one_idea() -> None:
     assert [out(one, (PHONE[0], n))[1] for n in range(3)] == [65535, 1024, 1025]
 
 
+def test_a_look_at_a_mapping_neither_makes_nor_keeps_it() -> None:
+    one = nat(timeout=30.0)
+    assert one.mapped(PHONE, POP, 0.0) is None and len(one) == 0
+    public = out(one)
+    assert one.mapped(PHONE, POP, 29.0) == one.mapped(PHONE, OTHER, 29.0) == public
+    assert one.mapped(PHONE, POP, 30.0) is None
+    symmetric = nat("symmetric")
+    out(symmetric)
+    assert symmetric.mapped(PHONE, OTHER, 0.0) is None
+
+
 # -- filtering --
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +112,28 @@ def test_what_is_no_regular_expression(text: str) -> None:
         expression(text)
 
 
+@pytest.mark.parametrize("text", ['{"a": 1e999}', '{"a": [' + "9" * 400 + "]}"])
+def test_a_number_that_nobody_can_compute_with(text: str) -> None:
+    with pytest.raises(Unpicked, match="too large"):
+        Pick(json_path("a")).of(text)
+    with pytest.raises(Unpicked, match="too large"):
+        Pick(number=True).of("1e999")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'{"a": "\ud800x"}', "?x"),
+        (r'{"a": {"\ud800": [1, null, true]}}', {"?": [1, None, True]}),
+        ('{"a": ' + "9" * 30 + "}", 1e30),
+    ],
+)
+def test_what_is_picked_can_stand_in_a_report(text: str, value: object) -> None:
+    picked = Pick(json_path("a")).of(text)
+    assert picked == value
+    assert msgspec.json.decode(msgspec.json.encode(picked)) == value
+
+
 @given(st.text(), st.sampled_from(["a", "a[0].b", '["x"]']))
 def test_only_unpicked_comes_out(text: str, path: str) -> None:
     for pick in (Pick(json_path(path)), Pick(expression=expression("(a)|b")), Pick(number=True)):
@@ -122,7 +145,7 @@ def test_only_unpicked_comes_out(text: str, path: str) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.integers() | st.text(),
+        st.none() | st.integers(-(2**53), 2**53) | st.text(),
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     )
 )

@@ -118,6 +118,10 @@ DEFAULT, MIDDLE, EACH = "default-gateway", "intermediate-gateway", "per-host"
          f"on hq/pbx: ip route replace 100.96.0.0/12 via {GATEWAY}"),
         (EACH, table(f"{ANY} via 10.0.50.9"), UPLINK, Fate.NOBODY,
          f"on hq/pbx: ip route add 100.96.0.0/12 via {GATEWAY}"),
+        (EACH, table("100.96.0.0/12", f"{ANY} via {ROUTER}"), UPLINK, Fate.NOBODY,
+         f"on hq/pbx: ip route replace 100.96.0.0/12 via {GATEWAY}"),
+        (MIDDLE, table(f"{ANY} via {ROUTER}"), table("100.64.0.0/10 internet"), Fate.INTERNET,
+         f"on router:hq: ip route replace 100.64.0.0/10 via {GATEWAY}"),
         (EACH, table(), UPLINK, Fate.NO_ROUTE, f"on hq/pbx: ip route add 100.96.0.0/12 via {GATEWAY}"),
     ],
 )  # fmt: skip

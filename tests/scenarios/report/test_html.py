@@ -17,6 +17,7 @@ from scenarios.report import (
     InvariantRecord,
     LoadRecord,
     MemberRecord,
+    ProgramRecord,
     RunRecord,
     SampleRecord,
     SightingRecord,
@@ -81,6 +82,7 @@ def record(word: str = "name", state: State = State.FAILED) -> RunRecord:
                 ended=19.0,
                 summary=word,
                 checks=[CheckRecord(text=f"mos > 4 {word}", holds=False, saw=[("mos", word)])],
+                output=[word],
             ),
             StepRecord(name="never", verb="wait"),
         ],
@@ -101,6 +103,11 @@ def record(word: str = "name", state: State = State.FAILED) -> RunRecord:
         accounts=[AccountRecord(vnet=word, packets_in=9, dropped={"policy_blocked": 2})],
         thresholds=[ThresholdRecord(key=word, text="avg >= 4", holds=False, saw=word)],
         loads=[LoadRecord(name=word, verb="ping", started=9, figures=[("round trip p95", word)])],
+        programs=[
+            ProgramRecord(
+                host=word, name=word, command=[word], state="exited", code=1, trouble=word, output=[word]
+            )
+        ],
         faults=[FaultRecord(at=5.0, kind="kill", target=word, text=word)],
         ways=[WayRecord(at=6.0, tunnel=word, way="h2", before="h3")],
         samples=[SampleRecord(at=float(n), packets_per_second=n * 10.0, flows=n) for n in range(20)],

@@ -99,6 +99,17 @@ expect:
     assert record.steps[1].summary.startswith("200 after ")
 
 
+def test_a_fault_can_name_what_an_earlier_step_found() -> None:
+    record = passed(
+        """
+  - {id: get, http.request: {from: alice, to: hq/plain, port: 8000, path: /who}}
+  - {fault.rekey-now: {tunnels: "${get.body}"}, expect: ['targets == ["hq"]']}
+""",
+        head=HEAD + SITE.replace("/: {}, /deploy", "/: {}, /who: {body: hq}, /deploy") + POLICY,
+    )
+    assert record.steps[2].summary == "hq: new keys"
+
+
 def test_a_request_says_why_it_has_no_answer() -> None:
     record = passed("""
   - {http.request: {from: alice, to: hq/web, port: 81}, expect: [outcome == "refused"]}

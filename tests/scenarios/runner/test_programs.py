@@ -140,7 +140,7 @@ def test_what_takes_too_long_is_killed_with_all_that_it_started() -> None:
     record = passed(
         """
   - exec.run: {on: alice, run: [sh, -c, 'trap "" TERM; echo begun; sleep 50 & sleep 51; sleep 52'], within: 0.5s}
-    expect: [outcome == "timeout" and code == none]
+    expect: [outcome == "timeout" and code == none and signal == "KILL"]
 """
     )
     assert record.steps[0].output == ["begun"]

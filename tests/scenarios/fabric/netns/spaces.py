@@ -86,11 +86,11 @@ class Space:
     def ip(self, *argv: str) -> str:
         return self.call(_run, "ip", *argv)
 
-    def uplink(self, address: str, *, mtu: int = 1500) -> Tun:
+    def uplink(self, address: str) -> Tun:
         """Everything goes through it."""
         device = self.call(Tun, "uplink0")
         self.ip("address", "add", f"{address}/32", "dev", "uplink0")
-        self.ip("link", "set", "uplink0", "mtu", str(mtu), "up")
+        self.ip("link", "set", "uplink0", "up")
         self.ip("route", "add", "default", "dev", "uplink0")
         return device
 

@@ -9,7 +9,7 @@ from signal import SIGKILL, SIGTERM, Signals
 
 import trio
 
-from scenarios.fabric import Place, Started
+from scenarios.fabric.base import Place, Started
 from scenarios.proto.program_output import ProgramOutput, Stream
 
 CHUNK = 1 << 16

@@ -9,8 +9,8 @@ import sys
 import pytest
 import trio
 
+from scenarios.fabric.process import LINGER, Process
 from scenarios.proto.program_output import ProgramOutput
-from scenarios.runner.process import LINGER, Process
 from tests.scenarios.runner.machines import MISSING, Here, Machines
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
