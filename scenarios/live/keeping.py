@@ -32,7 +32,9 @@ def happenings(run: RunRecord, rows: int) -> RenderableType:
     shown = [each for each in run.happenings if each.who != DROPPED][-rows:]
     grid = _grid(1)
     for each in shown:
-        grid.add_row(Text(clock(each.at), FAINT), each.who, Text(each.text, BAD if each.bad else "", overflow="fold"))
+        grid.add_row(
+            Text(clock(each.at), FAINT), each.who, Text(each.text, BAD if each.bad else "", overflow="fold")
+        )
     return Padding(grid, (0, 0, 0, 3))
 
 

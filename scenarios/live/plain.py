@@ -7,7 +7,17 @@ from typing import IO
 
 from scenarios.live.stdout import Stdout
 from scenarios.live.style import VERDICTS, per_cent, seconds
-from scenarios.report import HappeningRecord, RunRecord, State, StepRecord, aligned, exceeded, explain, took, ways_taken
+from scenarios.report import (
+    HappeningRecord,
+    RunRecord,
+    State,
+    StepRecord,
+    aligned,
+    exceeded,
+    explain,
+    took,
+    ways_taken,
+)
 
 _WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", State.ERROR: "ERROR"}
 
@@ -66,7 +76,9 @@ class PlainLines:
                 break
         for each in new:
             self._told = each
-            self._write(f"{'!!' if each.bad else '..':<5} {each.at:6.2f} s  {f'{each.who} ' if each.who else ''}{each.text}")
+            self._write(
+                f"{'!!' if each.bad else '..':<5} {each.at:6.2f} s  {f'{each.who} ' if each.who else ''}{each.text}"
+            )
 
     def ended(self, run: RunRecord) -> None:
         self.tick(run)

@@ -97,7 +97,10 @@ def _parts(run: RunRecord, width: int, report: str, *, live: bool) -> Iterator[P
         ]
         yield Part(forms)
     if run.drops:
-        yield Part([Form(cost, keeping.drops(run, rows)) for cost, rows in ((0, 6), (26, 4), (48, 2))] + [gone(89, None)])
+        yield Part(
+            [Form(cost, keeping.drops(run, rows)) for cost, rows in ((0, 6), (26, 4), (48, 2))]
+            + [gone(89, None)]
+        )
     if run.loads:
         yield Part([Form(0, loads.table(run, width)), Form(45, loads.lines(run)), gone(96, None)])
     if run.calls:

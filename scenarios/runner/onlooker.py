@@ -1,4 +1,4 @@
-"""What is to be noticed in a world that is kept up: who came, who was heard where, who called whom, what was dropped."""
+"""What is to be noticed in a world that is kept up: who came, who was heard where, who called whom, what died."""
 
 from __future__ import annotations
 
@@ -167,7 +167,11 @@ class Onlooker:
 
     def _drops(self) -> Iterator[DropRecord]:
         lookout = self._stage.world.lookout
-        kinds = {(e.vnet, e.tunnel, e.flow, e.reason, e.rule) for e in lookout.drops} if lookout is not None else set()
+        kinds = (
+            {(e.vnet, e.tunnel, e.flow, e.reason, e.rule) for e in lookout.drops}
+            if lookout is not None
+            else set()
+        )
         for _, tunnel, flow, reason, rule in kinds - self._dropped:
             by = f", rule {rule}" if rule else ""
             self.note(DROPPED, f"{flow}{f' from {tunnel}' if tunnel else ''}: {reason.value}{by}", bad=True)

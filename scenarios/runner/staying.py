@@ -71,7 +71,7 @@ class Staying(Performance):
                 nursery.start_soon(self._perform_steps, stage)
             else:
                 nursery.start_soon(self._greet, stage)
-            await trio.sleep_forever()
+            await self.interrupt.wait()
         self._cut_off(State.INTERRUPTED, "stopped")
         self.record.state = State.RUNNING
 
@@ -129,7 +129,9 @@ class Staying(Performance):
             stage.network.reload(replace(self.world.config, vnets=vnets))
         except ConfigError as error:
             for problem in error.problems[:3]:
-                self._onlooker.note("policy", f"not in force: {problem}".replace("\n    fix:", "; fix:"), bad=True)
+                self._onlooker.note(
+                    "policy", f"not in force: {problem}".replace("\n    fix:", "; fix:"), bad=True
+                )
         except PoplabError as error:
             self._onlooker.note("policy", f"not in force: {error}", bad=True)
         else:
@@ -160,5 +162,3 @@ def _stamp(file: str) -> tuple[int, int, int] | None:
     except OSError:
         return None  # as while an editor replaces it
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-

@@ -18,7 +18,9 @@ def listening(text: str) -> Address:
     try:
         return HostPort.parse(text).address
     except ValueError as error:
-        raise Refused(f"--listen {text}: {error}\n    fix: write ADDRESS:PORT, such as 0.0.0.0:51820") from error
+        raise Refused(
+            f"--listen {text}: {error}\n    fix: write ADDRESS:PORT, such as 0.0.0.0:51820"
+        ) from error
 
 
 def endpoint(given: str, listen: Address) -> HostPort:

@@ -44,12 +44,21 @@ LISTEN = "0.0.0.0:51820"
     help="UDP address of this machine where your devices come in.",
 )
 @click.option(
-    "--endpoint", default="", metavar="HOST:PORT", help="What they dial; if left out, guessed from its routes."
+    "--endpoint",
+    default="",
+    metavar="HOST:PORT",
+    help="What they dial; if left out, guessed from its routes.",
 )
-@click.option("--state", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps keys from one time to the next.")
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that keeps keys from one time to the next.",
+)
 @click.option("--steps", is_flag=True, help="Perform the steps and loads of the file, too.")
 @click.option("--qr/--no-qr", default=True, show_default=True, help="QR codes, on a terminal.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the reports.")
 @click.pass_context
 def up(
@@ -74,7 +83,9 @@ def up(
     """
     (script, *others) = batch.select([file])
     if others:
-        raise Refused(f"{file}: the matrix has several cells, and one world is kept up\n    fix: leave the matrix out")
+        raise Refused(
+            f"{file}: the matrix has several cells, and one world is kept up\n    fix: leave the matrix out"
+        )
     where = _fabric(script, fabric)
     if out is not None:
         report.prepare(out)
@@ -97,7 +108,9 @@ def up(
         stdout.flush()
         watcher = observer(console, report=str(out) if out is not None else "")
         try:
-            record = where.execute(lambda: _stay(world, where, watcher, door, dialled, steps, out), seed=world.seed)
+            record = where.execute(
+                lambda: _stay(world, where, watcher, door, dialled, steps, out), seed=world.seed
+            )
         finally:
             if isinstance(watcher, LiveScreen):
                 watcher.close()
@@ -171,4 +184,3 @@ def _one(world: World, end: End, folder: Path, dialled: HostPort, *, codes: bool
         yield f"  SIP at {account.pbx}: user {account.user}, password {account.password}, server {account.server}"
         if account.echo is not None:
             yield f"  call {account.echo}: it repeats what it hears"
-

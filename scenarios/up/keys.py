@@ -1,4 +1,4 @@
-"""Keys of a world that is kept up: made for this once, or kept in a folder so that a device need not be set up again."""
+"""Keys of a world that is kept up: for this once, or in a folder, so that a device need not be set up again."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POP = "pop.key"
 
 @contextmanager
 def folder(state: Path | None) -> Iterator[Path]:
-    """Where files with keys go, for their owner alone: `state`, which stays, or one that goes with the block. Refused."""
+    """Where files with keys go, for their owner alone: `state`, or one that goes with the block. Refused."""
     if state is None:
         with tempfile.TemporaryDirectory(prefix="poplab-up-") as made:
             yield Path(made)

@@ -1,4 +1,4 @@
-"""`poplab up` and a device that is not ours: wireguard-go and a real softphone in a namespace of their own, joined by a cable.
+"""`poplab up` and a device that is not ours: wireguard-go and a real softphone in a namespace, joined by a cable.
 
 They are set up from nothing but what the command printed, as a person with a telephone would do.
 """
@@ -48,10 +48,10 @@ except OSError as error:
 class Kept:
     """A world that `poplab up` keeps in the middle of a star, and what it says."""
 
-    def __init__(self, star: Star, directory: Path, fabric: str) -> None:
+    def __init__(self, star: Star, directory: Path, fabric: str, text: str = "") -> None:
         self.star, self.directory = star, directory
         self.file = directory / "lab.yaml"
-        self.file.write_text(LAB.read_text())
+        self.file.write_text(text or LAB.read_text())
         self.state = directory / "keys"
         self.command = (
             *POPLAB, "up", str(self.file), "--fabric", fabric,
@@ -189,7 +189,9 @@ def test_a_softphone_with_the_printed_account_calls_the_echo(kept: Kept, tmp_pat
     folder.mkdir()
     (folder / "config").write_text(BARESIP.format(address=PHONE, directory=folder, modules=there))
     user, password, server = account.groups()
-    (folder / "accounts").write_text(f"<sip:{user}@{server}>;auth_pass={password};regint=60;audio_codecs=PCMU\n")
+    (folder / "accounts").write_text(
+        f"<sip:{user}@{server}>;auth_pass={password};regint=60;audio_codecs=PCMU\n"
+    )
     (folder / "contacts").write_text("")
     write_tone(folder / "tone.wav")
     softphone = phone.space.start(
@@ -203,3 +205,33 @@ def test_a_softphone_with_the_printed_account_calls_the_echo(kept: Kept, tmp_pat
     assert "audio=64000/64000" in softphone.output(), "bits per second that it sends, and hears"
     assert kept.stop() == 0
     assert re.search(r"call  phone -> 600: .*hq/pbx heard MOS", kept.output), kept.output
+
+
+REAL_WEB = """\
+        web:
+          ip: 10.0.50.80
+          app:
+            exec:
+              - name: pages
+                run: [python3, -m, http.server, "80"]
+                files: {index.html: "Hello from a real web server"}
+                ready: {tcp: 80}
+"""
+
+
+def test_a_real_web_server_and_a_real_telephone(star: Star, tmp_path: Path) -> None:
+    """All that they send is in the books before it is judged, although two kernels of which neither is ours carry it."""
+    lacking = [each for each in doctor.examine(["netns"]) if not each.there]
+    if lacking:
+        pytest.skip(lacking[0].sentence)
+    web = re.compile(r"^        web: .*\n", re.MULTILINE)
+    text = LAB.read_text().replace("fabric: [loopback, netns, sim]", "fabric: netns")
+    text = web.sub(lambda _: REAL_WEB, text.partition("steps:")[0])
+    kept = Kept(star, tmp_path, "netns", text)
+    phone = kept.device("phone")
+    wait_for(lambda: "Hello from a real web server" in page(phone.space), "the page", timeout=START)
+    for _ in range(20):
+        assert page(phone.space).startswith("200")
+    kept.says(rf"hq/web hears from {PHONE}, the true source of phone")
+    assert kept.stop() == 0, kept.output
+    assert "FAIL" not in kept.output
