@@ -1,9 +1,8 @@
 """A TUN device as a port: IP packets that the kernel routes to it come out, and what goes in, the kernel receives.
 
-With `offload` one read brings up to 64 KiB of a TCP or UDP flow, and packets whose checksums are left to us; see
-``proto.segmentation``. It is off by default, because it does not pay: cutting and summing in Python costs 4 us per
-packet of 1280 octets, and a read of a packet that the kernel has cut less than 1 us. The same holds for putting TCP
-segments together before they are written. There is no queue here: what the kernel does not take is a counted drop.
+Each is a read or a write. The kernel could hand over 64 KiB of a flow at once and leave the checksums to us, but to cut
+and sum in Python takes 4 us per packet of 1280 octets, and to read one that the kernel has cut less than 1 us; the same
+holds for putting TCP segments together. There is no queue here: what the kernel does not take is a counted drop.
 """
 
 from __future__ import annotations
@@ -15,34 +14,26 @@ import select
 import socket
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from struct import Struct
 from typing import Self
 
 import trio
 
-from connectors.proto.segmentation import HEADER_SIZE, NO_OFFLOAD, unwrap
 from edge.errors import FabricUnavailable, Refused
-from edge.proto.types import BadPacket, DropReason
+from edge.proto.types import DropReason
 
 DEVICE = "/dev/net/tun"
 MAX_NAME = 15  # octets: IFNAMSIZ less its NUL
 
 # Linux numbers that no module names (include/uapi/linux/if_tun.h, sockios.h).
 _TUNSETIFF = 0x400454CA
-_TUNSETOFFLOAD = 0x400454D0
-_IFF_TUN, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x4000, 0x8000
-_CHECKSUM, _TSO4, _TSO6, _TSO_ECN, _USO4, _USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
-_OFFLOADS = (  # the best that this kernel has: UDP since 6.2
-    _CHECKSUM | _TSO4 | _TSO6 | _TSO_ECN | _USO4 | _USO6,
-    _CHECKSUM | _TSO4 | _TSO6 | _TSO_ECN,
-)
+_IFF_TUN, _IFF_NO_PI, _IFF_TUN_EXCL = 0x0001, 0x1000, 0x8000
 _SIOCSIFMTU = 0x8922
 _ifreq_flags = Struct("16sH22x")
 _ifreq_number = Struct("16si20x")
 
-PACKETS = 64  # that one ``receive`` reads on for; a read of 64 KiB may bring as many more
-READ_SIZE = 65536 + HEADER_SIZE
+PACKETS = 64  # of one ``receive``
+READ_SIZE = 65536
 QUIET = (errno.EAGAIN, errno.EINTR)
 
 
@@ -53,10 +44,9 @@ class DeviceGone(FabricUnavailable):
 class Tun:
     """An open TUN device, and a context manager that closes it. It vanishes then, or when the process ends."""
 
-    def __init__(self, device: int, name: str, *, offload: bool) -> None:
+    def __init__(self, device: int, name: str) -> None:
         self.name = name
         self.index = socket.if_nametoindex(name)
-        self.offload = offload
         self.drops: Counter[DropReason] = Counter()  # packets that neither side took
         self._device = device
         self._buffer = bytearray(READ_SIZE)
@@ -65,7 +55,7 @@ class Tun:
         self._poll.register(device, select.POLLIN)
 
     @classmethod
-    def open(cls, name: str, *, mtu: int, offload: bool = False) -> Self:
+    def open(cls, name: str, *, mtu: int) -> Self:
         """Make the interface `name` in the network namespace of the calling thread, with `mtu` octets; it is down.
 
         Refused if the name cannot be had, FabricUnavailable if this machine does not let us, each with the remedy.
@@ -76,15 +66,13 @@ class Tun:
         except OSError as error:
             raise unavailable(error) from error
         try:
-            flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL | (_IFF_VNET_HDR if offload else 0)
+            flags = _IFF_TUN | _IFF_NO_PI | _IFF_TUN_EXCL
             try:
                 fcntl.ioctl(device, _TUNSETIFF, _ifreq_flags.pack(name.encode(), flags))
             except OSError as error:
                 raise _refusal(error, name) from error
-            if offload:
-                _set_offloads(device)
             _set_mtu(name, mtu)
-            return cls(device, name, offload=offload)
+            return cls(device, name)
         except BaseException:
             os.close(device)
             raise
@@ -113,13 +101,12 @@ class Tun:
         return bool(self._poll.poll(seconds * 1000))
 
     def receive(self) -> list[bytearray]:
-        """Packets that the kernel has for us now, PACKETS and a bit at most; empty if there are none. Never waits.
+        """Packets that the kernel has for us now, PACKETS at most; empty if there are none. Never waits.
 
         DeviceGone if there will never be any again.
         """
         packets: list[bytearray] = []
         device, buffer, view = self._device, [self._buffer], self._view
-        skip = HEADER_SIZE if self.offload else 0
         while len(packets) < PACKETS:
             try:
                 size = os.readv(device, buffer)
@@ -129,13 +116,7 @@ class Tun:
                 if error.errno in QUIET:
                     break
                 raise DeviceGone(f"{self.name}: the interface was deleted\n    fix: start again") from error
-            if skip and (view[0] or view[1]):
-                try:
-                    packets += unwrap(bytearray(view[:size]))
-                except BadPacket as bad:
-                    self.drops[bad.reason] += 1
-            else:
-                packets.append(bytearray(view[skip:size]))
+            packets.append(bytearray(view[:size]))
         return packets
 
     def send(self, packets: Sequence[bytearray]) -> None:
@@ -143,10 +124,7 @@ class Tun:
         device = self._device
         for packet in packets:
             try:
-                if self.offload:
-                    os.writev(device, (NO_OFFLOAD, packet))
-                else:
-                    os.write(device, packet)
+                os.write(device, packet)
             except OSError as error:
                 full = error.errno in (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
                 self.drops[DropReason.QUEUE_FULL if full else DropReason.OTHER] += 1
@@ -159,13 +137,6 @@ def check_name(name: str) -> None:
         raise Refused(f"{name!r}: an interface has at most {MAX_NAME} characters in its name\n    fix: {fix}")
     if name in ("", ".", "..") or any(c in "/:%" or c.isspace() or not c.isprintable() for c in name):
         raise Refused(f"{name!r} cannot be the name of an interface\n    fix: {fix}")
-
-
-def _set_offloads(device: int) -> None:
-    for offloads in _OFFLOADS:
-        with suppress(OSError):
-            fcntl.ioctl(device, _TUNSETOFFLOAD, offloads)
-            return
 
 
 def _set_mtu(name: str, mtu: int) -> None:

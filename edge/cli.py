@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-import segno
 from click.core import ParameterSource
 
 from edge import enrol
@@ -400,7 +399,7 @@ def _explain(config: Path, enrolled: enrol.Enrolled, qr: bool, out: Path | None)
     """Everything beside the peer's text, on stderr."""
     if qr:
         screen = sys.stdout if sys.stdout.isatty() else sys.stderr
-        segno.make(enrolled.text, error="l", micro=False).terminal(out=screen, compact=True)
+        screen.write(enrol.qr_code(enrolled.text))
     where = "the text above" if out is None else out
     if enrolled.secret:
         what = f"{where} is the only place of the {enrolled.secret}: it is not shown again"

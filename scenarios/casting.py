@@ -209,6 +209,8 @@ class Casting:
         address = member.host.address
         if actor.pbx is not None:
             member.passwords = {user: self._password(actor, user) for user in cast.users(actor)}
+            # Some telephones of today give up at once where a challenge names an algorithm that they do not know.
+            guests = not cast.outside.isdisjoint(cast.users(actor))
             member.pbx = Pbx(
                 actor.name,
                 address,
@@ -216,7 +218,7 @@ class Casting:
                 users=dict(member.passwords),
                 echo_extension=actor.pbx.echo_extension,
                 rng=self._draw(f"{actor.name}/pbx"),
-                algorithms=actor.pbx.digest,
+                algorithms=("MD5",) if guests else actor.pbx.digest,
             )
             member.host.add(member.pbx)
         registrar = cast.registrar(actor)

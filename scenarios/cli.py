@@ -27,7 +27,9 @@ from scenarios.fuzz.cli import fuzz
 from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer, show_comparisons
 from scenarios.paths.cli import paths
 from scenarios.report import ComparisonRecord, RunRecord, State
+from scenarios.scratch import sweep
 from scenarios.trace.cli import trace as trace_command
+from scenarios.up.cli import up
 
 LIBRARY = Path(__file__).parent / "library"
 FIRST_LESSON = "01-softphone-call.yaml"
@@ -60,6 +62,7 @@ poplab.add_command(client, "client")
 poplab.add_command(trace_command, "trace")
 poplab.add_command(fuzz, "fuzz")
 poplab.add_command(paths)
+poplab.add_command(up)
 
 
 @poplab.command()
@@ -129,6 +132,7 @@ def run(
     work = batch.watched(
         batch.jobs(scripts, fabrics=fabrics, seed=seed), out, trace=trace, twice=check_determinism
     )
+    sweep()
     runs = _run_all(work, console, str(out) if out is not None else "", jobs)
     comparisons = batch.comparisons(work, runs)
     show_comparisons(console, comparisons)

@@ -94,9 +94,9 @@ class Lookout:
             self._also.passed(passage)
         if passage.arrived and (sender := self._hosts.get(passage.ingress)) is not None:
             sender.saw_sent([passage.arrived], passage.at)
-        if passage.left and (target := self._hosts.get(passage.egress)) is not None:
-            if passage.fate is not Fate.PERISHED and len(self._waiting) < MOST_WAITING:
-                self._waiting.append((target, passage.left, passage.at))
+        target = self._hosts.get(passage.egress) if passage.left else None
+        if target is not None and passage.fate is not Fate.PERISHED and len(self._waiting) < MOST_WAITING:
+            self._waiting.append((target, passage.left, passage.at))
         if passage.reason is not None:
             self._remember(passage, passage.reason)
 
@@ -129,5 +129,11 @@ def _flow(header: Header | None) -> str:
     source, destination = ip_address(header.source), ip_address(header.destination)
     protocol = _PROTOCOLS.get(header.protocol, f"protocol {header.protocol}")
     port = header.destination_port
-    where = f"[{destination}]:{port}" if port and header.version == 6 else f"{destination}:{port}" if port else destination
+    where = (
+        f"[{destination}]:{port}"
+        if port and header.version == 6
+        else f"{destination}:{port}"
+        if port
+        else destination
+    )
     return f"{source} -> {where} {protocol}"

@@ -207,10 +207,22 @@ def build(
         ends = tuple(_watched(end, recorder) for end in ends)
         for host in hosts.values():
             host.tap = recorder
-    devices = {name: host for name, host in hosts.items() if name in cast.outside and isinstance(host, RealHost)}
+    devices = {
+        name: host for name, host in hosts.items() if name in cast.outside and isinstance(host, RealHost)
+    }
     lookout = Lookout(devices, recorder) if devices or watched else None
     world = World(
-        script, chosen, config, ends, {}, ledger, plans, recorder, certificate, outside=guests, lookout=lookout
+        script,
+        chosen,
+        config,
+        ends,
+        {},
+        ledger,
+        plans,
+        recorder,
+        certificate,
+        outside=guests,
+        lookout=lookout,
     )
     premises = {host.name: end.premises for end in every for host in end.premises.hosts}
     casting = Casting(script, chosen, {end.name: end.private_key for end in guests})

@@ -8,6 +8,7 @@ from edge.enrol.folder import init
 from edge.enrol.masque import Masque
 from edge.enrol.peers import Deliver, Enrolled, add_client, add_connector
 from edge.enrol.programs import Dialect, Program
+from edge.enrol.qr import qr_code
 from edge.enrol.trust import authority_of
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "authority_of",
     "init",
     "init_masque",
+    "qr_code",
     "renew",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scenarios.batch.attempt import Job, attempt
+from scenarios.batch.attempt import Job, attempt, until_interrupted
 from scenarios.batch.board import Board, LiveBoard, PlainBoard, board
 from scenarios.batch.comparing import comparisons
 from scenarios.batch.pool import Pool
@@ -21,5 +21,6 @@ __all__ = [
     "fabrics",
     "jobs",
     "select",
+    "until_interrupted",
     "watched",
 ]

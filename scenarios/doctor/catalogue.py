@@ -43,8 +43,9 @@ def _loopback(look: Examination) -> Verdict:
 
 def _netns(look: Examination) -> Verdict:
     for name in NETNS_NEEDS:
-        if not look.finding(name).there:
-            return look.follows(name)
+        need = look.finding(name)
+        if need.state is not State.YES:
+            return look.follows(name, f"{need.lack}: {need.detail}")
     how = look.finding("network-namespace").detail.removeprefix("made ")
     detail = how if look.machine.root and how == "as root" else f"without root, {how}"
     for name in NETNS_WANTS:

@@ -54,7 +54,7 @@ PROGRAMS: tuple[Program, ...] = (
     ),
     Program("wg", _everywhere("wireguard-tools"), ("--version",), f"{INTEROP}, make bench"),
     Program("sipp", _packages("sip-tester", "sipp"), ("-v",), EXEC),
-    Program("baresip", _packages("baresip", "baresip"), ("-h",), EXEC),
+    Program("baresip", _packages("baresip-core", "baresip"), ("-h",), EXEC),
     Program("kamailio", _packages("kamailio", "kamailio"), ("-v",), EXEC),
     Program("iperf3", _everywhere("iperf3"), ("--version",), f"{INTEROP}, `exec`"),
     Program("curl", _everywhere("curl"), ("--version",), EXEC),

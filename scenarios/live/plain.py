@@ -7,7 +7,17 @@ from typing import IO
 
 from scenarios.live.stdout import Stdout
 from scenarios.live.style import VERDICTS, per_cent, seconds
-from scenarios.report import RunRecord, State, StepRecord, aligned, exceeded, explain, took, ways_taken
+from scenarios.report import (
+    HappeningRecord,
+    RunRecord,
+    State,
+    StepRecord,
+    aligned,
+    exceeded,
+    explain,
+    took,
+    ways_taken,
+)
 
 _WORDS = {State.PASSED: "ok", State.FAILED: "FAIL", State.INTERRUPTED: "stop", State.ERROR: "ERROR"}
 
@@ -29,6 +39,7 @@ class PlainLines:
     def __init__(self, write: Callable[[str], None], *, report: str = "") -> None:
         self._write = write
         self._report = report
+        self._told: HappeningRecord | None = None
 
     def started(self, run: RunRecord) -> None:
         tunnels = sum(len(vnet.members) for vnet in run.vnets)
@@ -58,8 +69,19 @@ class PlainLines:
 
     def tick(self, run: RunRecord) -> None:
         """A line is only written when something happened."""
+        new = run.happenings
+        for index, each in enumerate(new):
+            if each is self._told:
+                new = new[index + 1 :]
+                break
+        for each in new:
+            self._told = each
+            self._write(
+                f"{'!!' if each.bad else '..':<5} {each.at:6.2f} s  {f'{each.who} ' if each.who else ''}{each.text}"
+            )
 
     def ended(self, run: RunRecord) -> None:
+        self.tick(run)
         for call in run.calls:
             heard = [
                 f"{d.listener} heard MOS {d.mos:.2f} loss {per_cent(d.loss)} jitter {seconds(d.jitter)} "
@@ -97,4 +119,5 @@ class PlainLines:
             self._write(run.error)
         report = f"  report {self._report}" if self._report else ""
         again = f"  again: {run.repeat}" if run.repeat else ""
-        self._write(f"{VERDICTS[run.state][0]} {run.title} in {took(run)}{report}{again}")
+        word = "STOPPED" if run.kept and run.state is State.PASSED else VERDICTS[run.state][0]
+        self._write(f"{word} {run.title} in {took(run)}{report}{again}")

@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.live import calls, laws, loads, steps, topology
+from scenarios.live import calls, keeping, laws, loads, steps, topology
 from scenarios.live.style import ACCENT, BAD, FAINT, VERDICTS, clock, sparkline
 from scenarios.report import RunRecord, State, findings, took
 
@@ -77,8 +77,11 @@ def _parts(run: RunRecord, width: int, report: str, *, live: bool) -> Iterator[P
     yield Part([Form(0, header(run, width))])
     if run.about:
         yield Part([Form(0, Padding(Text(run.about, FAINT), (0, 3))), gone(5, None)])
-    yield Part([Form(0, topology.trees(run, width)), Form(20, topology.line(run)), gone(95, None)])
-    forms = [Form(0, steps.everything(run, width))]
+    small = 66 if run.kept else 20  # who is there is what one looks for while a world is kept up
+    yield Part([Form(0, topology.trees(run, width)), Form(small, topology.line(run)), gone(95, None)])
+    if run.door:
+        yield Part([Form(0, keeping.door(run))])
+    forms = [Form(0, steps.everything(run, width) if run.steps or not run.kept else None)]
     if len(run.steps) > 3:
         forms += [
             Form(cost, steps.some(run, width, rows))
@@ -87,6 +90,17 @@ def _parts(run: RunRecord, width: int, report: str, *, live: bool) -> Iterator[P
     yield Part(forms)
     if run.samples and run.state is State.RUNNING:
         yield Part([Form(0, traffic(run)), gone(90, None)])
+    if run.happenings:
+        forms = [
+            Form(cost, keeping.happenings(run, rows))
+            for cost, rows in ((0, 14 if live else 40), (24, 9), (42, 6), (62, 4), (72, 3), (98, 1))
+        ]
+        yield Part(forms)
+    if run.drops:
+        yield Part(
+            [Form(cost, keeping.drops(run, rows)) for cost, rows in ((0, 6), (26, 4), (48, 2))]
+            + [gone(89, None)]
+        )
     if run.loads:
         yield Part([Form(0, loads.table(run, width)), Form(45, loads.lines(run)), gone(96, None)])
     if run.calls:
@@ -137,6 +151,8 @@ def _when(run: RunRecord) -> str:
         return ", ".join(
             filter(None, [f"{clock(run.elapsed)} virtual", f"{clock(run.wall)} wall", _speed(run)])
         )
+    if run.kept:
+        return keeping.when(run)
     return f"live {clock(run.elapsed)}, at most {clock(run.deadline)} "
 
 
@@ -157,6 +173,8 @@ def traffic(run: RunRecord) -> RenderableType:
 
 def verdict(run: RunRecord, report: str = "") -> RenderableType:
     word, colour = VERDICTS[run.state]
+    if run.kept and run.state is State.PASSED:
+        word = "STOPPED"
     line = Text.assemble((f" {word} ", colour), f"  in {took(run)}", overflow="fold")
     if run.virtual:
         line.append(f"   {_speed(run)}", FAINT)

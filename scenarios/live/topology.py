@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.live.style import FAINT, GOOD, VNETS, WARN
+from scenarios.live.style import ACCENT, FAINT, GOOD, VNETS, WARN
 from scenarios.report import MemberRecord, RunRecord, Several, VnetRecord, clients, made_of, sites, ways_taken
 
 INDENT, BETWEEN = 3, 4
@@ -93,6 +93,8 @@ def _name(branch: str, name: str, colour: str) -> Text:
 
 
 def _kind(group: list[MemberRecord]) -> str:
+    if len(group) == 1 and group[0].outside:
+        return "your device"
     return group[0].kind if len(group) == 1 else f"{len(group):,} {group[0].kind}s"
 
 
@@ -106,6 +108,10 @@ def _light(group: list[MemberRecord]) -> Text:
     light = Text.assemble((made_of(group), FAINT), (" ●", GOOD) if whole else (" ○", WARN if up else FAINT))
     if len(group) > 1 and not whole:
         light.append(f" {up:,} of {len(group):,} up", FAINT)
+    if len(group) == 1 and group[0].packets_in + group[0].packets_out:
+        light.append(f"  in {group[0].packets_in:,} out {group[0].packets_out:,}", FAINT)
+    if group[0].endpoint:
+        light.append(f"  {group[0].endpoint}", ACCENT)
     if group[0].tags:
         light.append(f"  {', '.join(group[0].tags)}", WARN)
     return light

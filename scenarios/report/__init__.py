@@ -7,6 +7,7 @@ from scenarios.report.groups import Clients, Several, Site, clients, made_of, si
 from scenarios.report.html import index_html, report_html
 from scenarios.report.junit import junit_xml
 from scenarios.report.record import (
+    DROPPED,
     FORMAT,
     AccountRecord,
     CallRecord,
@@ -37,6 +38,7 @@ from scenarios.report.record import (
 from scenarios.report.summary import aligned, figures, step_summary, took
 
 __all__ = [
+    "DROPPED",
     "FORMAT",
     "AccountRecord",
     "CallRecord",

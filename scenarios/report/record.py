@@ -14,6 +14,10 @@ import msgspec
 FORMAT = 1
 
 
+DROPPED = "dropped"
+"""Who it is, where a packet was dropped: nobody else has that name among happenings."""
+
+
 class State(StrEnum):
     """Of a step, or of a whole run."""
 

@@ -3,5 +3,6 @@
 from scenarios.runner.observer import Nobody, Observer
 from scenarios.runner.preflight import check
 from scenarios.runner.run import Performance, run
+from scenarios.runner.staying import Staying
 
-__all__ = ["Nobody", "Observer", "Performance", "check", "run"]
+__all__ = ["Nobody", "Observer", "Performance", "Staying", "check", "run"]

@@ -126,7 +126,7 @@ class Calling:
                 server_initiated=isinstance(self._verb, PbxDial),
                 setup_time=self._call.setup_time,
                 directions=[
-                    _direction(name, quality, self._talking())
+                    direction(name, quality, self._talking())
                     for name, quality in self._heard().items()
                     if quality is not None
                 ],
@@ -264,7 +264,7 @@ def _plain(quality: DirectionQuality | None) -> Plain:
     }
 
 
-def _direction(name: str, quality: DirectionQuality, since: float) -> DirectionRecord:
+def direction(name: str, quality: DirectionQuality, since: float) -> DirectionRecord:
     return DirectionRecord(
         listener=name,
         packets=quality.received,

@@ -125,7 +125,7 @@ def need(script: Script) -> None:
             wanted.setdefault(name, []).append(who)
     if wanted:
         lines = [
-            f"{doctor.without(name)}, and {' and '.join(dict.fromkeys(users[:3]))} needs it"
+            f"{doctor.without(name)}, needed by {', '.join(list(dict.fromkeys(users))[:3])}"
             for name, users in wanted.items()
         ]
         raise FabricUnavailable("\n".join(lines))

@@ -91,6 +91,7 @@ class Performance:
         self._leaks = leaks
         self._folder = folder
         self._over = False
+        self._steps_wanted = True
         scenario = world.scenario
         self._limits = limits(scenario)
         self._watches = [Watch(invariant) for invariant in scenario.invariants]
@@ -169,11 +170,14 @@ class Performance:
 
         stage.given = given
         scenario = self.world.scenario
-        self._steps = [
-            Stepping(stage, step, given, self._running, place=place)
-            for step, place in zip(scenario.steps, self.world.script.step_places, strict=True)
-        ]
-        self._loads = {name: Loading(name, load, stage, self.metrics) for name, load in scenario.load.items()}
+        if self._steps_wanted:
+            self._steps = [
+                Stepping(stage, step, given, self._running, place=place)
+                for step, place in zip(scenario.steps, self.world.script.step_places, strict=True)
+            ]
+            self._loads = {
+                name: Loading(name, load, stage, self.metrics) for name, load in scenario.load.items()
+            }
         self.record.steps = [step.record for step in self._steps]
         self.record.loads = [load.record for load in self._loads.values()]
         stage.network.every(max(FASTEST_SAMPLE, scenario.deadline / SAMPLES), lambda: self._sample(stage))

@@ -56,9 +56,7 @@ class Cast:
         self.groups = groups
         self.real = frozenset(_real(scenario, self.actors))
         """Actors that are real machines: their own kernel and programs, and no application of ours."""
-        self.outside = frozenset(
-            name for name, client in scenario.topology.clients.items() if client.outside
-        )
+        self.outside = frozenset(name for name, client in scenario.topology.clients.items() if client.outside)
         """Clients that are devices of the user: nothing of them is ours."""
         self.tunnels = dict(_tunnels(scenario))
         """Every connector and client, with its site; a client's is None."""

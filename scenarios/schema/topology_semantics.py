@@ -94,7 +94,9 @@ def _outside(name: str, client: Client, path: Path) -> Iterator[Finding]:
     """A device of the user has a network, a path and programs of its own."""
     why = f"{name!r} is outside: a device of yours"
     if client.app.words:
-        yield Finding((*path, "app"), f"{why}, and poplab runs nothing on it", "leave `app` out, or `outside`")
+        yield Finding(
+            (*path, "app"), f"{why}, and poplab runs nothing on it", "leave `app` out, or `outside`"
+        )
     for key, given in (("link", client.link), ("nat", client.nat)):
         if given is not None:
             text = f"{why}, whose way to the PoP is a real one"

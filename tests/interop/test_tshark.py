@@ -11,7 +11,7 @@ import pytest
 
 from scenarios import doctor
 from scenarios.trace import Kind
-from tests.scenarios.trace.runs import LIBRARY, SMALL, events, record
+from tests.scenarios.trace.runs import LIBRARY, ON_REAL_MACHINES, SMALL, events, record
 
 TSHARK = doctor.find_program("tshark")
 pytestmark = [
@@ -23,6 +23,7 @@ SLOW = pytest.mark.skipif(not os.environ.get("POPLAB_SLOW"), reason="takes minut
 FILES = [
     pytest.param(file, marks=[SLOW] if file.stem in LONG else [], id=file.stem)
     for file in sorted(LIBRARY.glob("*.yaml"))
+    if file.stem not in ON_REAL_MACHINES
 ]
 
 

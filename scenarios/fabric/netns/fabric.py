@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from edge.config import EdgeConfig
-from edge.errors import FabricUnavailable
 from edge.state import MemoryStore
 from scenarios.fabric.door import Door
 from scenarios.fabric.netns.namespace import become_privileged
+from scenarios.fabric.netns.room import explained, make_room
 from scenarios.world import World
 
 if TYPE_CHECKING:
@@ -63,13 +63,15 @@ class Netns:
             store.close()
 
 
-def _places(world: World) -> Places:
+@contextmanager
+def _places(world: World) -> Iterator[Places]:
     from scenarios.fabric.netns.places import Places
 
-    try:
-        return Places(world)
-    except OSError as error:
-        raise FabricUnavailable(f"no network namespaces: {error.strerror}") from error
+    open_files = make_room(world)
+    with ExitStack() as stack:
+        with explained(world):
+            places = stack.enter_context(Places(world, open_files=open_files))
+        yield places
 
 
 def _at_home(config: EdgeConfig) -> EdgeConfig:

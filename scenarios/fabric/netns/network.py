@@ -46,9 +46,13 @@ class LabSide(TunSide):
     """The device of a tunnel, which tells the premises behind it that the tunnel is alive."""
 
     def __init__(
-        self, open_device: Callable[[], AbstractContextManager[Tun | VethWire]], border: Border, port: Port
+        self,
+        open_device: Callable[[], AbstractContextManager[Tun | VethWire]],
+        border: Border,
+        port: Port,
+        own: list[Prefix],
     ) -> None:
-        super().__init__(open_device, border)
+        super().__init__(open_device, border, own=[prefix.address for prefix in own])
         self._port = port
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
@@ -112,7 +116,7 @@ class NetnsNetwork(SocketNetwork):
         own = [Prefix.of(bytes(end.address))] if end.address is not None else []
         border = Border(ip_network(str(prefix)) for prefix in (*places.behind(end), *own))
         side = self._sides[end.name] = LabSide(
-            partial(places.tunnel, end, own), border, end.premises.ports[end.name]
+            partial(places.tunnel, end, own), border, end.premises.ports[end.name], own
         )
         masque = None
         if world.certificate is not None and self._masque_pop is not None and end.tunnel != "wireguard":
@@ -187,9 +191,12 @@ class NetnsNetwork(SocketNetwork):
 
     def _left_open(self) -> list[str]:
         return [
-            f"the interface {TUNNEL} of {name} is there"
-            for name, machine in self.places.ends.items()
-            if machine.index(TUNNEL) is not None
+            *self.places.end_programs(),
+            *(
+                f"the interface {TUNNEL} of {name} is there"
+                for name, machine in self.places.ends.items()
+                if machine.index(TUNNEL) is not None
+            ),
         ]
 
     # -- faults

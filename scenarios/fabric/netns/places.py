@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import ip_address, ip_network
 
 from connectors.tun import Tun
@@ -42,10 +43,14 @@ _BY_TUNNEL = 100
 
 
 class Places:
-    """Every machine of a world, wired up; nothing runs on them yet. A context manager that takes all of it down."""
+    """Every machine of a world, wired up; nothing runs on them yet. A context manager that takes all of it down.
 
-    def __init__(self, world: World) -> None:
+    Programs on them may have so many `open_files`; None: as we do.
+    """
+
+    def __init__(self, world: World, *, open_files: int | None = None) -> None:
         self.world = world
+        self._open_files = open_files
         self.internet = Internet(None if world.recorder is None else world.recorder.lost)
         self.wires = Wires(self.internet)
         self.cards = Cards()
@@ -121,7 +126,7 @@ class Places:
         if self._hub is None:
             try:
                 with machine.space.inside():
-                    return Tun.open(name, mtu=mtu, offload=False)
+                    return Tun.open(name, mtu=mtu)
             except FabricUnavailable:  # as for an ordinary user where /dev/net/tun is root's alone
                 self._hub = self._keep(Machine("hub"))
         return machine.veth_wire(name, self._hub, mtu=mtu)
@@ -147,11 +152,21 @@ class Places:
     def spawner(self) -> Spawner:
         """Made when it is first needed."""
         if self._spawner is None:
-            self._spawner = Spawner()
+            self._spawner = Spawner(open_files=self._open_files)
             self._stack.callback(self._spawner.close)
             if self.on_spawner is not None:
                 self.on_spawner(self._spawner)
         return self._spawner
+
+    def end_programs(self) -> list[str]:
+        """Kill whatever runs on the machines; a line for each process that is there all the same."""
+        if self._spawner is not None:
+            self._spawner.close()
+        inside = {}
+        machines = [self.pop, *self.ends.values(), *(each for lan in self.lans.values() for each in lan.everything)]
+        for machine in machines:
+            inside[os.fstat(machine.space.fd).st_ino] = machine.name
+        return [f"process {pid} still runs on {inside[space]}" for pid, space in _processes() if space in inside]
 
     def programs(self, host: str) -> MachinePlace | None:
         """Where real programs of `host` run; None if its system is ours."""
@@ -216,3 +231,11 @@ class Places:
             machine.address(UPLINK, f"{new}/32")
             machine.forget_address(UPLINK, f"{old}/32")
             machine.route(f"{POP_ADDRESS}/32", interface=UPLINK)
+
+
+def _processes() -> Iterator[tuple[str, int]]:
+    """Their numbers and the network namespaces that they are in."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with suppress(OSError):
+                yield name, os.stat(f"/proc/{name}/ns/net").st_ino

@@ -45,6 +45,10 @@ class SiteLan:
         for planned in self.plan.machines:
             self._set_routes(planned)
 
+    @property
+    def everything(self) -> list[Machine]:
+        return [self.switch, *self.machines.values()]
+
     def close(self) -> None:
         self._stack.close()
 

@@ -31,7 +31,6 @@ class VethWire:
     ) -> None:
         self.name = name
         self.index = index
-        self.offload = False
         self.drops: Counter[DropReason] = Counter()
         self._held = held
         self._address = address

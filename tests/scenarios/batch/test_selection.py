@@ -149,9 +149,9 @@ def test_real_programs_run_on_machines_and_nowhere_else(tmp_path: Path) -> None:
     text = plain.replace("{wait: {tunnels: up}}", "{exec.run: {on: alice, run: [date]}}")
     (script,) = select([write(tmp_path / "real.yaml", text)])
     assert script.scenario.fabrics == ("netns",)
-    (job,) = jobs([script], fabric="sim", seed=None)
+    (job,) = jobs([script], fabrics=("sim",), seed=None)
     assert (job.fabric, job.reason) == (None, "the file runs on netns, not on sim")
-    (job,) = jobs([script], fabric=None, seed=None)
+    (job,) = jobs([script], fabrics=(), seed=None)
     assert job.fabric is not None and job.fabric.name == "netns"
 
 

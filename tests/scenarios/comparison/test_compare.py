@@ -335,7 +335,7 @@ def test_a_machine_that_was_too_busy_is_said_beside_the_difference() -> None:
     assert found(record) == ["steps.ask.took"], "it is a difference all the same"
     assert record.note == "on loopback this machine was late by up to 200 ms"
     assert outcome(record).endswith(record.note)
-    assert compare(setter("late", 0.05)).note == ""
+    assert compare(setter("late", 0.02)).note == ""
 
 
 def test_three_fabrics_are_compared_with_the_first() -> None:

@@ -69,9 +69,13 @@ def test_a_sentence_says_what_is_missing_why_and_the_way_out() -> None:
     )
     (finding,) = doctor.missing("tun", machine=machine)
     assert finding.sentence == "no TUN device: /dev/net/tun is missing. Fix: sudo modprobe tun"
-    assert look("netns", machine).sentence == (
-        "no netns fabric: no TUN device: /dev/net/tun is missing. Fix: sudo modprobe tun"
-    )
+    assert look("netns", machine).there  # it does without
+
+
+def test_a_finding_that_follows_from_another_has_its_words_and_its_way_out() -> None:
+    machine = Imagined(attempts={"veth": Attempt("no", "Operation not supported", errno.EOPNOTSUPP)})
+    (finding,) = doctor.missing("veth", machine=machine)
+    assert look("netns", machine).sentence == f"no netns fabric: {finding.sentence}"
 
 
 # -- namespaces --
@@ -163,9 +167,15 @@ def test_a_tun_device_that_cannot_be_had(code: int, existing: tuple[str, ...], f
 
 
 def test_what_some_worlds_need_limits_the_fabric() -> None:
+    finding = look("netns", Imagined(attempts={"ipv6": Attempt("no", "Address family not supported")}))
+    assert (finding.state, finding.there) == (State.LIMITED, True)
+    assert "Address family not supported" in finding.sentence
+
+
+def test_every_world_needs_rules_for_one_protocol() -> None:
     limited = Attempt("limited", "rules, and none for one protocol (Linux 4.17)")
     finding = look("netns", Imagined(attempts={"policy-routing": limited}))
-    assert (finding.state, finding.there) == (State.LIMITED, True)
+    assert not finding.there
     assert "none for one protocol" in finding.sentence
 
 

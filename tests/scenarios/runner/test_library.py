@@ -9,10 +9,9 @@ import pytest
 from scenarios.fabric import Sim
 from scenarios.report import RunRecord, State
 from scenarios.runner import check, run
+from tests.scenarios.trace.runs import LIBRARY, ON_REAL_MACHINES
 
-LIBRARY = Path(__file__).parents[3] / "scenarios/library"
-FILES = sorted(LIBRARY.glob("*.yaml"))
-VIRTUAL = [file for file in FILES if all("sim" in script.scenario.fabrics for script in check(file))]
+FILES = sorted(file for file in LIBRARY.glob("*.yaml") if file.stem not in ON_REAL_MACHINES)
 
 
 def ran(file: Path, seed: int | None = None) -> list[RunRecord]:
@@ -22,11 +21,7 @@ def ran(file: Path, seed: int | None = None) -> list[RunRecord]:
     ]  # type: ignore[misc]
 
 
-def test_all_but_one_need_no_machines() -> None:
-    assert [file.stem for file in FILES if file not in VIRTUAL] == ["20-mixed-agents"]
-
-
-@pytest.mark.parametrize("file", VIRTUAL, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_scenario_of_the_library_passes_in_virtual_time(file: Path) -> None:
     for record in ran(file):
         wrong = [(check.text, check.saw, check.error) for check in record.failed_checks]
@@ -35,6 +30,12 @@ def test_every_scenario_of_the_library_passes_in_virtual_time(file: Path) -> Non
         assert all(law.holds for law in record.invariants)
         if file.stem.startswith("08"):
             assert sum(account.packets_in for account in record.accounts) > 100_000
+
+
+@pytest.mark.parametrize("name", ON_REAL_MACHINES)
+def test_lessons_with_real_programs_say_that_they_need_real_machines(name: str) -> None:
+    for script in check(LIBRARY / f"{name}.yaml"):
+        assert script.scenario.fabrics == ("netns",)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ LIBRARY = sorted((ROOT / "scenarios/library").glob("*.yaml"))
 BAD = ROOT / "tests/scenarios/bad"
 
 WRONG_BY_SHAPE = (
-    "captures", "deploy-form",
-    "differences", "durations", "empty", "empty-values", "exec", "faults", "links", "missing-keys", "not-a-mapping", "policy",
+    "agents", "captures", "deploy-form",
+    "differences", "durations", "empty", "empty-values", "exec", "faults", "links", "missing-keys",
+    "not-a-mapping", "policy",
     "rates-of-events", "template-circle", "unknown-key", "wrong-types", "wrong-values", "yaml-booleans",
 )  # fmt: skip
 

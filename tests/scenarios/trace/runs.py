@@ -13,6 +13,9 @@ from scenarios.trace import Event, Trace
 
 LIBRARY = Path(__file__).parents[3] / "scenarios/library"
 
+ON_REAL_MACHINES = ("16-real-softphones", "17-real-cicd", "18-iperf-site-to-site")
+"""Lessons with real programs: tests/interop/test_programs.py runs them."""
+
 SMALL = """\
 version: 1
 name: small

@@ -12,7 +12,8 @@ from scenarios import doctor
 _NAMES = ("network-namespace", "mount-namespace", "pid-namespace", "raw-sockets", "packet-sockets", "pyroute2")
 
 
-def _missing(*names: str) -> str:
+def missing(*names: str) -> str:
+    """Why there are no machines here, or the empty string."""
     if sys.platform != "linux":
         return "needs Linux"
     lacking = doctor.missing(*_NAMES, *names)
@@ -25,5 +26,5 @@ def _missing(*names: str) -> str:
 
 def needs(*names: str) -> pytest.MarkDecorator:
     """Skips what needs namespaces, and these findings of the doctor."""
-    reason = _missing(*names)
+    reason = missing(*names)
     return pytest.mark.skipif(bool(reason), reason=reason)

@@ -190,6 +190,7 @@ async def test_a_program_streams_to_a_host_of_ours(hosts: str) -> None:
                 nursery.start_soon(trio.SocketStream(client).send_all, b"hello" * 50_000)
                 while len(received) < 200_000:
                     received += await client.recv(65536)
+        await office.until(lambda: len(server.streams[0].received) == 250_000)
         client.close()
         assert bytes(server.streams[0].received) == b"hello" * 50_000
         assert office.lawful

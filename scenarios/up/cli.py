@@ -1,0 +1,186 @@
+"""``poplab up``: bring the world of a scenario up and keep it, for the telephone in your hand."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, cast
+
+import click
+import trio
+from rich.console import Console
+
+from edge.document import HostPort, address_text
+from edge.enrol import qr_code
+from edge.errors import Refused
+from scenarios import batch, report
+from scenarios import world as worlds
+from scenarios.fabric import Door, Fabric, named
+from scenarios.live import LiveScreen, Stdout, observer
+from scenarios.report import RunRecord, State
+from scenarios.runner import Observer, Staying
+from scenarios.schema import Script
+from scenarios.up import address, guests, keys
+from scenarios.world import End, World
+
+LISTEN = "0.0.0.0:51820"
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--fabric",
+    metavar="loopback|netns",
+    default=None,
+    help="Where; loopback, or if the file does not run there netns.",
+)
+@click.option(
+    "--listen",
+    default=LISTEN,
+    show_default=True,
+    metavar="ADDRESS:PORT",
+    help="UDP address of this machine where your devices come in.",
+)
+@click.option(
+    "--endpoint",
+    default="",
+    metavar="HOST:PORT",
+    help="What they dial; if left out, guessed from its routes.",
+)
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder that keeps keys from one time to the next.",
+)
+@click.option("--steps", is_flag=True, help="Perform the steps and loads of the file, too.")
+@click.option("--qr/--no-qr", default=True, show_default=True, help="QR codes, on a terminal.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the reports.")
+@click.pass_context
+def up(
+    context: click.Context,
+    file: Path,
+    fabric: str | None,
+    listen: str,
+    endpoint: str,
+    state: Path | None,
+    steps: bool,
+    qr: bool,
+    seed: int | None,
+    out: Path | None,
+) -> None:
+    """Bring the world of FILE up and keep it until Ctrl-C, with a door for clients that are `outside`.
+
+    Its applications and programs run and its telephones register, and what the steps do is yours. When FILE changes,
+    its policy is in force at once.
+
+    Exit codes: 0 stopped, 1 a law of the network was broken, 2 a bad file or wrong usage, or the port is taken, 3 the
+    fabric is not available here, 4 an error of poplab itself.
+    """
+    (script, *others) = batch.select([file])
+    if others:
+        raise Refused(
+            f"{file}: the matrix has several cells, and one world is kept up\n    fix: leave the matrix out"
+        )
+    where = _fabric(script, fabric)
+    if out is not None:
+        report.prepare(out)
+    stdout = Stdout()
+    console = Console(file=cast("IO[str]", stdout), highlight=False)
+    outside = sorted(script.cast.outside, key=list(script.cast.tunnels).index)
+    with ExitStack() as stack:
+        folder = stack.enter_context(keys.folder(state))
+        world = worlds.build(
+            script, seed=seed, secret=os.urandom, identities=keys.identities(folder, outside), watched=True
+        )
+        door = dialled = None
+        if outside:
+            # Before anything else is done: on netns the machine's own network is out of reach later.
+            door = Door(address.listening(listen))
+            stack.callback(door.close)
+            dialled = address.endpoint(endpoint, door.address)
+            for line in _invitation(world, folder, door, dialled, codes=qr and console.is_terminal):
+                stdout.write(line + "\n")
+        stdout.flush()
+        watcher = observer(console, report=str(out) if out is not None else "")
+        try:
+            record = where.execute(
+                lambda: _stay(world, where, watcher, door, dialled, steps, out), seed=world.seed
+            )
+        finally:
+            if isinstance(watcher, LiveScreen):
+                watcher.close()
+    if out is not None:
+        report.write(out, [record], [script.scenario.outputs.report])
+    stdout.flush()
+    context.exit({State.PASSED: 0, State.ERROR: 4}.get(record.state, 1))
+
+
+async def _stay(
+    world: World,
+    fabric: Fabric,
+    watcher: Observer,
+    door: Door | None,
+    dialled: HostPort | None,
+    steps: bool,
+    out: Path | None,
+) -> RunRecord:
+    async def perform(interrupt: trio.Event) -> RunRecord:
+        staying = Staying(world, fabric, watcher, interrupt, door=door, steps=steps, folder=out)
+        staying.record.door = "" if dialled is None else str(dialled)
+        await staying.perform()
+        return staying.record
+
+    return await batch.until_interrupted(perform)
+
+
+def _fabric(script: Script, name: str | None) -> Fabric:
+    """Where it stays up. Refused with the reason if it cannot."""
+    listed = script.scenario.fabrics
+    names = batch.fabrics(name) or tuple(each for each in listed if not named(each).virtual)[:1] or ("sim",)
+    if len(names) > 1:
+        raise Refused(f"--fabric {name}: one world is kept up\n    fix: --fabric {names[-1]}")
+    chosen = named(names[0])
+    if chosen.virtual:
+        raise Refused(
+            "sim is virtual time: an hour passes in a moment, and no device of yours could follow\n"
+            "    fix: --fabric loopback, or netns"
+        )
+    if chosen.name not in listed:
+        text = f"{script.file}: the file runs on {' and '.join(listed)}, not on {chosen.name}"
+        raise Refused(f"{text}\n    fix: another --fabric, or add it to `fabric:` in the file")
+    return chosen
+
+
+def _invitation(world: World, folder: Path, door: Door, dialled: HostPort, *, codes: bool) -> Iterator[str]:
+    """What the devices need, once; the codes are the only place of a key that is not a file for its owner alone."""
+    for end in world.outside:
+        yield from _one(world, end, folder, dialled, codes=codes)
+    port = door.address[1]
+    if address.is_loopback(dialled[0]):
+        yield (
+            f"note: {dialled} is this machine's loopback, which nobody else reaches; for other devices:\n"
+            f"      --endpoint HOST:{port} with an address of this machine that they reach"
+        )
+    else:
+        yield f"note: your devices dial {dialled}; a firewall of this machine must let in UDP port {port}"
+    yield ""
+
+
+def _one(world: World, end: End, folder: Path, dialled: HostPort, *, codes: bool) -> Iterator[str]:
+    text = guests.config_text(world, end, str(dialled))
+    path = keys.write_config(folder, end.name, text)
+    config = world.config.tunnels[end.name]
+    yield f"{end.name}  {'  '.join(map(address_text, config.addresses))}"
+    if codes:
+        yield "  scan this in the WireGuard app:"
+        yield qr_code(text).rstrip("\n")
+    yield f"  wg-quick up {path}"
+    for account in guests.accounts(world, end):
+        yield f"  SIP at {account.pbx}: user {account.user}, password {account.password}, server {account.server}"
+        if account.echo is not None:
+            yield f"  call {account.echo}: it repeats what it hears"
