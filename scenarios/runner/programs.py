@@ -89,9 +89,9 @@ class Programs:
         broken = sorted((each for each in services if each.broken), key=lambda each: each.broken_at)
         troubled = [each for each in self._agents if each.trouble]
         if not broken and troubled:
-            details = [line for each in troubled for line in each.output.last_lines(SHOWN)]
+            lines = [line for each in troubled for line in each.output.last_lines(SHOWN)]
             text = "; ".join(each.trouble for each in troubled)
-            return [InvariantRecord(id=LAW, holds=False, text=text, details=details)]
+            return [InvariantRecord(id=LAW, holds=False, text=text, details=lines)]
         if not broken:
             text = "every program ran as it should"
             return [InvariantRecord(id=LAW, holds=True, text=text)]

@@ -1,4 +1,4 @@
-"""What an agent must satisfy beyond its form: a tunnel that it speaks, a place where it works, faults that it can take."""
+"""What an agent must satisfy beyond its form: a tunnel that it speaks, a place where it works, faults that it takes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,9 @@ def cannot(cast: Cast, name: str, verb: Verb) -> str:
     if isinstance(verb, Zombie):
         return f"the tunnel of {name} is made by {_CALLED[agent]}, which nobody can tell to forward nothing"
     if isinstance(verb, RekeyNow):
-        return f"the tunnel of {name} is made by {_CALLED[agent]}, which nobody can tell when to make new keys"
+        return (
+            f"the tunnel of {name} is made by {_CALLED[agent]}, which nobody can tell when to make new keys"
+        )
     return ""
 
 
@@ -66,10 +68,16 @@ def check_verb(verb: Verb, path: Path, cast: Cast) -> Iterator[Finding]:
     """What a step wants of an agent, and cannot have."""
     if isinstance(verb, Zombie | RekeyNow):
         key = "machine" if isinstance(verb, Zombie) else "tunnels"
-        reasons = [reason for name in cast.tunnels_of(getattr(verb, key)) if (reason := cannot(cast, name, verb))]
+        reasons = [
+            reason for name in cast.tunnels_of(getattr(verb, key)) if (reason := cannot(cast, name, verb))
+        ]
         if reasons:
             others = f"; {len(reasons) - 1} others are like that" if len(reasons) > 1 else ""
-            fix = "name another, or use fault.partition" if key == "machine" else "name those that are tasks of ours"
+            fix = (
+                "name another, or use fault.partition"
+                if key == "machine"
+                else "name those that are tasks of ours"
+            )
             yield Finding((*path, key), reasons[0] + others, fix)
     for key, name in _targets(verb, cast):
         if name in cast.proxied:

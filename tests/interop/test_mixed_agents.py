@@ -111,7 +111,9 @@ def test_the_lives_of_an_agent(
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     record = ran(scenario(LIFE, agent, tunnel), tmp_path)
-    assert record.state is State.PASSED, "\n".join(map(str, (record.error, *findings(record), logs(tmp_path))))
+    assert record.state is State.PASSED, "\n".join(
+        map(str, (record.error, *findings(record), logs(tmp_path)))
+    )
     assert {law.id: law.holds for law in record.invariants}["programs-run"]
     assert list((tmp_path / "tmp").iterdir()) == []
 
@@ -187,7 +189,9 @@ def test_nothing_is_left_of_agents_when_the_runner_is_killed(tmp_path: Path) -> 
         scenario("steps: [{wait: {tunnels: up}}, {wait: {for: 90s}}]\n", "wireguard-go", "wireguard")
     )
     command = [sys.executable, "-u", "-m", "scenarios", "run", str(file)]
-    runner = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE)
+    runner = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE
+    )
     try:
         assert runner.stdout is not None
         said = b""

@@ -13,7 +13,7 @@ import pytest
 
 from scenarios import world
 from scenarios.runner import check
-from tests.scenarios.trace.runs import LIBRARY, ON_REAL_MACHINES
+from tests.scenarios.trace.runs import LIBRARY, WITH_PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [(ROOT / "docs" / page).read_text() for page in ("programs.md", "scenarios.md")]
@@ -70,7 +70,7 @@ def test_a_recipe_passes(recipe: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("name", ON_REAL_MACHINES)
+@pytest.mark.parametrize("name", WITH_PROGRAMS)
 def test_a_lesson_with_real_programs_passes(name: str, tmp_path: Path) -> None:
     file = LIBRARY / f"{name}.yaml"
     record = passed(file, tmp_path)

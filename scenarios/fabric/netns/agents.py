@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
 import scenarios
 from edge.config import EdgeConfig, Kind, TunnelConfig, leaf, public_key
@@ -36,24 +37,6 @@ class Launch:
     stdin: bytes = field(default=b"", repr=False)
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     talks: bool = False
-
-
-class Program(Protocol):
-    """One kind of agent, for one tunnel. Secrets go to it by ways that leave nothing behind."""
-
-    name: str
-    sets_up: bool
-    """Whether it gives its interface addresses and routes by itself."""
-    waits: bool
-    """Whether it dials only when there is something to send."""
-
-    def launch(self) -> Launch: ...
-
-    async def begun(self, folder: Path) -> None:
-        """Its interface is there: tell it what it could not be told at the start. OSError if it does not listen."""
-
-    async def came_up(self, folder: Path) -> None:
-        """The PoP has seen it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +79,37 @@ class Told:
         return poplab(self.server, self.tunnel, self.end.token.decode())
 
 
-@dataclass(frozen=True, slots=True)
-class Daemon:
-    """`poplab client` or `poplab connector`, as an operator runs it."""
+@dataclass(frozen=True)
+class Program(ABC):
+    """One kind of agent, for one tunnel. Secrets go to it by ways that leave nothing behind."""
+
+    name: ClassVar[str]
+    sets_up: ClassVar[bool] = False
+    """Whether it gives its interface addresses and routes by itself."""
+    waits: ClassVar[bool] = False
+    """Whether it dials only when there is something to send."""
 
     told: Told
+
+    @abstractmethod
+    def launch(self) -> Launch: ...
+
+    async def begun(self, folder: Path) -> None:  # noqa: B027 - most have heard all
+        """Its interface is there: tell it what it could not be told at the start. OSError if it does not listen."""
+
+    async def came_up(self, folder: Path) -> None:  # noqa: B027 - likewise
+        """The PoP has seen it."""
+
+
+@dataclass(frozen=True)
+class Daemon(Program):
+    """`poplab client` or `poplab connector`, as an operator runs it."""
+
+    name = "poplab"
+    sets_up = True
+
     mode: str = ""
     """How packets of the site find the connector."""
-    name: str = field(default="poplab", init=False)
-    sets_up: bool = field(default=True, init=False)
-    waits: bool = field(default=False, init=False)
 
     def launch(self) -> Launch:
         end = self.told.end
@@ -121,21 +125,11 @@ class Daemon:
             text += "wireguard:\n" + self.told.wireguard_profile().partition("\nwireguard:\n")[2]
         return text
 
-    async def begun(self, folder: Path) -> None:
-        """It has its file."""
 
-    async def came_up(self, folder: Path) -> None:
-        """It knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class WireGuardGo:
+class WireGuardGo(Program):
     """WireGuard by other people, in user space; it is configured through its socket."""
 
-    told: Told
-    name: str = field(default="wireguard-go", init=False)
-    sets_up: bool = field(default=False, init=False)
-    waits: bool = field(default=False, init=False)
+    name = "wireguard-go"
 
     def launch(self) -> Launch:
         return Launch((self.name, "-f", TUNNEL), talks=True)
@@ -157,14 +151,11 @@ class WireGuardGo:
             await uapi.keep_alive(folder, TUNNEL, peer=public_key(self.told.config.private_key), seconds=0)
 
 
-@dataclass(frozen=True, slots=True)
-class Xray:
+class Xray(Program):
     """Xray's MASQUE client behind a TUN device of its own: it takes connections apart, and makes new ones."""
 
-    told: Told
-    name: str = field(default="xray", init=False)
-    sets_up: bool = field(default=False, init=False)
-    waits: bool = field(default=True, init=False)
+    name = "xray"
+    waits = True
 
     def launch(self) -> Launch:
         return Launch((sys.executable, "-c", XRAY), stdin=self._document().encode())
@@ -177,12 +168,6 @@ class Xray:
         document["inbounds"] = [{"protocol": "tun", "settings": settings}]
         document["log"] = {"loglevel": "info"}
         return json.dumps(document)
-
-    async def begun(self, folder: Path) -> None:
-        """It has read its configuration."""
-
-    async def came_up(self, folder: Path) -> None:
-        """It knows."""
 
 
 def program(told: Told, mode: str = "") -> Program:

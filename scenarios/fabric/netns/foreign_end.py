@@ -179,7 +179,7 @@ class ForeignEnd:
 
     async def _attend(self, folder: Path) -> None:
         """What it needs of us on the way to a tunnel that is up."""
-        while self._machine.index(TUNNEL) is None:
+        while self._machine.index(TUNNEL) is None:  # noqa: ASYNC110 - an interface tells nobody
             await trio.sleep(LOOK_AGAIN)
         while True:
             try:

@@ -42,14 +42,18 @@ def test_a_file_with_agents_is_for_machines_without_saying_so() -> None:
     assert not script.scenario.runs_programs
 
 
-@pytest.mark.parametrize(("agent", "tunnel"), [("wireguard-go", "wireguard"), ("xray", "masque"), ("daemon", "auto")])
+@pytest.mark.parametrize(
+    ("agent", "tunnel"), [("wireguard-go", "wireguard"), ("xray", "masque"), ("daemon", "auto")]
+)
 def test_the_tunnel_of_a_program_is_what_it_speaks(agent: str, tunnel: str) -> None:
     text = TEXT.replace("AGENT", agent).replace("name: agents", "name: agents\ntunnel: auto")
     (script,) = check(text + "  - {wait: {tunnels: up}}\n")
     assert {end.name: end.tunnel for end in worlds.build(script).ends}["alice"] == tunnel
 
 
-@pytest.mark.parametrize(("agent", "kept"), [("wireguard-go", "wireguard"), ("xray", "masque"), ("daemon", "masque")])
+@pytest.mark.parametrize(
+    ("agent", "kept"), [("wireguard-go", "wireguard"), ("xray", "masque"), ("daemon", "masque")]
+)
 def test_a_tunnel_of_the_command_line_does_not_change_that(agent: str, kept: str) -> None:
     (script,) = check(TEXT.replace("AGENT", agent) + "  - {wait: {tunnels: up}}\n")
     ends = {end.name: end.tunnel for end in worlds.build(script.with_tunnel("masque")).ends}

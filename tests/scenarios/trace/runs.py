@@ -13,8 +13,11 @@ from scenarios.trace import Event, Trace
 
 LIBRARY = Path(__file__).parents[3] / "scenarios/library"
 
-ON_REAL_MACHINES = ("16-real-softphones", "17-real-cicd", "18-iperf-site-to-site")
+WITH_PROGRAMS = ("16-real-softphones", "17-real-cicd", "18-iperf-site-to-site")
 """Lessons with real programs: tests/interop/test_programs.py runs them."""
+
+ON_REAL_MACHINES = (*WITH_PROGRAMS, "20-mixed-agents")
+"""These, and one with tunnels by other people: tests/interop/test_mixed_agents.py runs it."""
 
 SMALL = """\
 version: 1

@@ -105,4 +105,3 @@ def test_no_secret_is_where_others_can_read_it(name: str, agent: str, tunnel: st
 def test_an_agent_learns_nothing_of_our_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     assert "hunter2" not in environment().values()
-
