@@ -27,6 +27,7 @@ from scenarios.fuzz.cli import fuzz
 from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer, show_comparisons
 from scenarios.paths.cli import paths
 from scenarios.report import ComparisonRecord, RunRecord, State
+from scenarios.scratch import sweep
 from scenarios.trace.cli import trace as trace_command
 
 LIBRARY = Path(__file__).parent / "library"
