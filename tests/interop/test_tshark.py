@@ -119,6 +119,9 @@ def test_machines_of_the_kernel_are_captured_as_a_wire_would_have_it(tmp_path: P
         assert read(capture, "frame.number", only=f"{layer}.checksum.status == 0") == [], layer
     seen = Counter(row[0] for row in read(capture, "frame.interface_name"))
     assert set(seen) == {f"{name}:acme" for name in ("edge", "alice", "bob", "hq/web", "hq/ours", "hq/six", "far/six")}
-    assert read(capture, "frame.number", only='http.response.code == 200 and frame.interface_name == "alice:acme"')
-    assert read(capture, "frame.number", only='http.request and frame.interface_name == "hq/web:acme"')
+    assert read(capture, "frame.number", only='http.request and frame.interface_name == "alice:acme"')
+    assert read(capture, "frame.number", only='http.response.code == 200 and frame.interface_name == "hq/web:acme"')
+    for name in ("alice", "hq/web"):
+        flags = read(capture, "tcp.flags.str", only=f'tcp and frame.interface_name == "{name}:acme"')
+        assert [row[0].strip("·") for row in flags[:3]] == ["S", "A··S", "A"], "as they passed"
     assert not run.incomplete

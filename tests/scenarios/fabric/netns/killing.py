@@ -124,7 +124,7 @@ def kill_all(folder: Path, draw: random.Random) -> list[str]:
             if victim.popen.poll() is not None:
                 alive.remove(victim)
                 if "PASS" in victim.log.read_text() and not victim.child:
-                    complaints.append(f"{victim.how.name} did nothing")
+                    complaints.append(f"{victim.how.name} did nothing: {victim.log.read_text()[-500:]}")
                 said = victim.log.read_text()
                 if "Traceback" in said and not said.endswith("KeyboardInterrupt\n"):  # while Python was starting
                     complaints.append(said[-500:])
