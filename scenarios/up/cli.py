@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,9 @@ from scenarios.up import address, guests, keys
 from scenarios.world import End, World
 
 LISTEN = "0.0.0.0:51820"
+
+PASSED, FAILED, INTERNAL = 0, 1, 4
+"""Exit codes beside those of PoplabError."""
 
 
 @click.command()
@@ -114,10 +118,15 @@ def up(
         finally:
             if isinstance(watcher, LiveScreen):
                 watcher.close()
+    code = {State.PASSED: PASSED, State.ERROR: INTERNAL}.get(record.state, FAILED)
     if out is not None:
-        report.write(out, [record], [script.scenario.outputs.report])
+        try:
+            report.write(out, [record], [script.scenario.outputs.report])
+        except OSError as error:
+            click.echo(f"cannot write all reports into {out}: {error.strerror or error}", err=True)
+            code = code or INTERNAL
     stdout.flush()
-    context.exit({State.PASSED: 0, State.ERROR: 4}.get(record.state, 1))
+    context.exit(code)
 
 
 async def _stay(
@@ -135,7 +144,10 @@ async def _stay(
         await staying.perform()
         return staying.record
 
-    return await batch.until_interrupted(perform)
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as by nohup
+        ends.append(signal.SIGHUP)  # the terminal is closed: files with keys must not stay behind
+    return await batch.until_interrupted(perform, ends)
 
 
 def _fabric(script: Script, name: str | None) -> Fabric:
