@@ -20,7 +20,6 @@ from scenarios.runner import Observer
 from scenarios.schema import Script
 from scenarios.trace import Recorder
 
-
 T = TypeVar("T")
 
 

@@ -22,8 +22,8 @@ from edge.server.relay import Relay
 from edge.state import StateStore
 from scenarios.fabric.at_the_pop import observer
 from scenarios.fabric.base import EDGE, KEPT_CHANGES, Agent, WayChange
-from scenarios.fabric.far_end import FarEnd
 from scenarios.fabric.door import Door, TwoDoors
+from scenarios.fabric.far_end import FarEnd
 from scenarios.fabric.totals import of_the_dead, total
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair

@@ -107,6 +107,8 @@ def up(
             door = Door(address.listening(listen))
             stack.callback(door.close)
             dialled = address.endpoint(endpoint, door.address)
+        where.prepare()
+        if door is not None and dialled is not None:
             for line in _invitation(world, folder, door, dialled, codes=qr and console.is_terminal):
                 stdout.write(line + "\n")
         stdout.flush()

@@ -107,7 +107,11 @@ def test_what_the_page_says_is_on_the_screen_is_what_is_said() -> None:
     page = PAGE.read_text()
     sources = "".join(
         (REPOSITORY / file).read_text()
-        for file in ("scenarios/live/keeping.py", "scenarios/runner/onlooker.py", "scenarios/labs/first-lab.yaml")
+        for file in (
+            "scenarios/live/keeping.py",
+            "scenarios/runner/onlooker.py",
+            "scenarios/labs/first-lab.yaml",
+        )
     )
     for words in ("not here yet", "is here", "is gone", "dropped", "outside: true"):
         assert words in page

@@ -201,7 +201,9 @@ def test_a_softphone_with_the_printed_account_calls(kept: Kept, tmp_path: Path, 
     )  # fmt: skip
     kept.says(rf"hq/pbx phone registered from {PHONE}, the true source of phone")
     kept.says(r"hq/pbx phone talks with 600" if callee == "600" else r"hq/pbx bob answers phone")
-    kept.says(r"hq/pbx phone and 600 are done" if callee == "600" else r"hq/pbx the call of phone to bob ended")
+    kept.says(
+        r"hq/pbx phone and 600 are done" if callee == "600" else r"hq/pbx the call of phone to bob ended"
+    )
     wait_for(lambda: not softphone.alive, "the softphone to end")
     assert "audio=64000/64000" in softphone.output(), "bits per second that it sends, and hears"
     assert kept.stop() == 0
@@ -222,7 +224,7 @@ REAL_WEB = """\
 
 
 def test_a_real_web_server_and_a_real_telephone(star: Star, tmp_path: Path) -> None:
-    """All that they send is in the books before it is judged, although two kernels of which neither is ours carry it."""
+    """All that they send is in the books before it is judged, although kernels carry it."""
     lacking = [each for each in doctor.examine(["netns"]) if not each.there]
     if lacking:
         pytest.skip(lacking[0].sentence)

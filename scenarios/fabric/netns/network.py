@@ -21,9 +21,9 @@ from edge.io.udp import UdpPort
 from edge.metrics import TunnelSnapshot
 from edge.server.relay import Relay
 from edge.state import StateStore
+from scenarios.fabric.door import Door
 from scenarios.fabric.netns.agents import Told, program
 from scenarios.fabric.netns.foreign_end import ForeignEnd
-from scenarios.fabric.door import Door
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
 from scenarios.fabric.netns.veth_wire import VethWire
