@@ -109,7 +109,7 @@ def up(
             dialled = address.endpoint(endpoint, door.address)
         where.prepare()
         if door is not None and dialled is not None:
-            for line in _invitation(world, folder, door, dialled, codes=qr and console.is_terminal):
+            for line in _invitation(world, folder, door, dialled, codes=qr and _draws(console)):
                 stdout.write(line + "\n")
         stdout.flush()
         watcher = observer(console, report=str(out) if out is not None else "")
@@ -150,6 +150,11 @@ async def _stay(
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as by nohup
         ends.append(signal.SIGHUP)  # the terminal is closed: files with keys must not stay behind
     return await batch.until_interrupted(perform, ends)
+
+
+def _draws(console: Console) -> bool:
+    """Whether a telephone can read what is drawn there."""
+    return console.is_terminal and console.encoding.startswith("utf")
 
 
 def _fabric(script: Script, name: str | None) -> Fabric:
