@@ -27,6 +27,7 @@ from scenarios.fuzz.cli import fuzz
 from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer, show_comparisons
 from scenarios.paths.cli import paths
 from scenarios.report import ComparisonRecord, RunRecord, State
+from scenarios.scratch import sweep
 from scenarios.trace.cli import trace as trace_command
 from scenarios.up.cli import up
 
@@ -131,6 +132,7 @@ def run(
     work = batch.watched(
         batch.jobs(scripts, fabrics=fabrics, seed=seed), out, trace=trace, twice=check_determinism
     )
+    sweep()
     runs = _run_all(work, console, str(out) if out is not None else "", jobs)
     comparisons = batch.comparisons(work, runs)
     show_comparisons(console, comparisons)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeVar
 
 import trio
@@ -18,6 +18,7 @@ from scenarios.recording import Recording
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer
 from scenarios.schema import Script
+from scenarios.scratch import Scratch
 from scenarios.trace import Recorder
 
 T = TypeVar("T")
@@ -71,27 +72,29 @@ def attempt(job: Job, observer: Observer) -> RunRecord:
     if job.fabric is None:
         return job.record(State.SKIPPED, job.reason)
     try:
-        with TemporaryDirectory(prefix="poplab-") as twin:
-            return _recorded(job, job.fabric, observer, Path(twin))
+        if not job.twice:
+            return _recorded(job, job.fabric, observer, None)
+        with closing(Scratch("twin")) as twin:
+            return _recorded(job, job.fabric, observer, twin.folder)
     except FabricUnavailable as error:
         return job.record(State.UNAVAILABLE, str(error))
 
 
-def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path) -> RunRecord:
-    """`twin` is for the trace of a run that is compared."""
+def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path | None) -> RunRecord:
+    """`twin` is for the trace of a run that is compared, if it is one."""
     with Recording(
         job.script,
         job.folder,
         fabric=fabric.name,
         seed=job.seed,
         trace=job.trace,
-        twin=twin if job.twice else None,
+        twin=twin,
     ) as recording:
         main = partial(_until_interrupted, job, fabric, observer, recording.recorder)
         record = fabric.execute(main, seed=job.seed)
     record.incomplete = [*record.incomplete, *recording.complaints]
     record.beside = list(job.beside)
-    if job.twice and record.state is not State.INTERRUPTED:
+    if twin is not None and record.state is not State.INTERRUPTED:
         try:
             record.determinism = determinism.check(job.script, record, twin)
         except determinism.NotDeterministic as error:

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from types import FrameType
 from typing import IO, Any
 
@@ -26,6 +26,11 @@ from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, Progress
 from scenarios.batch.queue import Queue, cores
 from scenarios.report import RunRecord, State, StepRecord
+
+OUTLIVE = 15.0
+"""Seconds for a run to end by itself when its parent is gone."""
+
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 LOOK_AGAIN = 0.2
 """Seconds between two looks at the board if nobody says anything."""
@@ -55,7 +60,7 @@ class Pool:
     def run(self) -> list[RunRecord]:
         """A record for each job, in their order. Ctrl-C drains what runs; a second one kills it."""
         before = {
-            number: signal.signal(number, self._interrupted) for number in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._interrupted) for number in INTERRUPTS
         }
         self._board.begin(self._jobs)
         try:
@@ -140,12 +145,15 @@ class _Child:
         reading, writing = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
+        # What comes before the child has handlers of its own must not get lost in ours.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
         self._process = os.fork()
         if self._process == 0:
             for descriptor in (reading, alive[1], *(other.stream for other in others)):
                 os.close(descriptor)
             selector.close()
-            _be_child(job, writing, alive[0], self._errors)
+            _be_child(job, writing, alive[0], self._errors, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writing)
         self.stream = reading
 
@@ -189,8 +197,10 @@ class _Child:
 # -- in the child
 
 
-def _be_child(job: Job, writing: int, alive: int, errors: IO[bytes]) -> None:
-    """Never returns."""
+def _be_child(
+    job: Job, writing: int, alive: int, errors: IO[bytes], mask: Collection[int | signal.Signals]
+) -> None:
+    """Never returns. `mask` are the signals that are blocked once it has its handlers."""
     status = 1
     try:
         os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on
@@ -199,10 +209,11 @@ def _be_child(job: Job, writing: int, alive: int, errors: IO[bytes]) -> None:
         os.dup2(errors.fileno(), 1)
         os.dup2(errors.fileno(), 2)
         sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - until the end
-        refusal = _prepare(job)
-        threading.Thread(target=_outlive_nobody, args=(alive,), daemon=True).start()
         teller = _Teller(writing)
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            refusal = _prepare(job)
+            threading.Thread(target=_outlive_nobody, args=(alive,), daemon=True).start()
             record = attempt(job, teller) if refusal is None else job.record(State.UNAVAILABLE, refusal)
         except KeyboardInterrupt:
             record = job.record(State.INTERRUPTED, "interrupted before it began")
@@ -229,6 +240,8 @@ def _outlive_nobody(alive: int) -> None:
     """A parent that is gone wants no more runs."""
     os.read(alive, 1)
     os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(OUTLIVE)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Teller:

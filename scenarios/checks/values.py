@@ -43,10 +43,10 @@ class Secret(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return SECRET
+        return HIDDEN
 
 
-SECRET = "(a secret)"
+HIDDEN = "(a secret)"
 
 LONGEST = 300
 """Characters of a text that is shown."""
@@ -65,7 +65,7 @@ def show(value: Plain) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, Secret):
-        return SECRET
+        return HIDDEN
     if isinstance(value, str):
         return f'"{_on_a_line(value)}"'
     if isinstance(value, Mapping):

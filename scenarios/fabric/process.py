@@ -119,8 +119,11 @@ class Process:
 
     async def _read(self, name: Stream) -> None:
         async with trio.lowlevel.FdStream(self._descriptors.pop(name)) as stream:
-            while data := await stream.receive_some(CHUNK):
-                self.output.add(name, bytes(data))
+            try:
+                while data := await stream.receive_some(CHUNK):
+                    self.output.add(name, bytes(data))
+            finally:
+                self.output.end(name)
 
     async def _feed(self) -> None:
         async with trio.lowlevel.FdStream(self._descriptors.pop("stdin")) as stream:

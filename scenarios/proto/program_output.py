@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 Stream = Literal["stdout", "stderr"]
 
 MOST = 1 << 20
 """Bytes that are kept of each stream."""
+
+MASK = b"(a secret)"
 
 LONGEST_LINE = 240
 """Characters of a line that is shown to people."""
@@ -71,8 +73,25 @@ class ProgramOutput:
         self.both = Excerpt(most)
         self.on_data: Callable[[bytes], object] | None = None
         """Told whatever comes, in its order."""
+        self.hidden: Collection[bytes] = ()
+        """What is not kept, nor told to anybody, wherever a program writes it."""
+        self._held: dict[Stream, bytes] = {}
+        """What may be the beginning of something hidden."""
 
     def add(self, stream: Stream, data: bytes) -> None:
+        if self.hidden:
+            data = without(self._held.pop(stream, b"") + data, self.hidden)
+            shown = len(data) - _begun(data, self.hidden)
+            self._held[stream], data = data[shown:], data[:shown]
+        self._keep(stream, data)
+
+    def end(self, stream: Stream) -> None:
+        """Nothing more comes."""
+        self._keep(stream, self._held.pop(stream, b""))
+
+    def _keep(self, stream: Stream, data: bytes) -> None:
+        if not data:
+            return
         (self.stdout if stream == "stdout" else self.stderr).add(data)
         self.both.add(data)
         if self.on_data is not None:
@@ -95,6 +114,21 @@ class ProgramOutput:
     @property
     def last_line(self) -> str:
         return next(iter(self.last_lines(1)), "")
+
+
+def without(data: bytes, hidden: Collection[bytes]) -> bytes:
+    """`data` with a mask in place of everything hidden."""
+    for secret in hidden:
+        data = data.replace(secret, MASK)
+    return data
+
+
+def _begun(data: bytes, hidden: Collection[bytes]) -> int:
+    """Bytes at its end with which something hidden may begin."""
+    return max(
+        next((length for length in range(len(secret) - 1, 0, -1) if data.endswith(secret[:length])), 0)
+        for secret in hidden
+    )
 
 
 def shown(line: str) -> str:

@@ -47,6 +47,8 @@ class Launcher:
         self._network = network
         self._given = given
         self._mark = secrets.token_hex(16)
+        self._handed_out: dict[bytes, None] = {}
+        """Passwords that programs were given."""
         self._workshops: dict[str, Workshop] = {}
         self._processes: dict[Process, None] = {}
         self._logs: dict[str, ProgramLog] = {}
@@ -108,6 +110,7 @@ class Launcher:
     def start(self, host: str, given: Program | ExecRun, output: ProgramOutput, *, label: str) -> Process:
         """What `given` says, on `host`; NotStarted if that is impossible, ExpressionError for a placeholder."""
         self._place(host)
+        output.hidden = self._handed_out
         workshop, names = self._workshop(host), self._names(host)
         try:
             workshop.put(given.files, names)
@@ -177,12 +180,16 @@ class Launcher:
         own: dict[str, Plain] = {
             "dir": str(self._workshop(host).folder),
             "seed": self._world.seed,
-            "passwords": Lazy(
-                pbxs,
-                lambda name: {user: Secret(word) for user, word in members[name].passwords.items()},
-            ),
+            "passwords": Lazy(pbxs, lambda name: self._hand_out(members[name].passwords)),
         }
         return Lazy([*given, *own], lambda key: own[key] if key in own else given[key])
+
+    def _hand_out(self, passwords: Mapping[str, str]) -> Plain:
+        def one(user: str) -> Plain:
+            self._handed_out[passwords[user].encode()] = None
+            return Secret(passwords[user])
+
+        return Lazy(passwords, one)
 
     def _log(self, host: str, label: str) -> ProgramLog:
         number, name = 1, f"{host}.{label}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from scenarios.checks import Plain
 from scenarios.runner.placeholders import filled
 from scenarios.schema.programs import File, Files
+from scenarios.scratch import Scratch
 
 SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """Folders of programs beside those of our own PATH: servers are often where only root looks."""
@@ -25,10 +25,8 @@ class Workshop:
     def __init__(self, host: str, scenario: str) -> None:
         """`scenario` is the file beside which others are."""
         self._scenario = Path(scenario).parent
-        self._folder = tempfile.TemporaryDirectory(
-            prefix=f"poplab-{plain_name(host)}-", ignore_cleanup_errors=True
-        )
-        self.folder = Path(self._folder.name).resolve()
+        self._scratch = Scratch(plain_name(host))
+        self.folder = self._scratch.folder
 
     def environment(self, given: Mapping[str, str], marks: Mapping[str, str]) -> dict[str, str]:
         """What a program finds: nothing of ours but PATH, so that no key or token of ours is in it."""
@@ -65,7 +63,7 @@ class Workshop:
             stream.write(data)
 
     def close(self) -> None:
-        self._folder.cleanup()
+        self._scratch.close()
 
 
 def copied(source: Path) -> bytes:

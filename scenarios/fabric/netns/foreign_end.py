@@ -98,7 +98,7 @@ class ForeignEnd:
         return self._gone if self._process is not None and self._asked_to_end else None
 
     def expect_another_life(self) -> None:
-        """It is dying, and will be run again: who waits for it, waits for that."""
+        """It is dead or dying, and will be run again: who waits for it from now on, waits for that."""
         self._to_live_again = True
         self._up = False
         self._settled = trio.Event()

@@ -203,12 +203,18 @@ class NetnsNetwork(SocketNetwork):
 
     def restart(self, machine: str) -> None:
         end = self._ends.get(machine)
-        if not isinstance(end, ForeignEnd) or end.ending is None:
-            super().restart(machine)
-        elif machine not in self._again:
-            self._again.add(machine)
+        if isinstance(end, ForeignEnd) and machine not in self._again:
+            ending = end.ending
+            if ending is not None:
+                self._again.add(machine)
+                self._nursery.start_soon(self._restart_after, machine, ending)
+            elif not self._premises[machine].ports[machine].running:
+                super().restart(machine)
+            else:
+                return
             end.expect_another_life()
-            self._nursery.start_soon(self._restart_after, machine, end.ending)
+        elif not isinstance(end, ForeignEnd):
+            super().restart(machine)
 
     async def _restart_after(self, machine: str, ending: trio.Event) -> None:
         await ending.wait()

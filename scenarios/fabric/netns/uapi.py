@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import trio
@@ -46,8 +47,8 @@ async def keep_alive(folder: Path, interface: str, *, peer: bytes, seconds: int)
 
 
 async def _set(folder: Path, interface: str, lines: list[str]) -> None:
-    path = folder / "wireguard" / f"{interface}.sock"
-    async with await trio.open_unix_socket(str(path)) as stream:
+    stream = await _open(folder / "wireguard", f"{interface}.sock")
+    async with stream:
         try:
             await stream.send_all("\n".join(["set=1", *lines, "", ""]).encode())
             answer = b""
@@ -57,8 +58,17 @@ async def _set(folder: Path, interface: str, lines: list[str]) -> None:
                     break
                 answer += more
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise ConnectionResetError(f"{path}: it has hung up") from error
+            raise ConnectionResetError(f"{interface}: it has hung up") from error
     if answer.strip() != b"errno=0":
         raise FabricUnavailable(
             f"{interface} refuses its configuration: {answer.decode(errors='replace').strip()}"
         )
+
+
+async def _open(folder: Path, name: str) -> trio.SocketStream:
+    """By the folder's descriptor: the path of a socket has room for 108 bytes (unix(7)), and who knows where it is."""
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return await trio.open_unix_socket(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)

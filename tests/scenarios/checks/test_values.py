@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.checks import Plain, Ratio, Seconds, show
+from scenarios.checks import Plain, Ratio, Seconds, Secret, show
 from scenarios.checks.values import LONGEST
 
 
@@ -30,3 +30,11 @@ def test_of_a_long_text_the_beginning_and_the_end_are_shown() -> None:
     text = show("a" * 5000 + "z")
     assert text.startswith('"aaa') and text.endswith('z"') and "4701 characters" in text
     assert len(text) < LONGEST + 50
+
+
+def test_a_secret_is_what_it_is_and_never_shown() -> None:
+    secret = Secret("sesame")
+    assert str(secret) == "sesame"
+    assert (
+        "sesame" not in show(secret) + show([secret]) + show({"word": secret}) + repr(secret) + f"{[secret]}"
+    )

@@ -250,7 +250,7 @@ def test_hosts_live_on_behind_a_dead_connector() -> None:
 def test_a_fault_that_names_nobody_now_says_so() -> None:
     done = record('  - fault.kill: {machine: "${sites.hq.routes}"}\n')
     assert done.steps[1].state is State.FAILED
-    assert "is no name now" in done.steps[1].error
+    assert "is no text now" in done.steps[1].error
 
 
 def test_what_a_restarted_pop_had_kept_is_what_a_replay_needs() -> None:

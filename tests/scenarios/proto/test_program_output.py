@@ -79,3 +79,21 @@ def test_a_line_that_is_shown_moves_no_cursor(line: str, seen: str) -> None:
 @given(st.text())
 def test_no_line_does(line: str) -> None:
     assert not any(ord(character) < 32 or 127 <= ord(character) < 160 for character in shown(line))
+
+
+def test_what_is_hidden_is_nowhere_however_it_comes() -> None:
+    told: list[bytes] = []
+    output = ProgramOutput()
+    output.on_data = told.append
+    output.hidden = [b"sesame", b"s3"]
+    output.add("stdout", b"open ses")
+    output.add("stderr", b"open ")
+    output.add("stdout", b"ame\nopen ses")
+    output.add("stdout", b"ames3\nsess")
+    output.end("stdout")
+    output.end("stderr")
+    assert output.text("stdout") == "open (a secret)\nopen (a secret)(a secret)\nsess"
+    assert output.text("stderr") == "open "
+    whole = b"".join(told)
+    assert b"sesame" not in whole and b"s3" not in whole
+    assert b"sesame" not in output.text("output").encode()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
+import pytest
+
+from scenarios import world
 from scenarios.fabric import FABRICS
 from scenarios.report import RunRecord, State
 from scenarios.runner import check, run
@@ -59,3 +63,39 @@ def test_a_call_that_the_pbx_only_passes_on_has_no_third_party() -> None:
     done = record("  - sip.call: {from: alice, to: bob, hold: 2s}\n")
     assert done.state is State.PASSED, (done.error, done.failed_checks)
     assert [heard.listener for heard in done.calls[0].directions] == ["alice", "bob"]
+
+
+def test_a_pbx_says_who_is_registered_and_calls_users_who_have_no_phone_of_ours() -> None:
+    steps = """
+  - pbx.dial: {pbx: hq/pbx, to: ghost, give_up: 2s}
+    expect:
+      - outcome == "refused" and status == 480
+      - hosts["hq/pbx"].registered.alice.source_ip == clients.alice.ip
+      - clients.alice.ip in hosts["hq/pbx"].registered.alice.contact
+      - '"ghost" not in hosts["hq/pbx"].registered'
+  - pbx.dial: {pbx: hq/pbx, to: bob}
+"""
+    (script,) = check(WORLD.replace("sip.pbx: {}", "sip.pbx: {users: [alice, bob, ghost]}") + steps)
+    fabric = FABRICS["sim"]
+    done = fabric.execute(partial(run, script, fabric), seed=7)
+    assert done.state is State.PASSED, (done.error, done.failed_checks)
+
+
+REGISTER = (
+    "REGISTER sip:10.0.50.60 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.50.9;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
+    "From: <sip:alice@10.0.50.60>;tag=1\r\nTo: <sip:alice@10.0.50.60>\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\n"
+    "Contact: <sip:alice@10.0.50.9>\r\nContent-Length: 0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("app", "asked"), [("{}", ["SHA-256", "MD5"]), ("{digest: [MD5]}", ["MD5"])], ids=["usual", "old-phones"]
+)
+def test_a_pbx_asks_for_the_digests_that_its_file_says(app: str, asked: list[str]) -> None:
+    (script,) = check(WORLD.replace("sip.pbx: {}", f"sip.pbx: {app}"))
+    pbx = world.build(script).members["hq/pbx"].pbx
+    assert pbx is not None
+    pbx.handle_datagram(5060, ("10.0.50.9", 5060), REGISTER.encode(), 0.0)
+    ((_, _, reply),) = pbx.poll_transmit()
+    assert reply.startswith(b"SIP/2.0 401 ")
+    assert re.findall("algorithm=([^,\\s]+)", reply.decode()) == asked

@@ -31,7 +31,8 @@ steps:
 
 @pytest.mark.parametrize("fabric", FABRICS)
 def test_what_fits_who_says_so_and_what_is_lost(fabric: str) -> None:
-    wanted = '"mtu == 1280 and mss == 1240 and told == 1280 and cut == [1281] and lost == [] and agree"'
+    agree = "mtu == 1280 and mss == 1240 and told == 1280 and cut == [1281] and lost == [] and agree"
+    wanted = f'"{agree} and clients.alice.fragments > 0"'
     text = WORLD.replace("PORTS", "all,").replace("CONDITION", wanted)
     done = run_file(text, fabric=fabric)
     assert done.state is State.PASSED, (done.error, [check.saw for check in done.failed_checks])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import signal
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from edge.errors import FabricUnavailable
-from scenarios import doctor
+from edge.errors import ConfigError, FabricUnavailable
+from scenarios import doctor, world
 from scenarios.report import RunRecord, State, findings, write
 from scenarios.runner import check, run
 from scenarios.trace import OutputFile
@@ -47,12 +48,13 @@ def ran(
     steps: str,
     programs: str = "",
     *,
+    head: str = HEAD,
     out: Path | None = None,
     machines: Machines | None = None,
     interrupt: trio.Event | None = None,
 ) -> RunRecord:
     exec_ = f"          app:\n            exec:\n{programs}" if programs else ""
-    (script,) = check(f"{HEAD}{exec_}steps:\n{steps}", "programs.yaml")
+    (script,) = check(f"{head}{exec_}steps:\n{steps}", "programs.yaml")
     where = Machines() if machines is None else machines
 
     async def main() -> RunRecord:
@@ -175,6 +177,46 @@ def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:
         )
     assert machines.here.started == []
     assert "the program sipp is not on this machine" in doctor.without("sipp")
+
+
+WITH_PBX = f"{HEAD}          app: {{sip.pbx: {{users: [alice, bob]}}}}\n"
+
+
+def test_a_program_gets_the_password_that_a_pbx_knows_and_nobody_who_reads_a_report_does(
+    tmp_path: Path,
+) -> None:
+    (script,) = check(f"{WITH_PBX}steps:\n{UP}", "programs.yaml")
+    passwords = world.build(script, seed=7).members["hq/web"].passwords
+    assert set(passwords) == {"alice", "bob"}
+    record = ran(
+        """
+  - exec.run:
+      on: alice
+      run: [sh, -c, 'cat account; echo; sha256sum account; echo "$1" >&2', x, '${passwords["hq/web"].bob}']
+      files: {account: '${passwords["hq/web"].alice}'}
+      capture: {first: {regex: '(.+)'}, hash: {regex: '^([0-9a-f]+) '}, bob: {regex: '(.+)', from: stderr}}
+    expect:
+      - code == 0 and first == "(a secret)" and bob == "(a secret)"
+      - hash == "none"
+  - exec.run: {on: alice, run: [echo, '${passwords["hq/web"]}']}
+  - exec.run: {on: alice, run: [echo, '${passwords["hq/web"].alice + 1}']}
+""",
+        head=WITH_PBX,
+        out=tmp_path,
+    )
+    seen = record.steps[0].results["hash"]
+    assert seen == hashlib.sha256(passwords["alice"].encode()).hexdigest()
+    assert "is no text now" in record.steps[1].error
+    assert record.steps[2].error
+    write(tmp_path, [record])
+    everything = "".join(file.read_text() for file in tmp_path.rglob("*") if file.is_file())
+    assert "account" in everything
+    assert not any(password in everything + repr(record) for password in passwords.values())
+
+
+def test_no_condition_can_ask_for_a_password() -> None:
+    with pytest.raises(ConfigError, match="passwords"):
+        check(f"{WITH_PBX}steps:\n{UP}    expect: [passwords.alice == none]\n", "programs.yaml")
 
 
 def test_ctrl_c_ends_a_program_and_the_run_drains() -> None:
