@@ -23,6 +23,7 @@ from scenarios.live import LiveScreen, Stdout, observer
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer, Staying
 from scenarios.schema import Script
+from scenarios.scratch import sweep
 from scenarios.up import address, guests, keys
 from scenarios.world import End, World
 
@@ -91,6 +92,7 @@ def up(
             f"{file}: the matrix has several cells, and one world is kept up\n    fix: leave the matrix out"
         )
     where = _fabric(script, fabric)
+    sweep()
     if out is not None:
         report.prepare(out)
     stdout = Stdout()
