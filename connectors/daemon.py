@@ -24,7 +24,7 @@ from connectors.notify import notify
 from connectors.profile import Profile
 from connectors.proto import ChoosingEnd
 from connectors.proto.border import Border
-from connectors.proto.interface_plan import HostAddress, InterfacePlan, clashes, plan
+from connectors.proto.interface_plan import HostAddress, InterfacePlan, Lookup, clashes, plan
 from connectors.proto.masque_way import Http2Way, QuicWay
 from connectors.proto.split_tunnel import Network
 from connectors.resolve import Dialled, masque_target, resolve
@@ -90,10 +90,10 @@ class Daemon:
         if plan.main:
             lines.append(f"routes: {', '.join(map(str, plan.main))}")
         if plan.own:
-            lines.append(
-                f"routes in a table of its own, because the PoP lies in them: {', '.join(map(str, plan.own))}"
-            )
-            lines.append(f"beside the tunnel: {', '.join(map(str, plan.pops))}, by a rule")
+            lines.append(f"routes in a table of its own, asked after the main one: {', '.join(map(str, plan.own))}")
+            beside = [str(rule.to) for rule in plan.rules if rule.lookup is Lookup.NOWHERE]
+            if beside:
+                lines.append(f"beside the tunnel, by a rule: {', '.join(beside)}")
         return lines + self._instructions()
 
     def run(self) -> None:

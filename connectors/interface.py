@@ -15,7 +15,7 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.proto.interface_plan import STEPS, HostAddress, InterfacePlan, Neighbour, Rule
+from connectors.proto.interface_plan import POP_STEPS, STEPS, HostAddress, InterfacePlan, Lookup, Neighbour, Rule
 from connectors.proto.split_tunnel import Network
 from edge.errors import FabricUnavailable, PoplabError, Refused
 
@@ -31,6 +31,7 @@ SLOTS = 256  # tables that may be in use at once
 SLOT_NAME = "poplab-table-"
 
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_TO_TABLE, _UNREACHABLE = 1, 7  # FR_ACT_ of include/uapi/linux/fib_rules.h
 _NO_LINK_LOCAL = 1  # IN6_ADDR_GEN_MODE_NONE: a tunnel has no neighbours to talk to
 
 
@@ -179,8 +180,9 @@ class Interface:
             self._handle.rule,
             "add",
             family=_FAMILY[rule.version],
-            priority=FIRST_PRIORITY + STEPS * self._slot + rule.step,
-            table=MAIN_TABLE if rule.main else self.table,
+            priority=_priority(self._slot, rule.step),
+            action=_UNREACHABLE if rule.lookup is Lookup.NOWHERE else _TO_TABLE,
+            table={Lookup.MAIN: MAIN_TABLE, Lookup.OWN: self.table, Lookup.NOWHERE: 0}[rule.lookup],
             protocol=PROTOCOL,
             **more,
         )
@@ -215,9 +217,19 @@ def _our_rules(handle: IPRoute) -> list[Any]:
     ]
 
 
+def _priority(slot: int, step: int) -> int:
+    """The rules for the PoPs of all tunnels come first: no tunnel swallows another one's packets."""
+    if step < POP_STEPS:
+        return FIRST_PRIORITY + POP_STEPS * slot + step
+    return FIRST_PRIORITY + POP_STEPS * SLOTS + (STEPS - POP_STEPS) * slot + step - POP_STEPS
+
+
 def _slot_of(rule: Any) -> int | None:
     number = (rule.get_attr("FRA_PRIORITY") or 0) - FIRST_PRIORITY
-    return number // STEPS if 0 <= number < SLOTS * STEPS else None
+    if number < POP_STEPS * SLOTS:
+        return number // POP_STEPS if number >= 0 else None
+    slot = (number - POP_STEPS * SLOTS) // (STEPS - POP_STEPS)
+    return slot if slot < SLOTS else None
 
 
 def _delete_rule(handle: IPRoute, rule: Any) -> None:
@@ -232,6 +244,7 @@ def _delete_rule(handle: IPRoute, rule: Any) -> None:
             "del",
             family=rule["family"],
             priority=rule.get_attr("FRA_PRIORITY"),
+            action=rule["action"],
             table=rule.get_attr("FRA_TABLE"),
             dst_len=rule["dst_len"],
             **more,
