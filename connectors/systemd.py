@@ -62,7 +62,9 @@ _CONNECTOR = "forwarding is switched on by a file in /etc/sysctl.d, see docs/con
 _CLIENT = "a client changes nothing there"
 
 
-def unit(*, role: str, name: str, file: Path, command: Sequence[str], options: Sequence[str], connector: bool) -> str:
+def unit(
+    *, role: str, name: str, file: Path, command: Sequence[str], options: Sequence[str], connector: bool
+) -> str:
     """The unit's text; `command` and `options` are words. Refused if `file` cannot be written in a unit."""
     if not str(file).isprintable():
         raise Refused(f"{str(file)!r} cannot stand in a unit\n    fix: a file name of letters and digits")

@@ -42,4 +42,6 @@ def _is_wgquick(raw: bytes) -> bool:
 
 def _without_keys(problem: Problem) -> Problem:
     """A message may repeat what stands in the wrong place, and that may be the secret."""
-    return replace(problem, message=_KEY.sub("(a key)", problem.message), fix=_KEY.sub("(a key)", problem.fix))
+    return replace(
+        problem, message=_KEY.sub("(a key)", problem.message), fix=_KEY.sub("(a key)", problem.fix)
+    )

@@ -111,7 +111,9 @@ class _Reader:
         keepalive = self._one("peer", "persistentkeepalive", _keepalive, required=False)
         for address in addresses:
             if wrong := fault(address, mtu or DEFAULT_MTU):
-                self._problem(self.values["interface", "address"][0][0], 1, wrong, "the file as it was printed")
+                self._problem(
+                    self.values["interface", "address"][0][0], 1, wrong, "the file as it was printed"
+                )
         if self.problems:
             raise ConfigError(sorted(self.problems, key=lambda problem: (problem.line, problem.column)))
         assert private is not None and public is not None and endpoint is not None
