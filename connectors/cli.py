@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -17,6 +18,7 @@ from connectors.deployment import Mode
 from connectors.profile import Profile, read
 from connectors.proto.split_tunnel import Network
 from connectors.systemd import unit
+from connectors.tun import check_name
 from edge.config import Kind
 from edge.document import Prefix
 from edge.errors import Refused
@@ -128,20 +130,27 @@ def _run(
     systemd: bool,
     enable_forwarding: bool = False,
 ) -> None:
+    check_name(name)
     if systemd:
         click.echo(_unit(profile, file, mode, name, include, exclude), nl=False)
         return
     from connectors.daemon import Daemon, Options  # tunnels and netlink are for those who run them
 
     daemon = Daemon(profile, Options(name, include or None, exclude, mode, enable_forwarding))
+    if file.stat().st_mode & 0o077 and not _is_credential(file):
+        click.echo(f"note: others can read {file}, which has the secret: chmod 600", err=True)
     if check:
         for line in daemon.check():
             click.echo(line)
         click.echo(f"{file}: good: nothing was changed", err=True)
         return
-    if file.stat().st_mode & 0o077:
-        click.echo(f"note: others can read {file}, which has the secret: chmod 600", err=True)
     daemon.run()
+
+
+def _is_credential(file: Path) -> bool:
+    """systemd lets the user of a service read its credentials by an access list, which looks like a group's right."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    return bool(directory) and file.absolute().is_relative_to(directory)
 
 
 def _unit(
@@ -163,7 +172,7 @@ def _unit(
         role="client" if mode is None else "connector",
         name=profile.name,
         file=file.absolute(),
-        command=shutil.which(sys.argv[0]) or f"{sys.executable} -m scenarios",
-        options=shlex.join(words) + " ",
+        command=[found] if (found := shutil.which(sys.argv[0])) else [sys.executable, "-m", "scenarios"],
+        options=words,
         connector=mode is not None,
     )

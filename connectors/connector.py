@@ -19,7 +19,7 @@ from edge.proto.types import Address
 class Connector(Endpoint):
     """Routes `routes`, the prefixes of the site, to the hosts of `lan` and back; true addresses both ways.
 
-    `address` is its own on the LAN, `addresses` in the virtual network: see ``SiteRouter``.
+    `on_lan` are its own addresses on the LAN, `addresses` those in the virtual network: see ``SiteRouter``.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Connector(Endpoint):
         lan: PacketSide,
         routes: list[IPv4Network | IPv6Network],
         *,
-        address: bytes | None = None,
+        on_lan: Sequence[bytes] = (),
         addresses: Sequence[bytes] = (),
         mtu: int = NO_LIMIT,
         psk: bytes | None = None,
@@ -43,7 +43,7 @@ class Connector(Endpoint):
         open_streams: OpenStreams = Dialer,
         rng: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        self.router = SiteRouter(lan, routes, address=address, addresses=addresses, mtu=mtu)
+        self.router = SiteRouter(lan, routes, on_lan=on_lan, addresses=addresses, mtu=mtu)
         super().__init__(
             name,
             private_key,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from ipaddress import ip_address, ip_network, summarize_address_range
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import cast
 
@@ -17,14 +17,15 @@ import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
+from connectors.advertised import Advertised, prefixes
 from connectors.deployment import Mode, instructions, need_forwarding
 from connectors.endpoint import Endpoint
-from connectors.interface import Interface, has_ipv6, main_table, neighbours, netlink, sweep
+from connectors.interface import SHOWN, Interface, has_ipv6, main_table, neighbours, netlink, sweep
 from connectors.notify import notify
 from connectors.profile import Profile
 from connectors.proto import ChoosingEnd
 from connectors.proto.border import Border
-from connectors.proto.interface_plan import HostAddress, InterfacePlan, clashes, plan
+from connectors.proto.interface_plan import HostAddress, InterfacePlan, Lookup, clashes, plan
 from connectors.proto.masque_way import Http2Way, QuicWay
 from connectors.proto.split_tunnel import Network
 from connectors.resolve import Dialled, masque_target, resolve
@@ -34,7 +35,7 @@ from edge.document import HostPort
 from edge.errors import FabricUnavailable, PoplabError, Refused
 from edge.io.udp import UdpPort
 from edge.log import configure_log
-from edge.proto.masque.route import ANY_PROTOCOL, AddressRange
+from edge.proto.masque.route import AddressRange
 
 LINGER = 0.001  # the process is there for this tunnel
 READS = 16  # of the socket in a turn, 64 KiB of buffer each
@@ -91,9 +92,11 @@ class Daemon:
             lines.append(f"routes: {', '.join(map(str, plan.main))}")
         if plan.own:
             lines.append(
-                f"routes in a table of its own, because the PoP lies in them: {', '.join(map(str, plan.own))}"
+                f"routes in a table of its own, asked after the main one: {', '.join(map(str, plan.own))}"
             )
-            lines.append(f"beside the tunnel: {', '.join(map(str, plan.pops))}, by a rule")
+            beside = [str(rule.to) for rule in plan.rules if rule.lookup is Lookup.NOWHERE]
+            if beside:
+                lines.append(f"beside the tunnel, by a rule: {', '.join(beside)}")
         return lines + self._instructions()
 
     def run(self) -> None:
@@ -114,8 +117,12 @@ class Daemon:
         side = TunSide(self._open_device, border)
         endpoint = self._endpoint(side)
         endpoint.on_way = self._took
-        endpoint.on_routes = self._heard
-        with trio.open_signal_receiver(*SIGNALS) as signals:
+        advertised = Advertised()
+        if self.options.include is None:
+            endpoint.on_routes = advertised.tell
+        # Who was started with a signal ignored, such as by nohup(1), goes on ignoring it.
+        heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+        with trio.open_signal_receiver(*heeded) as signals:
             async with trio.open_nursery() as nursery:
                 await nursery.start(endpoint.run)
                 notify("READY=1\nSTATUS=waiting for the PoP")
@@ -134,6 +141,7 @@ class Daemon:
                     )
                 self._tell()
                 nursery.start_soon(self._watch, endpoint)
+                nursery.start_soon(advertised.follow, self._heard)
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     notify("STOPPING=1")
@@ -197,22 +205,23 @@ class Daemon:
 
     def _heard(self, ranges: Sequence[AddressRange]) -> None:
         """The PoP has told what it forwards to; what this machine has otherwise stays as it is."""
-        if self.options.include is not None or self._interface is None:
+        if self._interface is None:
             return
-        wanted = self._planned(_prefixes(ranges))
-        with netlink() as handle:
-            beside = socket.if_nametoindex(self.options.interface)
-            found = clashes(wanted, neighbours(handle, beside=beside), main_table(handle, beside=beside))
-        for clash in found:
-            log.warning("left-out", route=str(clash.route), because=clash.message, fix=clash.fix)
-        left_out = {clash.route for clash in found}
-        self.plan = replace(wanted, routes=tuple(r for r in wanted.routes if r not in left_out))
         try:
+            wanted, beside = self._planned(prefixes(ranges)), self._interface.index
+            with netlink() as handle:
+                found = clashes(wanted, neighbours(handle, beside=beside), main_table(handle, beside=beside))
+            for clash in found[:SHOWN]:
+                log.warning("left-out", route=str(clash.route), because=clash.message, fix=clash.fix)
+            left_out = {clash.route for clash in found}
+            self.plan = replace(wanted, routes=tuple(r for r in wanted.routes if r not in left_out))
             self._interface.apply(self.plan)
-        except Refused as error:
+        except (PoplabError, OSError) as error:
             log.error("routes", problem=str(error))
         else:
-            log.info("routes", routes=" ".join(map(str, self.plan.routes)), told_by="the PoP")
+            routes = self.plan.routes
+            more = {"and_others": len(routes) - SHOWN} if len(routes) > SHOWN else {}
+            log.info("routes", routes=" ".join(map(str, routes[:SHOWN])), told_by="the PoP", **more)
         self._tell()
 
     def _instructions(self) -> list[str]:
@@ -238,15 +247,6 @@ class Daemon:
             reasons = [f"{way.word}: {way.previous.reason}" for way in ways if way.previous is not None]
         pops = " ".join(str(HostPort(address)) for address in self.dialled.addresses)
         log.warning("no-tunnel", pop=pops, seconds=PATIENCE, reasons="; ".join(reasons) or "no answer")
-
-
-def _prefixes(ranges: Sequence[AddressRange]) -> list[Network]:
-    """Those that hold for every protocol: a route cannot tell one from another."""
-    found: list[Network] = []
-    for each in ranges:
-        if each.protocol == ANY_PROTOCOL:
-            found += summarize_address_range(ip_address(each.start), ip_address(each.end))
-    return found
 
 
 def _need_privilege() -> None:

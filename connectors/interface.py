@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from connectors.proto.interface_plan import STEPS, HostAddress, InterfacePlan, Neighbour, Rule
+from connectors.proto.interface_plan import (
+    POP_STEPS,
+    STEPS,
+    HostAddress,
+    InterfacePlan,
+    Lookup,
+    Neighbour,
+    Rule,
+)
 from connectors.proto.split_tunnel import Network
 from edge.errors import FabricUnavailable, PoplabError, Refused
 
@@ -28,9 +36,12 @@ MAIN_TABLE = 254
 FIRST_TABLE = 7_000_000
 FIRST_PRIORITY = 7000  # in front of the main table's 32766, behind the local table's 0
 SLOTS = 256  # tables that may be in use at once
+SHOWN = 10  # problems in one message
+DUMPS = 10  # attempts to read a table that changes meanwhile
 SLOT_NAME = "poplab-table-"
 
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_TO_TABLE, _UNREACHABLE = 1, 7  # FR_ACT_ of include/uapi/linux/fib_rules.h
 _NO_LINK_LOCAL = 1  # IN6_ADDR_GEN_MODE_NONE: a tunnel has no neighbours to talk to
 
 
@@ -54,9 +65,9 @@ def has_ipv6() -> bool:
 
 def neighbours(handle: IPRoute, *, beside: int = 0) -> list[Neighbour]:
     """The addresses of all interfaces but the one with index `beside`."""
-    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in handle.get_links()}
+    names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in _dump(handle.get_links)}
     found = []
-    for entry in handle.get_addr():
+    for entry in _dump(handle.get_addr):
         if entry["index"] != beside:
             text = entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS")
             address = ip_interface(f"{text}/{entry['prefixlen']}")
@@ -88,7 +99,7 @@ class Interface:
 
     def __init__(self, handle: IPRoute, index: int, name: str) -> None:
         self._handle = handle
-        self._index = index
+        self.index = index
         self._name = name
         self._slot: int | None = None
         self._is_set_up = False
@@ -101,7 +112,10 @@ class Interface:
         return None if self._slot is None else FIRST_TABLE + self._slot
 
     def apply(self, plan: InterfacePlan) -> None:
-        """Make it so: all of it, or what differs from the plan that was applied last."""
+        """Make it so: all of it, or what differs from the plan that was applied last.
+
+        Refused if the kernel did not take a route; the others are there then, and that one is tried again next time.
+        """
         if not self._is_set_up:
             self._set_up(plan)
             self._is_set_up = True
@@ -113,15 +127,24 @@ class Interface:
         if self.table is not None:
             wanted |= {(self.table, route): None for route in plan.own}
         for table, route in [each for each in self._routes if each not in wanted]:
-            self._route("del", route, table, None)
+            with suppress(Refused):  # gone already, as when somebody has set the interface down
+                self._route("del", route, table, None)
             del self._routes[table, route]
+        problems = []
         for table, route in [each for each in wanted if each not in self._routes]:
-            self._route("add", route, table, plan.source(route.version))
-            self._routes[table, route] = None
+            try:
+                self._route("add", route, table, plan.source(route.version))
+            except Refused as error:
+                problems.append(str(error))
+            else:
+                self._routes[table, route] = None
         if self._rules != plan.rules:
             for rule in plan.rules:
                 self._add_rule(rule)
             self._rules = plan.rules
+        if problems:
+            more = f"\nand {len(problems) - SHOWN} others" if len(problems) > SHOWN else ""
+            raise Refused("\n".join(problems[:SHOWN]) + more)
 
     def remove(self) -> None:
         """Take back what does not vanish with the interface. Never raises: the rest is done in any case."""
@@ -129,7 +152,7 @@ class Interface:
             self._remove_rules()
 
     def _set_up(self, plan: InterfacePlan) -> None:
-        handle, index = self._handle, self._index
+        handle, index = self._handle, self.index
         with suppress(Refused):  # a kernel without IPv6
             family = {"attrs": [["AF_INET6", {"attrs": [["IFLA_INET6_ADDR_GEN_MODE", _NO_LINK_LOCAL]]}]]}
             _ask(handle.link, "set", index=index, IFLA_AF_SPEC=family)
@@ -145,7 +168,7 @@ class Interface:
             verb,
             family=_FAMILY[route.version],
             dst=str(route),
-            oif=self._index,
+            oif=self.index,
             table=table,
             proto=PROTOCOL,
             **more,
@@ -157,7 +180,7 @@ class Interface:
             if slot in used:
                 continue
             try:
-                _ask(self._handle.link, "property_add", index=self._index, altname=f"{SLOT_NAME}{slot}")
+                _ask(self._handle.link, "property_add", index=self.index, altname=f"{SLOT_NAME}{slot}")
             except Refused:  # another process was faster
                 continue
             for rule in _our_rules(self._handle):  # of a process that was killed
@@ -179,8 +202,9 @@ class Interface:
             self._handle.rule,
             "add",
             family=_FAMILY[rule.version],
-            priority=FIRST_PRIORITY + STEPS * self._slot + rule.step,
-            table=MAIN_TABLE if rule.main else self.table,
+            priority=_priority(self._slot, rule.step),
+            action=_UNREACHABLE if rule.lookup is Lookup.NOWHERE else _TO_TABLE,
+            table={Lookup.MAIN: MAIN_TABLE, Lookup.OWN: self.table, Lookup.NOWHERE: 0}[rule.lookup],
             protocol=PROTOCOL,
             **more,
         )
@@ -197,7 +221,7 @@ class Interface:
 
 def _slots(handle: IPRoute) -> Iterator[int]:
     """Numbers held by interfaces that are there."""
-    for link in handle.get_links():
+    for link in _dump(handle.get_links):
         names = link.get_attr("IFLA_PROP_LIST")
         for name in names.get_attrs("IFLA_ALT_IFNAME") if names else ():
             tail = name.removeprefix(SLOT_NAME)
@@ -210,14 +234,24 @@ def _our_rules(handle: IPRoute) -> list[Any]:
     return [
         rule
         for family in _FAMILY.values()
-        for rule in handle.get_rules(family=family)
+        for rule in _dump(handle.get_rules, family=family)
         if rule.get_attr("FRA_PROTOCOL") == PROTOCOL and _slot_of(rule) is not None
     ]
 
 
+def _priority(slot: int, step: int) -> int:
+    """The rules for the PoPs of all tunnels come first: no tunnel swallows another one's packets."""
+    if step < POP_STEPS:
+        return FIRST_PRIORITY + POP_STEPS * slot + step
+    return FIRST_PRIORITY + POP_STEPS * SLOTS + (STEPS - POP_STEPS) * slot + step - POP_STEPS
+
+
 def _slot_of(rule: Any) -> int | None:
     number = (rule.get_attr("FRA_PRIORITY") or 0) - FIRST_PRIORITY
-    return number // STEPS if 0 <= number < SLOTS * STEPS else None
+    if number < POP_STEPS * SLOTS:
+        return number // POP_STEPS if number >= 0 else None
+    slot = (number - POP_STEPS * SLOTS) // (STEPS - POP_STEPS)
+    return slot if slot < SLOTS else None
 
 
 def _delete_rule(handle: IPRoute, rule: Any) -> None:
@@ -232,6 +266,7 @@ def _delete_rule(handle: IPRoute, rule: Any) -> None:
             "del",
             family=rule["family"],
             priority=rule.get_attr("FRA_PRIORITY"),
+            action=rule["action"],
             table=rule.get_attr("FRA_TABLE"),
             dst_len=rule["dst_len"],
             **more,
@@ -240,7 +275,7 @@ def _delete_rule(handle: IPRoute, rule: Any) -> None:
 
 def _routes_of(handle: IPRoute, table: int) -> Iterator[Any]:
     for family in _FAMILY.values():
-        for route in handle.get_routes(family=family, table=table):
+        for route in _dump(handle.get_routes, family=family, table=table):
             if route.get_attr("RTA_TABLE") == table:
                 yield route
 
@@ -248,6 +283,18 @@ def _routes_of(handle: IPRoute, table: int) -> Iterator[Any]:
 def _prefix(route: Any) -> Network:
     any_address = "0.0.0.0" if route["family"] == socket.AF_INET else "::"
     return ip_network(f"{route.get_attr('RTA_DST') or any_address}/{route['dst_len']}")
+
+
+def _dump(get: Callable[..., Iterable[Any]], **arguments: Any) -> list[Any]:
+    """A whole table. The kernel says so if it has changed meanwhile, and then it is read again."""
+    from pyroute2.netlink.exceptions import NetlinkDumpInterrupted
+
+    for _ in range(DUMPS):
+        with suppress(NetlinkDumpInterrupted):
+            return list(get(**arguments))
+    raise FabricUnavailable(
+        "the routes of this machine change faster than they can be read\n    fix: start again when they are at rest"
+    )
 
 
 def _ask(call: Callable[..., Any], verb: str, **arguments: Any) -> None:

@@ -35,22 +35,27 @@ def resolve(profile: Profile) -> Dialled:
     """FabricUnavailable if a name has no address now, Refused if none of them will do."""
     masque = () if profile.masque is None else lookup(profile.masque.server)
     wireguard = () if profile.wireguard is None else lookup(profile.wireguard.server)
-    first = (*masque, *wireguard)[0]
-    v6 = ":" in first[0]
-    masque = tuple(address for address in masque if (":" in address[0]) == v6)
-    usable = [address for address in wireguard if (":" in address[0]) == v6]
-    if wireguard and not usable:
-        raise Refused(
-            f"{profile.name}: the two servers of `tunnel: {profile.tunnel}` have no address of one IP version\n"
-            "    fix: write addresses of the same version"
-        )
-    return Dialled(usable[0] if usable else None, masque)
+    for each in (*masque, *wireguard):  # in the order that the system prefers
+        v6 = ":" in each[0]
+        of_masque, of_wireguard = _of_version(masque, v6=v6), _of_version(wireguard, v6=v6)
+        if bool(masque) == bool(of_masque) and bool(wireguard) == bool(of_wireguard):
+            return Dialled(of_wireguard[0] if of_wireguard else None, of_masque)
+    raise Refused(
+        f"{profile.name}: the two servers of `tunnel: {profile.tunnel}` have no address of one IP version\n"
+        "    fix: write addresses of the same version"
+    )
+
+
+def _of_version(addresses: tuple[Address, ...], *, v6: bool) -> tuple[Address, ...]:
+    return tuple(address for address in addresses if (":" in address[0]) == v6)
 
 
 def lookup(server: HostPort) -> tuple[Address, ...]:
     """As the system knows it, the preferred address first."""
     try:
         found = socket.getaddrinfo(*server, type=socket.SOCK_DGRAM)
+    except UnicodeError as error:  # a label that is empty or too long
+        raise Refused(f"{server} cannot be the name of a server\n    fix: check `server:`") from error
     except OSError as error:
         raise FabricUnavailable(
             f"{server}: {error.strerror}\n    fix: check the name and the network:  getent ahosts {server[0]}"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from edge.errors import Refused
 
 _UNIT = """\
 # /etc/systemd/system/poplab-{name}.service
@@ -58,13 +62,23 @@ _CONNECTOR = "forwarding is switched on by a file in /etc/sysctl.d, see docs/con
 _CLIENT = "a client changes nothing there"
 
 
-def unit(*, role: str, name: str, file: Path, command: str, options: str, connector: bool) -> str:
-    """The unit's text; `options` end with a space unless empty."""
+def unit(
+    *, role: str, name: str, file: Path, command: Sequence[str], options: Sequence[str], connector: bool
+) -> str:
+    """The unit's text; `command` and `options` are words. Refused if `file` cannot be written in a unit."""
+    if not str(file).isprintable():
+        raise Refused(f"{str(file)!r} cannot stand in a unit\n    fix: a file name of letters and digits")
     return _UNIT.format(
         role=role,
-        name=name,
+        name=re.sub(r"[^A-Za-z0-9_.-]", "-", name),
         file=str(file).replace("%", "%%"),  # else a specifier, systemd.unit(5)
-        command=command,
-        options=options,
+        command=" ".join(map(_word, command)),
+        options="".join(f"{_word(option)} " for option in options),
         forwarding=_CONNECTOR if connector else _CLIENT,
     )
+
+
+def _word(text: str) -> str:
+    """One word of a command line, systemd.service(5): no specifier, no variable, no second word."""
+    text = text.replace("\\", "\\\\").replace("%", "%%").replace("$", "$$").replace('"', '\\"')
+    return text if re.fullmatch(r"[A-Za-z0-9_./:=,%$+-]+", text) else f'"{text}"'

@@ -85,7 +85,7 @@ class Lookout:
         """Judge what has been sent to devices since the last time."""
         waiting, self._waiting = self._waiting, []
         for host, packet, at in waiting:
-            host.saw_received([packet], at)
+            host.saw([(False, packet)], at)
 
     # -- an observer of the PoP
 
@@ -94,6 +94,7 @@ class Lookout:
             self._also.passed(passage)
         if passage.arrived and (sender := self._hosts.get(passage.ingress)) is not None:
             sender.saw_sent([passage.arrived], passage.at)
+            sender.saw([(True, passage.arrived)], passage.at)
         target = self._hosts.get(passage.egress) if passage.left else None
         if target is not None and passage.fate is not Fate.PERISHED and len(self._waiting) < MOST_WAITING:
             self._waiting.append((target, passage.left, passage.at))

@@ -138,6 +138,10 @@ class SitePlans(Mapping[str, SitePlan]):
         site = machine.partition("/")[0].removeprefix(router_name(""))
         return self[self._sites.get(site, site)]
 
+    def addresses(self, site: str) -> dict[str, tuple[IPAddress, ...]]:
+        """Those of each connector on the LAN of `site`: its own, then the shared ones. It costs less than the plan."""
+        return _Planner(site, self._scenario.topology.sites[site], ()).of_connectors()
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._scenario.topology.sites)
 
@@ -209,6 +213,10 @@ class _Planner:
             ),
             is_plain(site),
         )
+
+    def of_connectors(self) -> dict[str, tuple[IPAddress, ...]]:
+        shared = self._gateways.values()
+        return {name: tuple(dict.fromkeys([*own, *shared])) for name, own in self._connectors.items()}
 
     def _link(self, versions: Collection[int]) -> list[Route]:
         """What is on the link comes first in a table: next hops are reached by it."""

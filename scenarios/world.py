@@ -68,6 +68,8 @@ class End:
     routes: tuple[Prefix, ...] = ()
     address: IPAddress | None = None
     """A connector's own, if it has stand-ins: the PoP asks there whether it is alive."""
+    on_lan: tuple[IPAddress, ...] = ()
+    """A connector's own on the LAN of its site, then those that it shares with its stand-ins."""
     preference: int = 0
     keepalive: float | None = None
     mtu: int = 1420
@@ -203,6 +205,8 @@ def build(
     for name, site in scenario.topology.sites.items():
         if site.router is not None:
             ledger.routers[site.vnet].update(plans[name].routers)
+    for each in every:
+        ledger.routers[each.vnet].update(each.on_lan)
     if recorder is not None:
         ends = tuple(_watched(end, recorder) for end in ends)
         for host in hosts.values():
@@ -290,6 +294,7 @@ def _ends(
         members = [hosts[f"{name}/{short}"] for short in site.hosts]
         lan = Lan(name, members) if is_plain(site) else _routed(plans[name], members)
         premises = Premises(lan, list(connectors))
+        on_lan = plans.addresses(name)
         for preference, (connector, given) in enumerate(connectors.items()):
             yield end(
                 connector,
@@ -300,6 +305,7 @@ def _ends(
                 link=site.link,
                 routes=site.routes,
                 address=next(spare[site.vnet]) if len(connectors) > 1 else None,
+                on_lan=on_lan[connector],
                 preference=preference,
             )
     for name, client in topology.clients.items():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from ipaddress import ip_interface, ip_network
 from typing import TypeVar
 
+from connectors.profile.addresses import fault
 from connectors.profile.types import Profile, WireGuardServer
 from connectors.proto.interface_plan import HostAddress
 from connectors.proto.split_tunnel import Network
@@ -13,6 +14,7 @@ from edge.document import HostPort, did_you_mean, key_bytes
 from edge.errors import ConfigError, Problem
 
 DEFAULT_MTU = 1420  # as wg-quick takes it for a path of 1500
+MAX_PROBLEMS = 100  # then it is another kind of file
 
 T = TypeVar("T")
 
@@ -49,6 +51,8 @@ class _Reader:
             content = line.partition("#")[0].rstrip()
             column = len(content) - len(content.lstrip()) + 1
             content = content.strip()
+            if len(self.problems) >= MAX_PROBLEMS:
+                break
             if not content:
                 continue
             if content.startswith("["):
@@ -105,6 +109,11 @@ class _Reader:
         mtu = self._one("interface", "mtu", _number(576, 65455), required=False)
         port = self._one("interface", "listenport", _number(0, 65535), required=False)
         keepalive = self._one("peer", "persistentkeepalive", _keepalive, required=False)
+        for address in addresses:
+            if wrong := fault(address, mtu or DEFAULT_MTU):
+                self._problem(
+                    self.values["interface", "address"][0][0], 1, wrong, "the file as it was printed"
+                )
         if self.problems:
             raise ConfigError(sorted(self.problems, key=lambda problem: (problem.line, problem.column)))
         assert private is not None and public is not None and endpoint is not None

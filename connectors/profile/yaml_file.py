@@ -10,6 +10,7 @@ import msgspec
 from cryptography.x509 import load_pem_x509_certificates
 from msgspec import UNSET, UnsetType
 
+from connectors.profile.addresses import fault
 from connectors.profile.types import MasqueServer, Profile, WireGuardServer
 from connectors.proto.split_tunnel import Network
 from connectors.ways import DEFAULT_PATH
@@ -151,6 +152,8 @@ def _problems(document: Document, file: ProfileFile) -> Iterator[Problem]:
             yield document.problem(
                 ("addresses", number), f"{prefix} is not one address", f"{prefix}".partition("/")[0]
             )
+        elif wrong := fault(ip_address(prefix.address), file.mtu):
+            yield document.problem(("addresses", number), wrong, "the file as it was printed")
     if file.kind is Kind.CONNECTOR and not file.serves:
         yield document.problem(("kind",), "a connector serves a site", "`serves: [PREFIX, ...]`")
     if file.kind is Kind.CLIENT and file.serves:

@@ -1,8 +1,9 @@
 """What the interface of a tunnel needs on this machine, and what of that the machine already uses otherwise.
 
-Routes go into the main table, where the longest prefix decides between them and the machine's own. Only prefixes that
-hold an address of the PoP cannot: the tunnel's own packets would be sent into the tunnel. They go into a table of their
-own, and rules in front send what is for the PoP by the main table, and after that whatever the main table knows better.
+Routes go into the main table, where the longest prefix decides between them and the machine's own. Two kinds cannot:
+prefixes that hold an address of the PoP, since the tunnel's own packets would be sent into the tunnel; and a default
+route, since the machine has or will have one. They go into a table of their own, and rules in front send what is for
+the PoP by the main table or, while that has no way, nowhere; and after that whatever the main table knows better.
 Nothing of it needs a mark on packets, so that the reverse path filter (RFC 3704) sees the same routes as we do.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from typing import NamedTuple, TypeAlias
 
@@ -19,21 +21,30 @@ HostAddress: TypeAlias = IPv4Address | IPv6Address
 AddressOnInterface: TypeAlias = IPv4Interface | IPv6Interface
 
 
+class Lookup(Enum):
+    """Where a rule sends packets."""
+
+    MAIN = auto()  # table
+    NOWHERE = auto()  # unreachable
+    OWN = auto()  # table of the tunnel
+
+
 class Rule(NamedTuple):
     """A policy rule of routing, in the order in which they are asked; `step` counts from 0.
 
-    Packets for `to`, or all, are looked up in the main table or in the tunnel's own; the main table's prefixes of up
-    to `ignore_length` do not count then.
+    Packets for `to`, or all, go by `lookup`; the main table's prefixes of up to `ignore_length` do not count then.
     """
 
     version: int
     step: int
-    main: bool
+    lookup: Lookup
     to: HostAddress | None = None
     ignore_length: int | None = None
 
 
-STEPS = 3
+POP_STEPS = 2
+"""Of these are the rules for packets to the PoP."""
+STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +59,12 @@ class InterfacePlan:
     @property
     def main(self) -> tuple[Network, ...]:
         """Routes of the main table."""
-        return tuple(route for route in self.routes if not self._holds_pop(route))
+        return tuple(route for route in self.routes if not self._is_apart(route))
 
     @property
     def own(self) -> tuple[Network, ...]:
         """Routes of a table of its own."""
-        return tuple(route for route in self.routes if self._holds_pop(route))
+        return tuple(route for route in self.routes if self._is_apart(route))
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -63,17 +74,20 @@ class InterfacePlan:
             lengths = [route.prefixlen for route in self.own if route.version == version]
             if not lengths:
                 continue
-            rules += [Rule(version, 0, True, to=pop) for pop in self.pops if pop.version == version]
-            rules.append(Rule(version, 1, True, ignore_length=min(lengths)))
-            rules.append(Rule(version, 2, False))
+            pops = [pop for pop in self.pops if pop.version == version]
+            rules += [Rule(version, 0, Lookup.MAIN, to=pop) for pop in pops]
+            # Without it, a machine that has lost its way to the PoP would wrap what it has wrapped, again and again.
+            rules += [Rule(version, 1, Lookup.NOWHERE, to=pop) for pop in pops]
+            rules.append(Rule(version, 2, Lookup.MAIN, ignore_length=min(lengths)))
+            rules.append(Rule(version, 3, Lookup.OWN))
         return tuple(rules)
 
     def source(self, version: int) -> HostAddress | None:
         """What this machine calls itself when it sends into the tunnel."""
         return next((address for address in self.addresses if address.version == version), None)
 
-    def _holds_pop(self, route: Network) -> bool:
-        return any(pop.version == route.version and pop in route for pop in self.pops)
+    def _is_apart(self, route: Network) -> bool:
+        return not route.prefixlen or any(pop.version == route.version and pop in route for pop in self.pops)
 
 
 def plan(

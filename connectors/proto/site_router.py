@@ -17,13 +17,16 @@ from edge.proto.ip import (
     UDP,
     Header,
     RateLimit,
+    Unreachable,
     check_addresses,
     decrement_ttl,
     echo_reply,
     fragment_ipv4,
     parse_untrusted,
+    tcp_reset,
     time_exceeded,
     too_big,
+    unreachable,
 )
 from edge.proto.types import BadPacket, DropReason
 
@@ -44,10 +47,11 @@ NO_ADDRESS = bytes((192, 0, 0, 8))
 
 
 class SiteRouter:
-    """`lan` is the site's side; `routes` its prefixes; `address` the router's own address on the LAN, if it has one.
+    """`lan` is the site's side; `routes` its prefixes; `on_lan` the router's own addresses on the LAN.
 
-    `addresses` are its own in the virtual network. From the tunnel it answers pings to all of them: so the PoP
-    knows that it is alive. `mtu` is that of the tunnel, in bytes of an IP packet.
+    `addresses` are its own in the virtual network. From both sides it answers pings to all of them: so the PoP
+    knows that it is alive. Errors come from the first one of the side and the family, else from one of the other side
+    (RFC 1812 4.3.2.4). `mtu` is that of the tunnel, in bytes of an IP packet.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class SiteRouter:
         lan: PacketSide,
         routes: list[IPv4Network | IPv6Network],
         *,
-        address: bytes | None = None,
+        on_lan: Sequence[bytes] = (),
         addresses: Sequence[bytes] = (),
         mtu: int = NO_LIMIT,
     ) -> None:
@@ -63,9 +67,11 @@ class SiteRouter:
         self.drops: Counter[DropReason] = Counter()
         self.packets_to_lan = 0
         self.packets_to_tunnel = 0
-        self._address = address
         self._mtu = mtu
-        self._own = frozenset((*addresses, *((address,) if address is not None else ())))
+        self._own = frozenset((*addresses, *on_lan))
+        # By length of an address.
+        self._on_lan = {len(address): address for address in reversed((*on_lan, *addresses))}
+        self._in_tunnel = {len(address): address for address in reversed((*addresses, *on_lan))}
         # (address length, prefix as integer without its host bits, number of host bits)
         self._routes = [
             (
@@ -97,7 +103,8 @@ class SiteRouter:
             try:
                 header = self._parse(packet)
                 if header.destination in self._own:
-                    self._local(packet, header)
+                    self._to_tunnel += self._answers(packet, header, now)
+                    raise BadPacket(DropReason.LOCAL)
                 self._hop(packet, header, now, back_to_lan=False)
                 if not self.serves(header.destination):
                     raise BadPacket(DropReason.NO_ROUTE)
@@ -131,6 +138,9 @@ class SiteRouter:
                 continue
             try:
                 header = self._parse(packet)
+                if header.destination in self._own:
+                    self.lan.handle_packets(self._answers(packet, header, now), now)
+                    raise BadPacket(DropReason.LOCAL)
                 self._hop(packet, header, now, back_to_lan=True)
                 if not self.serves(header.source):
                     raise BadPacket(DropReason.SPOOFED_SOURCE)
@@ -148,12 +158,15 @@ class SiteRouter:
         check_addresses(header)
         return header
 
-    def _local(self, packet: bytearray, header: Header) -> None:
-        """To the router itself."""
+    def _answers(self, packet: bytearray, header: Header, now: float) -> list[bytearray]:
+        """To what is for the router itself: of a ping its echo; there is nothing else here to talk to."""
         answer = echo_reply(packet, header)
-        if answer is not None:
-            self._to_tunnel.append(answer)
-        raise BadPacket(DropReason.LOCAL)
+        if answer is None and header.protocol in (TCP, UDP) and self._icmp_rate.allow(now):
+            if header.protocol == TCP:
+                answer = tcp_reset(packet, header)
+            else:
+                answer = unreachable(packet, header, header.destination, Unreachable.PORT)
+        return [] if answer is None else [answer]
 
     def _hop(self, packet: bytearray, header: Header, now: float, *, back_to_lan: bool) -> None:
         if header.ttl <= 1:
@@ -167,7 +180,7 @@ class SiteRouter:
             return [packet]
         if header.version == 4 and not header.dont_fragment:
             return fragment_ipv4(packet, self._mtu)
-        own = self._address if self._address is not None else NO_ADDRESS
+        own = self._on_lan.get(len(header.source), NO_ADDRESS)
         if len(own) == len(header.source) and self._icmp_rate.allow(now):
             answer = too_big(packet, header, own, self._mtu)
             if answer is not None:
@@ -175,13 +188,10 @@ class SiteRouter:
         raise BadPacket(DropReason.TOO_BIG)
 
     def _time_exceeded(self, packet: bytearray, header: Header, now: float, *, back_to_lan: bool) -> None:
-        if (
-            self._address is None
-            or len(self._address) != len(header.source)
-            or not self._icmp_rate.allow(now)
-        ):
+        own = (self._on_lan if back_to_lan else self._in_tunnel).get(len(header.source))
+        if own is None or not self._icmp_rate.allow(now):
             return
-        answer = time_exceeded(packet, header, self._address)
+        answer = time_exceeded(packet, header, own)
         if answer is None:
             return
         if back_to_lan:

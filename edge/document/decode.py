@@ -42,6 +42,11 @@ class Document:
         except OSError as error:
             fix = "name an existing file" if isinstance(error, FileNotFoundError) else "check its permissions"
             raise ConfigError([Problem(file, 0, 0, error.strerror or str(error), fix)]) from error
+        return cls.of(raw, file)
+
+    @classmethod
+    def of(cls, raw: bytes, file: str) -> Document:
+        """The document that these bytes of `file` are; ConfigError if they are none."""
         if len(raw) > MAX_BYTES:
             raise ConfigError([Problem(file, 0, 0, f"larger than {MAX_BYTES // 2**20} MiB", "split it")])
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,6 @@ from scenarios.runner import Observer
 from scenarios.schema import Script
 from scenarios.scratch import Scratch
 from scenarios.trace import Recorder
-
 
 T = TypeVar("T")
 
@@ -120,12 +119,15 @@ async def _until_interrupted(
     )
 
 
-async def until_interrupted(perform: Callable[[trio.Event], Awaitable[T]]) -> T:
-    """What `perform` returns, which is told the first Ctrl-C or SIGTERM by an event."""
+async def until_interrupted(
+    perform: Callable[[trio.Event], Awaitable[T]],
+    by: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+) -> T:
+    """What `perform` returns, which is told the first of these signals by an event."""
     interrupt = trio.Event()
 
     async def listen(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*by) as signals:
             task_status.started()
             async for _ in signals:
                 interrupt.set()

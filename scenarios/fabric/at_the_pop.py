@@ -22,9 +22,10 @@ class AtThePop:
         sender = self._hosts.get(passage.ingress)
         if sender is not None and passage.arrived and passage.fate is not Fate.PERISHED:
             sender.saw_sent([passage.arrived], passage.at)
+            sender.saw([(True, passage.arrived)], passage.at)
         receiver = self._hosts.get(passage.egress)
         if receiver is not None and passage.left and passage.fate is not Fate.PERISHED:
-            receiver.saw_received([passage.left], passage.at)
+            receiver.saw([(False, passage.left)], passage.at)
         if self._inner is not None:
             self._inner.passed(passage)
 

@@ -193,6 +193,7 @@ def _endpoint(
         pop,
         port,
         end.networks,
+        on_lan=end.on_lan,
         addresses=() if end.address is None else (end.address,),
         mtu=end.mtu,
         psk=end.preshared_key,

@@ -115,7 +115,9 @@ def plan(script: Script, seed: int) -> tuple[Plan | None, Outcome]:
         steps,
         (),
         tuple(
-            (actor.name, gateways[actor.vnet]) for actor in script.cast.actors.values() if len(actor.ip) == 4
+            (actor.name, gateways[actor.vnet])
+            for actor in script.cast.actors.values()
+            if len(actor.ip) == 4 and actor.name not in script.cast.outside
         ),
         scenario.seed,
         span,

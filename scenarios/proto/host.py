@@ -40,6 +40,8 @@ from scenarios.proto.tcp import StackLimits, TcpStack
 
 _KEPT_ERRORS = 100
 ETHERNET_MTU = 1500
+TTL = 64
+"""Of what a host sends (RFC 1700)."""
 MAX_REMEMBERED = 4096
 """Sources, ports and flows that a host remembers: whoever may send to it chooses them."""
 
@@ -87,6 +89,7 @@ class EchoRequest(NamedTuple):
     ident: int
     sequence: int
     payload: bytes
+    ttl: int = TTL
 
 
 Taker: TypeAlias = Callable[[Endpoint, bytes | bytearray, int, float], bool]
@@ -541,7 +544,12 @@ class Host:
         self._remember((ICMP if len(target) == 4 else ICMPV6, target, 0, 0))
         self._send(
             build_icmp_echo(
-                self.packed, target, ident=request.ident, sequence=request.sequence, payload=request.payload
+                self.packed,
+                target,
+                ident=request.ident,
+                sequence=request.sequence,
+                payload=request.payload,
+                ttl=request.ttl,
             )
         )
 

@@ -57,6 +57,10 @@ class MtuProbe:
         self._after = 0.0
 
     @property
+    def vnet(self) -> str:
+        return self._sender.vnet
+
+    @property
     def version(self) -> int:
         return 4 if len(self._sender.packed) == 4 else 6
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from edge.proto.types import NEVER
-from scenarios.proto.host import EchoReply, EchoRequest, Endpoint
+from scenarios.proto.host import TTL, EchoReply, EchoRequest, Endpoint
 from scenarios.proto.udp_echo import Probe, ProbeEnded
 
 
@@ -19,11 +19,19 @@ class Ping:
         self._events: deque[ProbeEnded] = deque()
 
     def start(
-        self, destination: str, payload: bytes, *, count: int, interval: float, patience: float, now: float
+        self,
+        destination: str,
+        payload: bytes,
+        *,
+        count: int,
+        interval: float,
+        patience: float,
+        now: float,
+        ttl: int = TTL,
     ) -> Probe:
         """Begin a series; its end is a `ProbeEnded` event."""
         ident = len(self._probes) + 1 & 0xFFFF
-        probe = Probe((destination, 0), payload, count, interval, patience, ident, next_at=now)
+        probe = Probe((destination, 0), payload, count, interval, patience, ident, ttl=ttl, next_at=now)
         self._probes[ident] = self._open[ident] = probe
         self.handle_timeout(now)
         return probe
@@ -51,7 +59,7 @@ class Ping:
     def handle_timeout(self, now: float) -> None:
         for ident, probe in list(self._open.items()):
             for number in probe.due(now):
-                self._requests.append(EchoRequest(probe.destination[0], ident, number, probe.payload))
+                self._requests.append(EchoRequest(probe.destination[0], ident, number, probe.payload, probe.ttl))
             self._finish(probe, now)
 
     def poll_timeout(self) -> float:

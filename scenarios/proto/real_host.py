@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from itertools import groupby
+from operator import itemgetter
 
 from edge.proto.ip import TCP, UDP, Header, is_error, parse_untrusted, quoted_untrusted, reported_mtu
 from edge.proto.types import BadPacket
@@ -13,18 +15,19 @@ class RealHost(Host):
     """It keeps the same books as a host of ours: who sent how much, what was refused, what was never sent like this."""
 
     def saw_sent(self, packets: list[bytes], now: float) -> None:
-        """Copies of what its kernel has sent."""
+        """Copies of what its kernel has sent: in the books before anybody gets it."""
         for packet in packets:
             self.counters["sent"] += 1
             self._ledger.sent(self.vnet, self.name, packet, now)
-        if self.tap is not None and packets:
-            self.tap.sent(self, packets, now)
 
-    def saw_received(self, packets: list[bytes], now: float) -> None:
-        """Copies of what its kernel was given."""
-        if self.tap is not None and packets:
-            self.tap.received(self, packets, now)
-        for packet in packets:
+    def saw(self, passed: list[tuple[bool, bytes]], now: float) -> None:
+        """All that has passed its card, in order; whether out of it. What came is judged now."""
+        if self.tap is not None:
+            for out, group in groupby(passed, key=itemgetter(0)):
+                (self.tap.sent if out else self.tap.received)(self, [packet for _, packet in group], now)
+        for out, packet in passed:
+            if out:
+                continue
             self.counters["received"] += 1
             try:
                 header = parse_untrusted(packet)

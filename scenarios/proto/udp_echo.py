@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.proto.types import NEVER
-from scenarios.proto.host import Endpoint
+from scenarios.proto.host import TTL, Endpoint
 
 ECHO_PORT = 7
 
@@ -68,6 +68,7 @@ class Probe:
     interval: float
     patience: float
     local_port: int
+    ttl: int = TTL
     sent: int = 0
     next_at: float = 0.0
     last_sent_at: float = 0.0

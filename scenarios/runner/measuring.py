@@ -6,7 +6,6 @@ from ipaddress import ip_address
 from itertools import product
 from typing import ClassVar
 
-from connectors.proto.site_router import NO_ADDRESS
 from scenarios.checks import Plain
 from scenarios.proto.mtu_probe import TCP_HEADERS, Fate, MtuProbe
 from scenarios.runner.stage import Quiet, Stage
@@ -125,7 +124,7 @@ def _said(probe: MtuProbe) -> str:
 
 def _names(stage: Stage, probes: list[MtuProbe]) -> list[str]:
     """Who named an MTU."""
-    known = dict.fromkeys(_gateways(stage), "the PoP") | {str(ip_address(NO_ADDRESS)): "the connector"}
+    known = _routers(stage, probes[0].vnet) if probes else {}
     names: dict[str, None] = {}
     for probe in probes:
         if probe.fate is Fate.REFUSED:
@@ -135,5 +134,10 @@ def _names(stage: Stage, probes: list[MtuProbe]) -> list[str]:
     return list(names)
 
 
-def _gateways(stage: Stage) -> set[str]:
-    return {str(ip_address(vnet.gateway4)) for vnet in stage.world.config.vnets.values()}
+def _routers(stage: Stage, vnet: str) -> dict[str, str]:
+    """Who has which address between the hosts of a network."""
+    known = {str(ip_address(stage.world.config.vnets[vnet].gateway4)): "the PoP"}
+    for end in stage.world.ends:
+        if end.vnet == vnet:
+            known |= dict.fromkeys((str(ip_address(each)) for each in end.on_lan), f"the connector {end.name}")
+    return known

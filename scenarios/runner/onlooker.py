@@ -23,6 +23,8 @@ KEPT = 100
 """Happenings that are remembered; strangers choose how many there are."""
 
 KEPT_CALLS = 20
+LONGEST = 300
+"""Characters of one."""
 
 A_LOOK = 10
 """Happenings that one look brings at most; more are counted."""
@@ -54,7 +56,7 @@ class Onlooker:
         if len(self._new) >= A_LOOK:
             self._unsaid += 1
             return
-        self._new.append(HappeningRecord(at=self._stage.elapsed(), who=who, text=text, bad=bad))
+        self._new.append(HappeningRecord(at=self._stage.elapsed(), who=who, text=text[:LONGEST], bad=bad))
 
     def look(self, snapshot: Snapshot) -> None:
         """Bring the record up to date: tunnels, sources, calls, drops."""

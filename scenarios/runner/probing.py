@@ -21,6 +21,7 @@ class Probing(Quiet):
         "rtt_avg",
         "rtt_max",
         "icmp_errors",
+        "told_by",
         "replies_from",
         *Witness.FIELDS,
     )
@@ -34,6 +35,7 @@ class Probing(Quiet):
         self._witness = Witness(stage, self._member, who_has(stage, self._member, self._target))
         self._probe: Probe | None = None
         self._errors_before = self._member.host.counters["icmp_errors"]
+        self._began = stage.now()
 
     async def run(self) -> None:
         verb, member = self._verb, self._member
@@ -49,6 +51,7 @@ class Probing(Quiet):
                 interval=verb.interval,
                 patience=verb.patience,
                 now=now,
+                ttl=verb.ttl,
             )
         else:
             self._probe = member.probe.start(
@@ -76,9 +79,15 @@ class Probing(Quiet):
             "rtt_avg": Seconds(sum(trips) / len(trips)) if trips else None,
             "rtt_max": Seconds(trips[-1]) if trips else None,
             "icmp_errors": self._member.host.counters["icmp_errors"] - self._errors_before,
+            "told_by": self._told_by(),
             "replies_from": sorted(probe.replies_from) if probe is not None else [],
             **self._witness.results(),
         }
+
+    def _told_by(self) -> list[str]:
+        """Who sent the sender ICMP errors about anything meanwhile."""
+        errors = self._member.host.icmp_errors
+        return sorted({error.source for error in errors if error.at >= self._began})
 
     def summary(self) -> str:
         values = self.results()
@@ -86,7 +95,7 @@ class Probing(Quiet):
         if values["rtt_avg"] is not None:
             text += f", round trip {values['rtt_avg']}"
         if values["icmp_errors"]:
-            text += ", told by ICMP"
+            text += f", told by ICMP of {', '.join(map(str, self._told_by()))}"
         why = self._witness.summary() if not values["received"] else ""
         return f"{text}: {why}" if why else text
 

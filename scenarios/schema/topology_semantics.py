@@ -101,6 +101,9 @@ def _outside(name: str, client: Client, path: Path) -> Iterator[Finding]:
         if given is not None:
             text = f"{why}, whose way to the PoP is a real one"
             yield Finding((*path, key), text, f"leave `{key}` out, or `outside`")
+    if client.agent != "poplab":
+        text = f"{why}, whose tunnel is made by whatever is on it"
+        yield Finding((*path, "agent"), text, "leave `agent` out, or `outside`")
     if client.tunnel not in (None, "wireguard"):
         text = f"{why}, which joins by WireGuard"
         yield Finding((*path, "tunnel"), text, "leave `tunnel` out; `poplab edge` takes MASQUE from anywhere")

@@ -93,6 +93,8 @@ class Ping(Section, frozen=True, kw_only=True):
     size: Annotated[int, msgspec.Meta(ge=32, le=65000)] = 56
     interval: Duration = written(Duration(0.02))
     patience: Duration = written(Duration(1.0))
+    ttl: Annotated[int, msgspec.Meta(ge=1, le=255)] = 64
+    """Of the requests, or their hop limit: with a small one a router answers, as for traceroute."""
 
 
 class ProbeMtu(Section, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,10 +23,14 @@ from scenarios.live import LiveScreen, Stdout, observer
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer, Staying
 from scenarios.schema import Script
+from scenarios.scratch import sweep
 from scenarios.up import address, guests, keys
 from scenarios.world import End, World
 
 LISTEN = "0.0.0.0:51820"
+
+PASSED, FAILED, INTERNAL = 0, 1, 4
+"""Exit codes beside those of PoplabError."""
 
 
 @click.command()
@@ -87,6 +92,7 @@ def up(
             f"{file}: the matrix has several cells, and one world is kept up\n    fix: leave the matrix out"
         )
     where = _fabric(script, fabric)
+    sweep()
     if out is not None:
         report.prepare(out)
     stdout = Stdout()
@@ -103,7 +109,9 @@ def up(
             door = Door(address.listening(listen))
             stack.callback(door.close)
             dialled = address.endpoint(endpoint, door.address)
-            for line in _invitation(world, folder, door, dialled, codes=qr and console.is_terminal):
+        where.prepare()
+        if door is not None and dialled is not None:
+            for line in _invitation(world, folder, door, dialled, codes=qr and _draws(console)):
                 stdout.write(line + "\n")
         stdout.flush()
         watcher = observer(console, report=str(out) if out is not None else "")
@@ -114,10 +122,15 @@ def up(
         finally:
             if isinstance(watcher, LiveScreen):
                 watcher.close()
+    code = {State.PASSED: PASSED, State.ERROR: INTERNAL}.get(record.state, FAILED)
     if out is not None:
-        report.write(out, [record], [script.scenario.outputs.report])
+        try:
+            report.write(out, [record], [script.scenario.outputs.report])
+        except OSError as error:
+            click.echo(f"cannot write all reports into {out}: {error.strerror or error}", err=True)
+            code = code or INTERNAL
     stdout.flush()
-    context.exit({State.PASSED: 0, State.ERROR: 4}.get(record.state, 1))
+    context.exit(code)
 
 
 async def _stay(
@@ -135,7 +148,15 @@ async def _stay(
         await staying.perform()
         return staying.record
 
-    return await batch.until_interrupted(perform)
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as by nohup
+        ends.append(signal.SIGHUP)  # the terminal is closed: files with keys must not stay behind
+    return await batch.until_interrupted(perform, ends)
+
+
+def _draws(console: Console) -> bool:
+    """Whether a telephone can read what is drawn there."""
+    return console.is_terminal and console.encoding.startswith("utf")
 
 
 def _fabric(script: Script, name: str | None) -> Fabric:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edge.config.keys import BadKeyFile, read_key
@@ -14,6 +14,7 @@ from edge.enrol.text import base64_text
 from edge.enrol.wireguard import private_key
 from edge.errors import Refused
 from scenarios.outside import Identities, Identity
+from scenarios.scratch import Scratch
 
 POP = "pop.key"
 
@@ -22,8 +23,8 @@ POP = "pop.key"
 def folder(state: Path | None) -> Iterator[Path]:
     """Where files with keys go, for their owner alone: `state`, or one that goes with the block. Refused."""
     if state is None:
-        with tempfile.TemporaryDirectory(prefix="poplab-up-") as made:
-            yield Path(made)
+        with closing(Scratch("up")) as scratch:
+            yield scratch.folder
         return
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)

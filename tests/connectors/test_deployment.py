@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import subprocess
+import sys
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from connectors.deployment import Mode, instructions
 from connectors.notify import notify
 from connectors.proto.interface_plan import Neighbour
 from connectors.systemd import unit
+from edge.errors import Refused
 
 SITE = (ip_network("10.0.50.0/24"), ip_network("fd00:50::/64"))
 REACHES = (ip_network("100.96.0.0/12"), ip_network("fd00:96::/64"))
@@ -67,12 +71,44 @@ def test_a_default_route_does_not_make_loopback_the_gateway():
 
 def test_the_unit_has_one_capability_and_no_secret():
     text = unit(
-        role="connector", name="hq", file=Path("/etc/poplab/hq.yaml"), command="/usr/bin/poplab",
-        options="--name poplab0 ", connector=True,
+        role="connector", name="hq", file=Path("/etc/poplab/hq.yaml"), command=["/usr/bin/poplab"],
+        options=["--name", "poplab0"], connector=True,
     )  # fmt: skip
     assert "ExecStart=/usr/bin/poplab connector --name poplab0 %d/profile\n" in text
     assert "LoadCredential=profile:/etc/poplab/hq.yaml\n" in text
     assert "CapabilityBoundingSet=CAP_NET_ADMIN\n" in text and "DynamicUser=yes\n" in text
+
+
+HOSTILE = {
+    "role": "client",
+    "name": "a\nb %n c",
+    "file": Path("/etc/my %n files/it's $HOME.conf"),
+    "command": ["/opt/my programs/poplab"],
+    "options": ["--name", '50%"$x'],
+    "connector": False,
+}
+
+
+def test_no_name_means_something_to_systemd():
+    text = unit(**HOSTILE)
+    assert "Description=poplab client a-b--n-c\n" in text
+    assert "LoadCredential=profile:/etc/my %%n files/it's $HOME.conf\n" in text
+    assert 'ExecStart="/opt/my programs/poplab" client --name "50%%\\"$$x" %d/profile\n' in text
+    with pytest.raises(Refused, match="cannot stand in a unit"):
+        unit(**HOSTILE | {"file": Path("/etc/a\nExecStartPre=/bin/sh")})
+
+
+def test_systemd_takes_the_unit(tmp_path: Path):
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("no systemd-analyze here: it comes with systemd")
+    file = tmp_path / "poplab-a.service"
+    file.write_text(unit(**HOSTILE | {"command": [sys.executable, "-m", "scenarios"]}))
+    done = subprocess.run(
+        [program, "verify", "--man=no", str(file)], capture_output=True, text=True, check=False, timeout=60
+    )
+    ours = [line for line in done.stderr.splitlines() if "poplab-a" in line]
+    assert not ours and done.returncode == 0, done.stderr
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

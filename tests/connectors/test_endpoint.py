@@ -139,7 +139,7 @@ async def test_a_connector_is_a_hop_and_keeps_to_its_routes() -> None:
     lan = Side()
     async with pop() as hub:
         end = Connector(
-            "hq", KEY, public_key(POP_KEY), hub.port.address, lan, [ip_network("10.0.50.0/24")], address=None
+            "hq", KEY, public_key(POP_KEY), hub.port.address, lan, [ip_network("10.0.50.0/24")], on_lan=()
         )
         async with running(end):
             await hub.until(lambda: hub.tunnel.is_up(trio.current_time()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -103,6 +104,9 @@ wireguard:
         ("mtu: 1420", "mtu: 1420\ncertificate_authority: hello", "7:24", "not a certificate in PEM"),
         (f'private_key: "{KEY}"', f'private_key: "{KEY[:-2]}"', "11:16", "not a WireGuard key"),
         ("mtu: 1420", "mtu: 1420\ntoken: 12345", "7:8", "not a token"),
+        ("addresses: [100.96.0.2]", "addresses: [127.0.0.1]", "5:13", "cannot be an address"),
+        ("100.96.0.2]\nmtu: 1420", '"fd00:96::2"]\nmtu: 1279', "5:13", "needs an MTU of 1280"),
+        (f'private_key: "{KEY}"', f"{KEY}: yes", "11:3", "unknown key '(a key)'"),
     ],
 )
 def test_a_mistake_in_the_yaml_file_is_named_with_its_place(tmp_path, old, new, where, words):
@@ -151,6 +155,10 @@ def test_a_file_of_a_wireguard_app(tmp_path: Path):
         (f"PrivateKey = {KEY}\n", "", "end.yaml", "no PrivateKey in [Interface]"),
         ("Endpoint = [2001:db8::1]:51820", "Endpoint = pop", "8:12", "host:port"),
         ("MTU = 1380", f"PrivateKey = {KEY}", "4:14", "a second PrivateKey"),
+        ("MTU = 1380", f"PrivateKey {KEY}=", "4:1", "unknown key 'PrivateKey (a key)'"),
+        ("MTU = 1380", f"Address = {KEY}", "4:11", "(a key)"),
+        ("MTU = 1380", "MTU = 1000", "3:1", "needs an MTU of 1280"),
+        ("100.96.0.2/32", "224.0.0.1", "3:1", "cannot be an address"),
     ],
 )
 def test_a_mistake_in_a_wgquick_file_is_named_with_its_place(tmp_path, old, new, where, words):
@@ -159,6 +167,34 @@ def test_a_mistake_in_a_wgquick_file_is_named_with_its_place(tmp_path, old, new,
         profile(tmp_path, QUICK.replace(old, new))
     message = str(caught.value)
     assert f"{where}: " in message and words in message and KEY not in message
+
+
+@pytest.mark.parametrize("text", [QUICK, WIREGUARD])
+def test_the_marks_of_a_windows_editor_do_not_matter(tmp_path: Path, text: str):
+    file = tmp_path / "end.yaml"
+    file.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert read(file) == profile(tmp_path, text)
+
+
+@pytest.mark.parametrize("text", [QUICK, WIREGUARD])
+def test_a_pipe_is_read_once(tmp_path: Path, text: str):
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())
+    os.close(writing)
+    end = read(Path(f"/dev/fd/{reading}"))
+    os.close(reading)
+    assert end.wireguard == profile(tmp_path, text).wireguard
+
+
+def test_a_file_of_anything_has_so_many_mistakes(tmp_path: Path):
+    with pytest.raises(ConfigError) as caught:
+        profile(tmp_path, QUICK + "Foo = 1\n" * 10_000)
+    assert len(caught.value.problems) == 100
+
+
+def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path: Path):
+    with pytest.raises(ConfigError, match="larger than 4 MiB"):
+        profile(tmp_path, QUICK + "# padding\n" * (5 << 20 >> 3))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path):

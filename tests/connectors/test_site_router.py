@@ -9,12 +9,14 @@ import pytest
 from connectors.proto import SiteRouter
 from edge.proto.ip import (
     build_icmp_echo,
+    build_tcp,
     build_udp,
     checksum,
     fragment_ipv4,
     parse_untrusted,
     reported_mtu,
 )
+from edge.proto.ip.tcp import ACK, RST, SYN
 from edge.proto.types import NEVER, DropReason
 
 PHONE, PHONE6 = "10.0.50.10", "fd00:50::10"
@@ -65,7 +67,7 @@ def lan() -> Lan:
 @pytest.fixture
 def router(lan: Lan) -> SiteRouter:
     routes = [ip_network("10.0.50.0/24"), ip_network("192.168.7.0/25"), ip_network("fd00:50::/64")]
-    return SiteRouter(lan, routes, address=ip(ROUTER))
+    return SiteRouter(lan, routes, on_lan=[ip(ROUTER)])
 
 
 def from_lan(router: SiteRouter, lan: Lan, *packets: bytearray) -> list[bytearray]:
@@ -187,7 +189,7 @@ def test_a_router_without_an_address_of_the_family_is_silent(router: SiteRouter,
 def test_the_router_answers_pings_to_its_own_addresses(lan: Lan, own: str, source: str) -> None:
     """So the PoP knows that it is alive."""
     routes = [ip_network("10.0.50.0/24"), ip_network("fd00:50::/64")]
-    router = SiteRouter(lan, routes, address=ip(ROUTER), addresses=(ip(OWN), ip(OWN6)))
+    router = SiteRouter(lan, routes, on_lan=[ip(ROUTER)], addresses=(ip(OWN), ip(OWN6)))
     for ttl in (64, 1):
         ping = build_icmp_echo(ip(source), ip(own), ident=7, sequence=9, payload=b"token", ttl=ttl)
         router.handle_packets([ping + bytes(3)], 0.0)
@@ -195,9 +197,43 @@ def test_the_router_answers_pings_to_its_own_addresses(lan: Lan, own: str, sourc
             build_icmp_echo(ip(own), ip(source), ident=7, sequence=9, payload=b"token", reply=True)
         ]
     answer = build_icmp_echo(ip(source), ip(own), ident=7, sequence=9, payload=b"token", reply=True)
-    router.handle_packets([answer, udp(source, own)], 0.0)
+    router.handle_packets([answer], 0.0)
     assert router.poll_packets() == [] and not lan.received
-    assert router.drops == {DropReason.LOCAL: 4}
+    assert router.drops == {DropReason.LOCAL: 3}
+
+
+@pytest.mark.parametrize(("own", "source"), [(OWN, PHONE), (ROUTER, PHONE), (OWN6, PHONE6)])
+def test_it_answers_the_hosts_of_its_lan_as_well(lan: Lan, own: str, source: str) -> None:
+    router = SiteRouter(lan, [ip_network("10.0.50.0/24")], on_lan=[ip(ROUTER)], addresses=(ip(OWN), ip(OWN6)))
+    ping = build_icmp_echo(ip(source), ip(own), ident=7, sequence=9, payload=b"token", ttl=1)
+    assert from_lan(router, lan, ping) == []
+    assert lan.received == [
+        build_icmp_echo(ip(own), ip(source), ident=7, sequence=9, payload=b"token", reply=True)
+    ]
+    assert router.drops == {DropReason.LOCAL: 1}
+
+
+def test_nothing_listens_on_a_router(router: SiteRouter, lan: Lan) -> None:
+    """As the kernel of a real one says: a port that is closed, a connection that is refused."""
+    syn = build_tcp(ip(ALICE), ip(ROUTER), 40001, 80, sequence=6, flags=SYN)
+    router.handle_packets([udp(ALICE, ROUTER), syn], 0.0)
+    closed, refused = map(parse_untrusted, router.poll_packets())
+    assert (closed.source, closed.icmp_type, closed.icmp_code) == (ip(ROUTER), 3, 3)
+    assert (refused.source, refused.source_port, refused.tcp_flags) == (ip(ROUTER), 80, RST | ACK)
+    assert from_lan(router, lan, *(udp(PHONE, ROUTER) for _ in range(1000))) == []
+    assert 0 < len(lan.received) < 100
+
+
+def test_errors_come_from_an_address_of_the_side_that_they_go_to(lan: Lan) -> None:
+    """With stand-ins: what is shared on the LAN comes last there, and the own one of the network first in it."""
+    shared = ip("10.0.50.254")
+    router = SiteRouter(lan, [ip_network("10.0.50.0/24")], on_lan=[ip(ROUTER), shared], addresses=[ip(OWN)])
+    router.handle_packets([udp(ALICE, PHONE, ttl=1)], 0.0)
+    (answer,) = router.poll_packets()
+    assert parse_untrusted(answer).source == ip(OWN)
+    assert from_lan(router, lan, udp(PHONE, ALICE, ttl=1)) == []
+    (answer,) = lan.received
+    assert parse_untrusted(answer).source == ip(ROUTER)
 
 
 def test_a_router_without_own_addresses_answers_no_ping(router: SiteRouter, lan: Lan) -> None:
@@ -247,8 +283,8 @@ def test_time_is_the_lans(router: SiteRouter, lan: Lan) -> None:
 
 
 def narrow(lan: Lan, address: str | None = None) -> SiteRouter:
-    own = None if address is None else ip(address)
-    return SiteRouter(lan, [ip_network("10.0.50.0/24")], address=own, mtu=1300)
+    own = [] if address is None else [ip(address)]
+    return SiteRouter(lan, [ip_network("10.0.50.0/24")], on_lan=own, mtu=1300)
 
 
 @pytest.mark.parametrize("address", [ROUTER, None])

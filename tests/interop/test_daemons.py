@@ -197,10 +197,12 @@ def test_a_full_tunnel_does_not_swallow_itself(world: World):
     gateway = home.space.ip("route", "get", LISTEN[0]).split("via ")[1].split()[0]
     home.space.ip("route", "del", LISTEN[0])
     home.space.ip("route", "add", "default", "via", gateway)
+    home.space.ip("-6", "route", "add", "default", "dev", "lo")  # one that is not in the PoP's way
+    home.space.sysctl(ipv4__conf__all__rp_filter=1)  # strict
     home.before = home.state()
     world.pop.start()
     world.site.start("--enable-forwarding")
-    home.start("--include", "0.0.0.0/0")
+    home.start("--include", "0.0.0.0/0", "--include", "::/0")
     world.pings()
 
     def way(address: str) -> str:
@@ -209,6 +211,10 @@ def test_a_full_tunnel_does_not_swallow_itself(world: World):
     assert way("203.0.113.9") == "poplab0"
     assert way(LISTEN[0]) != "poplab0"
     assert way(gateway) != "poplab0"  # what the machine knows better than by its default route
+    home.space.ip("route", "del", "default")  # as when the network goes
+    assert home.space.run("ip", "route", "get", LISTEN[0], check=False) == ""
+    home.space.ip("route", "add", "default", "via", gateway)
+    world.pings()
     assert home.stop() == 0
     assert home.state() == home.before
 
@@ -224,7 +230,7 @@ def test_two_tunnels_on_one_machine_do_not_meet(one: World, tmp_path: Path):
     bob.start("--name", "poplab1", "--include", "0.0.0.0/0")
     assert one.home.stop() == 0
     rules = one.home.space.ip("rule")
-    assert rules.count("proto 112") == 3  # bob's own, and nothing of alice's
+    assert rules.count("proto 112") == 4  # bob's own, and nothing of alice's
     assert traffic(one.home.space, "ping", HOST, "2")["received"] == 2
     assert bob.stop() == 0
     assert one.home.state() == one.home.before

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from scenarios import doctor
+from scenarios.report import State
 from scenarios.trace import Kind
+from tests.scenarios.fabric.netns.needs import needs
 from tests.scenarios.trace.runs import LIBRARY, ON_REAL_MACHINES, SMALL, events, record
 
 TSHARK = doctor.find_program("tshark")
@@ -30,6 +32,7 @@ FILES = [
 def read(capture: Path, *fields: str, only: str = "") -> list[list[str]]:
     """The wanted fields of each packet."""
     words = ["tshark", "-n", "-r", str(capture), "-T", "fields", "-o", "ip.check_checksum:TRUE"]
+    words += ["-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"]
     words += [word for field in fields for word in ("-e", field)]
     done = subprocess.run(
         [*words, *(["-Y", only] if only else [])], capture_output=True, text=True, check=False
@@ -74,3 +77,52 @@ def test_verdict_rule_and_place_are_in_wireshark_too(tmp_path: Path, fabric: str
     assert names == {"edge:acme", "alice:acme"}
     times = [float(row[0]) for row in read(capture, "frame.time_epoch")]
     assert min(times) > 1_700_000_000
+
+
+MACHINES = """\
+version: 1
+name: machines
+deadline: 60s
+vnets: {acme: {}}
+topology:
+  sites:
+    hq:
+      vnet: acme
+      routes: [10.0.50.0/24, "fd00:50::/64"]
+      hosts:
+        web: {ip: 10.0.50.60, app: {exec: [{name: web, run: [python3, -m, http.server, "8080"], ready: {tcp: 8080}}]}}
+        ours: {ip: 10.0.50.61, app: {udp.echo: {}}}
+        six: {ip: "fd00:50::61", app: {udp.echo: {}}}
+    far: {vnet: acme, routes: ["fd00:60::/64"], hosts: {six: {ip: "fd00:60::12"}}}
+  clients:
+    alice: {vnet: acme, ip: 100.96.0.12}
+    bob: {vnet: acme, ip: 100.96.0.13}
+policy: [{id: all, action: allow}]
+steps:
+  - {wait: {tunnels: up}, within: 10s}
+  - {wait: {programs: ready}, within: 20s}
+  - exec.run: {on: alice, within: 15s, run: [python3, -c, "import urllib.request as r; r.urlopen('http://10.0.50.60:8080/', timeout=10).read()"]}
+  - exec.run: {on: far/six, within: 15s, run: [python3, -c, "import socket as s; a = s.socket(s.AF_INET6, s.SOCK_DGRAM);
+      a.settimeout(5); a.sendto(b'hello', ('fd00:50::61', 7)); a.recv(99)"]}
+  - udp.send: {from: bob, to: hq/ours, count: 3, size: 900, interval: 10ms, patience: 1s}
+outputs: {captures: {at: [edge, alice, bob, hq/web, hq/ours, hq/six, far/six], packets: 100000}}
+"""
+
+
+@needs("netns")
+def test_machines_of_the_kernel_are_captured_as_a_wire_would_have_it(tmp_path: Path) -> None:
+    """Real hosts and ours, whole packets with checksums, each where it was seen."""
+    run = record(MACHINES, tmp_path, fabric="netns")
+    assert run.state is State.PASSED, [step.error or step.checks for step in run.steps]
+    capture = tmp_path / "capture.pcapng"
+    assert read(capture, "frame.number", only="_ws.malformed") == []
+    for layer in ("ip", "tcp", "udp", "icmpv6"):
+        assert read(capture, "frame.number", only=f"{layer}.checksum.status == 0") == [], layer
+    seen = Counter(row[0] for row in read(capture, "frame.interface_name"))
+    assert set(seen) == {f"{name}:acme" for name in ("edge", "alice", "bob", "hq/web", "hq/ours", "hq/six", "far/six")}
+    assert read(capture, "frame.number", only='http.request and frame.interface_name == "alice:acme"')
+    assert read(capture, "frame.number", only='http.response.code == 200 and frame.interface_name == "hq/web:acme"')
+    for name in ("alice", "hq/web"):
+        flags = read(capture, "tcp.flags.str", only=f'tcp and frame.interface_name == "{name}:acme"')
+        assert [row[0].strip("·") for row in flags[:3]] == ["S", "A··S", "A"], "as they passed"
+    assert not run.incomplete

@@ -179,7 +179,8 @@ def modules() -> Path | None:
     return found[0] if found and shutil.which("baresip") else None
 
 
-def test_a_softphone_with_the_printed_account_calls_the_echo(kept: Kept, tmp_path: Path) -> None:
+@pytest.mark.parametrize("callee", ["600", "bob"])
+def test_a_softphone_with_the_printed_account_calls(kept: Kept, tmp_path: Path, callee: str) -> None:
     there = modules()
     if there is None:
         pytest.skip("no baresip here: apt install baresip-core")
@@ -195,16 +196,19 @@ def test_a_softphone_with_the_printed_account_calls_the_echo(kept: Kept, tmp_pat
     (folder / "contacts").write_text("")
     write_tone(folder / "tone.wav")
     softphone = phone.space.start(
-        "baresip", "-f", str(folder), "-e", f"/dial sip:600@{server}", "-t", "5", log=tmp_path / "baresip.log",
+        "baresip", "-f", str(folder), "-e", f"/dial sip:{callee}@{server}", "-t", "8", log=tmp_path / "baresip.log",
         HOME=str(folder), TERM=os.environ.get("TERM", "dumb"),
     )  # fmt: skip
     kept.says(rf"hq/pbx phone registered from {PHONE}, the true source of phone")
-    kept.says(r"hq/pbx phone talks with 600")
-    kept.says(r"hq/pbx phone and 600 are done after")
+    kept.says(r"hq/pbx phone talks with 600" if callee == "600" else r"hq/pbx bob answers phone")
+    kept.says(
+        r"hq/pbx phone and 600 are done" if callee == "600" else r"hq/pbx the call of phone to bob ended"
+    )
     wait_for(lambda: not softphone.alive, "the softphone to end")
     assert "audio=64000/64000" in softphone.output(), "bits per second that it sends, and hears"
     assert kept.stop() == 0
-    assert re.search(r"call  phone -> 600: .*hq/pbx heard MOS", kept.output), kept.output
+    listener = "hq/pbx" if callee == "600" else "bob"
+    assert re.search(rf"call  phone -> {callee}: .*{listener} heard MOS", kept.output), kept.output
 
 
 REAL_WEB = """\
@@ -220,7 +224,7 @@ REAL_WEB = """\
 
 
 def test_a_real_web_server_and_a_real_telephone(star: Star, tmp_path: Path) -> None:
-    """All that they send is in the books before it is judged, although two kernels of which neither is ours carry it."""
+    """All that they send is in the books before it is judged, although kernels carry it."""
     lacking = [each for each in doctor.examine(["netns"]) if not each.there]
     if lacking:
         pytest.skip(lacking[0].sentence)

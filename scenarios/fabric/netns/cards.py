@@ -69,10 +69,9 @@ class Card:
         """Its interface is there from now on. OSError if it is not."""
         self._taken.bind((self.interface, ETH_P_ALL if self.real else self._protocol))
 
-    def receive(self, most: int = READS) -> tuple[list[bytearray], list[bytes]]:
-        """Packets that came in and, of a real host, copies of those that went out, since the last call."""
-        came: list[bytearray] = []
-        went: list[bytes] = []
+    def receive(self, most: int = READS) -> list[tuple[bool, bytearray]]:
+        """Packets that came in and, of a real host, copies of those that went out, in order; whether it went."""
+        passed: list[tuple[bool, bytearray]] = []
         for _ in range(most):
             try:
                 data, (_, protocol, kind, *_) = self._taken.recvfrom(READ_SIZE)
@@ -82,11 +81,9 @@ class Card:
                 continue  # the interface is gone; it may come back
             if protocol != self._protocol or self._is_chatter(data):
                 continue
-            if kind == socket.PACKET_HOST:
-                came.append(bytearray(data))
-            elif kind == socket.PACKET_OUTGOING:
-                went.append(data)
-        return came, went
+            if kind in (socket.PACKET_HOST, socket.PACKET_OUTGOING):
+                passed.append((kind == socket.PACKET_OUTGOING, bytearray(data)))
+        return passed
 
     def check_losses(self) -> None:
         """Ask the kernel how many copies it had no room for."""
@@ -180,26 +177,23 @@ class Cards:
             self._turn(trio.current_time())
 
     def _turn(self, now: float) -> None:
-        came = [(card, *card.receive()) for card in self._ready()]
+        passed = [(card, card.receive()) for card in self._ready()]
         # Whatever has come was sent before: now all that real hosts have sent is in the books before it is judged.
-        for card in self._real:
-            packets, went = card.receive(ALL_READS)
-            if packets or went:
-                came.append((card, packets, went))
-        for card, _, went in came:
-            if went:
-                assert isinstance(card.host, RealHost)
-                card.host.saw_sent(went, now)
+        passed += [(card, card.receive(ALL_READS)) for card in self._real]
+        real = [
+            (card.host, [(out, bytes(packet)) for out, packet in packets])
+            for card, packets in passed
+            if packets and isinstance(card.host, RealHost)
+        ]
+        for machine, copies in real:
+            machine.saw_sent([packet for out, packet in copies if out], now)
+        for machine, copies in real:
+            machine.saw(copies, now)
         touched: dict[Host, None] = {}
-        for card, packets, _ in came:
-            if not packets:
-                continue
-            host = card.host
-            if isinstance(host, RealHost):
-                host.saw_received([bytes(packet) for packet in packets], now)
-            else:
-                host.handle_packets(packets, now)
-                touched[host] = None
+        for card, came in passed:
+            if came and not card.real:
+                card.host.handle_packets([packet for _, packet in came], now)
+                touched[card.host] = None
         for host in self._due(now):
             host.handle_timeout(now)
             touched[host] = None

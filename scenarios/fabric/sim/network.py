@@ -101,7 +101,7 @@ class SimNetwork:
         side = (
             node.port
             if end.kind is Kind.CLIENT
-            else SiteRouter(node.port, end.networks, addresses=own, mtu=end.mtu)
+            else SiteRouter(node.port, end.networks, on_lan=end.on_lan, addresses=own, mtu=end.mtu)
         )
         certificate = self.world.certificate
         return make_end(

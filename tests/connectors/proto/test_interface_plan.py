@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from connectors.proto.interface_plan import InterfacePlan, Neighbour, Rule, clashes, plan
+from connectors.proto.interface_plan import InterfacePlan, Lookup, Neighbour, Rule, clashes, plan
 
 OWN = ip_address("100.96.0.2")
 POP = ip_address("192.0.2.1")
@@ -28,16 +28,17 @@ def test_a_full_tunnel_goes_around_the_pop():
     wanted = planned("0.0.0.0/0")
     assert wanted.main == () and wanted.own == (ip_network("0.0.0.0/0"),)
     assert wanted.rules == (
-        Rule(4, 0, main=True, to=POP),
-        Rule(4, 1, main=True, ignore_length=0),
-        Rule(4, 2, main=False),
+        Rule(4, 0, Lookup.MAIN, to=POP),
+        Rule(4, 1, Lookup.NOWHERE, to=POP),  # rather than into the tunnel, while the machine has no way to it
+        Rule(4, 2, Lookup.MAIN, ignore_length=0),
+        Rule(4, 3, Lookup.OWN),
     )
 
 
 def test_only_what_holds_the_pop_has_a_table_of_its_own():
     wanted = planned("10.0.0.0/8", "172.16.0.0/12", pops=(ip_address("10.9.9.9"),))
     assert wanted.main == (ip_network("172.16.0.0/12"),) and wanted.own == (ip_network("10.0.0.0/8"),)
-    assert [rule.ignore_length for rule in wanted.rules] == [None, 8, None]
+    assert [rule.ignore_length for rule in wanted.rules] == [None, None, 8, None]
 
 
 def test_each_ip_version_has_rules_of_its_own():
@@ -48,14 +49,18 @@ def test_each_ip_version_has_rules_of_its_own():
     ]
 
 
-def test_without_a_pop_of_that_version_nothing_can_loop():
-    wanted = planned("::/0")
-    assert wanted.main == (ip_network("::/0"),) and wanted.rules == ()
+@pytest.mark.parametrize("pop", ["192.0.2.1", "::1", "fe80::1"])
+def test_where_nothing_can_loop_a_default_route_is_still_beside_the_machines_own(pop: str):
+    wanted = planned("::/0", "2000::/3", pops=(ip_address(pop),))
+    assert wanted.main == () and wanted.own == (ip_network("::/0"),)
+    assert wanted.rules == (Rule(6, 2, Lookup.MAIN, ignore_length=0), Rule(6, 3, Lookup.OWN))
+    assert clashes(wanted, [LAN], [ip_network("::/0")]) == []
 
 
 def test_a_pop_on_this_machine_is_never_routed():
-    wanted = planned("0.0.0.0/0", pops=(ip_address("127.0.0.1"),))
-    assert wanted.pops == () and wanted.rules == ()
+    wanted = planned("128.0.0.0/1", "0.0.0.0/1", pops=(ip_address("127.0.0.1"),))
+    assert wanted.pops == ()
+    assert planned("127.0.0.0/8", pops=(ip_address("127.0.0.1"),)).rules == ()
 
 
 def test_excluded_is_excluded():

@@ -76,3 +76,16 @@ def test_every_kind_is_a_scenario_that_can_be_read() -> None:
         (read,) = runner.check(text_of(campaign.with_faults(plan.case, faults, 5.0)))
         assert len(read.scenario.steps) > 15
     assert set(EVERY_FAULT) - {"reorder", "corrupt"} <= set(targets(script()))
+
+
+def test_nothing_is_done_to_devices_from_outside() -> None:
+    text = """\
+version: 1
+name: lab
+vnets: {acme: {default: allow}}
+topology:
+  clients: {alice: {vnet: acme}, phone: {vnet: acme, outside: true}}
+steps: [{wait: {tunnels: up}}]
+"""
+    (script,) = runner.check(text)
+    assert "phone" not in {name for names in targets(script).values() for name in names}

@@ -85,7 +85,7 @@ def door() -> Iterator[Door]:
 
 
 @asynccontextmanager
-async def kept(file: Path, door: Door) -> AsyncIterator[Kept]:
+async def kept(file: Path, door: Door, *, steps: bool = False) -> AsyncIterator[Kept]:
     """The world of `file`, with a device that has the keys of its `phone`. Judged after the block."""
     (script,) = check(file)
     world = worlds.build(script, watched=True)
@@ -97,10 +97,10 @@ async def kept(file: Path, door: Door) -> AsyncIterator[Kept]:
     public = public_key(world.config.private_key)
     client = Client("phone", end.private_key, public, door.address, port, psk=end.preshared_key)
     stop = trio.Event()
-    staying = Staying(world, Loopback(), Nobody(), stop, door=door)
+    staying = Staying(world, Loopback(), Nobody(), stop, door=door, steps=steps)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(staying.perform)
-        await until(lambda: staying.record.happenings)
+        await until(lambda: staying.record.pop)
         async with trio.open_nursery() as outside:
             port.running = True
             await outside.start(client.run)
@@ -215,3 +215,14 @@ def test_strangers_cannot_fill_the_memory_of_drops(file: Path) -> None:
         )
     assert [each.tunnel for each in lookout.drops][-1] == "t999"
     assert len(lookout.drops) <= 64
+
+
+async def test_steps_are_done_only_when_wanted_and_can_wait_for_the_device(file: Path, door: Door) -> None:
+    steps = "steps:\n  - {name: joined, await: tunnels.phone.up}\n  - {ping: {from: hq/web, to: phone, count: 1}}\n"
+    file.write_text(LAB + steps)
+    async with kept(file, door, steps=True) as lab:
+        await until(lambda: lab.record.steps[0].state is State.PASSED)
+    assert [step.verb for step in lab.record.steps] == ["await", "ping"]
+    async with kept(file, door) as lab:
+        await until(lambda: lab.said("phone is here"))
+    assert lab.record.steps == []

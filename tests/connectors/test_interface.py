@@ -1,0 +1,94 @@
+"""The interface by netlink, where the kernel does not do as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_address, ip_network
+from typing import Any, cast
+
+import pytest
+
+pyroute2 = pytest.importorskip("pyroute2")
+
+from pyroute2 import NetlinkError  # noqa: E402
+from pyroute2.netlink.exceptions import NetlinkDumpInterrupted  # noqa: E402
+
+from connectors.interface import DUMPS, MAIN_TABLE, Interface, main_table, sweep  # noqa: E402
+from connectors.proto.interface_plan import InterfacePlan, plan  # noqa: E402
+from edge.errors import FabricUnavailable, Refused  # noqa: E402
+
+
+class Kernel:
+    """Routes by (table, prefix), and what it refuses; the same calls as an IPRoute."""
+
+    def __init__(self, *, interruptions: int = 0) -> None:
+        self.interruptions = interruptions
+        self.routes: set[tuple[int, str]] = set()
+        self.refused: set[str] = set()
+
+    def route(self, verb: str, *, table: int, dst: str, **_: Any) -> None:
+        if verb == "add":
+            if dst in self.refused:
+                raise NetlinkError(17, "File exists")
+            self.routes.add((table, dst))
+        elif (table, dst) not in self.routes:
+            raise NetlinkError(3, "No such process")
+        else:
+            self.routes.remove((table, dst))
+
+    def dump(self, **_: Any) -> list[Any]:
+        if self.interruptions:
+            self.interruptions -= 1
+            raise NetlinkDumpInterrupted
+        return []
+
+    get_links = get_rules = get_routes = dump
+
+    def link(self, verb: str, **_: Any) -> None:
+        """Anything goes, as with `addr` and `rule`."""
+
+    addr = rule = link
+
+
+def planned(*include: str) -> InterfacePlan:
+    return plan([ip_address("100.96.0.2")], map(ip_network, include), (), (), mtu=1280)
+
+
+def interface(kernel: Kernel) -> Interface:
+    return Interface(cast("Any", kernel), 7, "poplab0")
+
+
+@pytest.mark.parametrize("read", [sweep, main_table])
+def test_a_table_that_changes_while_it_is_read_is_read_again(read: Callable[[Any], object]):
+    assert not read(Kernel(interruptions=DUMPS - 1))
+    with pytest.raises(FabricUnavailable, match="change faster"):
+        read(Kernel(interruptions=DUMPS))
+
+
+def test_a_route_that_is_gone_already_is_no_reason_to_stop():
+    kernel = Kernel()
+    ours = interface(kernel)
+    ours.apply(planned("10.0.0.0/24", "10.2.0.0/24"))
+    kernel.routes.clear()  # somebody has set the interface down
+    ours.apply(planned("10.4.0.0/24"))
+    assert kernel.routes == {(MAIN_TABLE, "10.4.0.0/24")}
+
+
+def test_a_route_that_the_kernel_refuses_does_not_cost_the_others_and_is_tried_again():
+    kernel = Kernel()
+    kernel.refused = {"10.0.0.0/24"}
+    ours = interface(kernel)
+    with pytest.raises(Refused, match="10.0.0.0/24: the kernel refuses"):
+        ours.apply(planned("10.0.0.0/24", "10.2.0.0/24"))
+    assert kernel.routes == {(MAIN_TABLE, "10.2.0.0/24")}
+    kernel.refused = set()
+    ours.apply(planned("10.0.0.0/24", "10.2.0.0/24"))
+    assert kernel.routes == {(MAIN_TABLE, "10.0.0.0/24"), (MAIN_TABLE, "10.2.0.0/24")}
+
+
+def test_taking_back_never_raises():
+    kernel = Kernel()
+    ours = interface(kernel)
+    ours.apply(planned("0.0.0.0/0"))
+    kernel.interruptions = 1000
+    ours.remove()

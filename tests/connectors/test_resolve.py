@@ -1,0 +1,74 @@
+"""Names of servers: which of their addresses are dialled."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from connectors.profile import MasqueServer, Profile, WireGuardServer
+from connectors.resolve import lookup, resolve
+from edge.document import HostPort
+from edge.errors import FabricUnavailable, Refused
+
+NAMES = {
+    "both.example": ["2001:db8::1", "192.0.2.1", "192.0.2.2"],
+    "four.example": ["192.0.2.9"],
+    "six.example": ["2001:db8::9"],
+}
+
+
+@pytest.fixture(autouse=True)
+def names(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(host: str, port: int, **_: object) -> list[object]:
+        if host not in NAMES:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(0, 0, 0, "", (address, port)) for address in NAMES[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def profile(masque: str, wireguard: str) -> Profile:
+    return Profile(
+        name="a",
+        kind=None,
+        tunnel="auto",
+        addresses=(),
+        mtu=1280,
+        masque=MasqueServer(HostPort((masque, 443)), masque, b"token") if masque else None,
+        wireguard=WireGuardServer(HostPort((wireguard, 51820)), bytes(32), bytes(32)) if wireguard else None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("masque", "wireguard", "dialled"),
+    [
+        ("both.example", "", ["2001:db8::1"]),
+        ("", "both.example", ["2001:db8::1"]),
+        ("four.example", "four.example", ["192.0.2.9", "192.0.2.9"]),
+        ("both.example", "four.example", ["192.0.2.1", "192.0.2.2", "192.0.2.9"]),
+        ("four.example", "both.example", ["192.0.2.9", "192.0.2.1"]),
+        ("both.example", "both.example", ["2001:db8::1", "2001:db8::1"]),
+    ],
+)
+def test_all_are_of_the_ip_version_that_both_servers_have(masque: str, wireguard: str, dialled: list[str]):
+    found = resolve(profile(masque, wireguard))
+    assert [address for address, _ in found.addresses] == dialled
+    assert found.any_address == ("::" if ":" in dialled[0] else "0.0.0.0")
+
+
+def test_two_servers_without_a_version_in_common_are_refused():
+    with pytest.raises(Refused, match="no address of one IP version"):
+        resolve(profile("six.example", "four.example"))
+
+
+def test_a_name_without_an_address_is_a_matter_of_this_machine():
+    with pytest.raises(FabricUnavailable, match="getent ahosts nowhere.example"):
+        lookup(HostPort(("nowhere.example", 443)))
+
+
+@pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example"])
+def test_what_cannot_be_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.undo()
+    with pytest.raises(Refused, match="cannot be the name of a server"):
+        lookup(HostPort((name, 443)))
