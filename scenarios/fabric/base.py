@@ -46,7 +46,7 @@ class Started(Protocol):
 
 
 class FarEndEnded(Exception):
-    """The process that should make a tunnel is no more, and the tunnel never came up; the text says what became of it."""
+    """The process that should make a tunnel is no more, and the tunnel never came up; the text says why."""
 
 
 class Agent(Protocol):

@@ -101,7 +101,6 @@ def test_the_lesson(tmp_path: Path) -> None:
     [
         pytest.param("wireguard-go", "wireguard", marks=needs("wireguard-go")),
         ("daemon", "wireguard"),
-        ("daemon", "masque"),
         ("daemon", "auto"),
     ],
 )

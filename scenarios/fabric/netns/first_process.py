@@ -208,7 +208,8 @@ def _forget_signals() -> None:
 def _own_view(cwd: str, run: str) -> None:
     """Mounts that nobody else sees: control sockets of two do not meet, and /proc and /sys are of its machine.
 
-    `run` is what it has as /run, in the place of an empty folder. A container may forbid the latter two; then they are those of the runner.
+    `run` is what it has as /run, in the place of an empty folder. A container may forbid the latter two; then they are
+    those of the runner.
     """
     unshare(CLONE_NEWNS)
     work = os.open(cwd, os.O_PATH | os.O_CLOEXEC)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP, SIGTERM
 from typing import Any
@@ -22,6 +21,7 @@ from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
 from scenarios.fabric.process import Process
 from scenarios.proto.program_output import ProgramOutput
+from scenarios.scratch import Scratch
 from scenarios.world import End
 
 GRACE = 3.0
@@ -206,11 +206,10 @@ class ForeignEnd:
         return found is not None and found.interface == TUNNEL
 
     def _nudge(self) -> None:
-        version = socket.AF_INET6 if ":" in self._gateway else socket.AF_INET
         with (
             suppress(OSError),
             self._machine.space.inside(),
-            socket.socket(version, socket.SOCK_DGRAM) as sock,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
         ):
             sock.sendto(b"", (self._gateway, DISCARD))
 
@@ -244,6 +243,8 @@ class ForeignEnd:
             self._took("")
 
 
-def _folder(name: str) -> AbstractContextManager[str]:
+@contextmanager
+def _folder(name: str) -> Iterator[str]:
     """For the sockets of one life."""
-    return tempfile.TemporaryDirectory(prefix=f"poplab-{name}-", ignore_cleanup_errors=True)
+    with closing(Scratch(name)) as scratch:
+        yield str(scratch.folder)
