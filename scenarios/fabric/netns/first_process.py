@@ -81,7 +81,9 @@ def _close_inherited(keep: set[int]) -> None:
         if int(name) not in keep:
             with suppress(OSError):
                 os.close(int(name))
-    while (filler := os.open(os.devnull, os.O_RDWR)) <= 2:  # a standard stream that was closed is nothing else's
+    while (
+        filler := os.open(os.devnull, os.O_RDWR)
+    ) <= 2:  # a standard stream that was closed is nothing else's
         os.set_inheritable(filler, True)
     os.close(filler)
 
@@ -176,7 +178,9 @@ def _become(
         for fd, place in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(fd, place)
         if open_files is not None:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            resource.setrlimit(
+                resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+            )
         os.chdir(cwd)
         os.execvpe(argv[0], argv, env)  # noqa: S606 - the file names the program
     except BaseException as error:

@@ -141,10 +141,16 @@ class Places:
         if self._spawner is not None:
             self._spawner.close()
         inside = {}
-        machines = [self.pop, *self.ends.values(), *(each for lan in self.lans.values() for each in lan.everything)]
+        machines = [
+            self.pop,
+            *self.ends.values(),
+            *(each for lan in self.lans.values() for each in lan.everything),
+        ]
         for machine in machines:
             inside[os.fstat(machine.space.fd).st_ino] = machine.name
-        return [f"process {pid} still runs on {inside[space]}" for pid, space in _processes() if space in inside]
+        return [
+            f"process {pid} still runs on {inside[space]}" for pid, space in _processes() if space in inside
+        ]
 
     def programs(self, host: str) -> MachinePlace | None:
         """Where real programs of `host` run; None if its system is ours."""

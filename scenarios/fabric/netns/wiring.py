@@ -117,11 +117,7 @@ class Machine:
 
     def bridge(self) -> None:
         # Nothing is learnt late and nothing waits: there are no loops in a site, and every card hears every group.
-        data = (
-            attribute(_BRIDGE_DELAY, 0)
-            + attribute(_BRIDGE_STP, 0)
-            + attribute(_BRIDGE_SNOOPING, bytes(1))
-        )
+        data = attribute(_BRIDGE_DELAY, 0) + attribute(_BRIDGE_STP, 0) + attribute(_BRIDGE_SNOOPING, bytes(1))
         self._ask(
             Do.ADD_LINK,
             netlink.link(up=True),

@@ -7,7 +7,15 @@ from ipaddress import ip_address
 
 import pytest
 
-from edge.proto.ip import Unreachable, build_icmp_echo, build_udp, checksum, fragment_ipv4, parse_untrusted, unreachable
+from edge.proto.ip import (
+    Unreachable,
+    build_icmp_echo,
+    build_udp,
+    checksum,
+    fragment_ipv4,
+    parse_untrusted,
+    unreachable,
+)
 from edge.proto.types import DropReason
 from scenarios.proto.host import Host
 from scenarios.proto.ledger import Ledger, Offence
@@ -127,7 +135,9 @@ def test_a_tap_sees_everything_in_its_order() -> None:
     packets = [wire.udp(bytes([number])) for number in range(5)]
     ways = (True, False, False, True, False)
     wire.alice.saw(list(zip(ways, packets, strict=True)), 1.0)
-    assert tap.seen == [("sent" if out else "received", packet) for out, packet in zip(ways, packets, strict=True)]
+    assert tap.seen == [
+        ("sent" if out else "received", packet) for out, packet in zip(ways, packets, strict=True)
+    ]
 
 
 def test_watchers_hear_what_is_for_it() -> None:
