@@ -59,9 +59,7 @@ class Pool:
 
     def run(self) -> list[RunRecord]:
         """A record for each job, in their order. Ctrl-C drains what runs; a second one kills it."""
-        before = {
-            number: signal.signal(number, self._interrupted) for number in INTERRUPTS
-        }
+        before = {number: signal.signal(number, self._interrupted) for number in INTERRUPTS}
         self._board.begin(self._jobs)
         try:
             self._loop()

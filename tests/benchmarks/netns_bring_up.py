@@ -83,7 +83,8 @@ def host(number: int, app: str = "{udp.echo: {}}") -> str:
 def world(hosts: int, clients: int) -> World:
     members = ", ".join(host(number) for number in range(hosts))
     ends = ", ".join(
-        f"c{number}: {{vnet: acme, ip: 100.96.{number // 250 + 1}.{number % 250}}}" for number in range(clients)
+        f"c{number}: {{vnet: acme, ip: 100.96.{number // 250 + 1}.{number % 250}}}"
+        for number in range(clients)
     )
     (script,) = check(FRAME.format(hosts=members, clients=ends), "bench.yaml")
     return build(script)
@@ -114,7 +115,8 @@ def flood(size: int, rate: int, folder: Path) -> RunRecord:
     """A program behind a tunnel sends to one at a site, as fast as it is told."""
     for name, text in (("server.py", SERVER), ("flood.py", CLIENT.format(size=size, rate=rate))):
         (folder / name).write_text(text)
-    server = "{exec: [{name: server, run: [python3, server.py], files: {server.py: {copy: server.py}}, ready: {udp: 7000}}]}"
+    files = "files: {server.py: {copy: server.py}}"
+    server = f"{{exec: [{{name: server, run: [python3, server.py], {files}, ready: {{udp: 7000}}}}]}}"
     text = FRAME.format(hosts=host(0, server), clients="alice: {vnet: acme, ip: 100.96.0.12}") + RATE
     (script,) = check(text, str(folder / "bench.yaml"))
     return trio.run(partial(run, script, Netns(), folder=folder))
@@ -125,7 +127,9 @@ def said(folder: Path, log: str) -> str:
 
 
 def main() -> None:
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    )
     try:
         Netns().prepare()
     except FabricUnavailable as error:
@@ -133,7 +137,9 @@ def main() -> None:
     places(1)  # what is imported and loaded once
     for hosts, goal in ((50, 1.0), (200, 5.0)):
         made, gone, files = places(hosts)
-        print(f"{hosts} hosts of a site: {made:.2f} s (goal {goal:g} s), down in {gone:.2f} s, {files} open files")
+        print(
+            f"{hosts} hosts of a site: {made:.2f} s (goal {goal:g} s), down in {gone:.2f} s, {files} open files"
+        )
     up: Callable[[], Awaitable[float]] = partial(tunnels, 50)
     print(f"50 clients with their tunnels up: {trio.run(up):.2f} s")
     for size, rate in ((200, 1_000), (1200, 1_000), (200, 5_000), (1200, 5_000), (1200, 20_000)):
@@ -145,7 +151,8 @@ def main() -> None:
             laws = [law.text for law in record.invariants if not law.holds or "not judged" in law.text]
             print(
                 f"{size} B at {rate:,} a second: {said(folder, 'alice.python3.log')}, "
-                f"{said(folder, 'hq-h0.server.log')}, {spent:.1f} s of our CPU" + (f"; {laws}" if laws else "")
+                f"{said(folder, 'hq-h0.server.log')}, {spent:.1f} s of our CPU"
+                + (f"; {laws}" if laws else "")
             )
             assert record.state is State.PASSED, (record.error, [step.error for step in record.steps])
 

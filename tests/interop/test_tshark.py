@@ -101,7 +101,8 @@ policy: [{id: all, action: allow}]
 steps:
   - {wait: {tunnels: up}, within: 10s}
   - {wait: {programs: ready}, within: 20s}
-  - exec.run: {on: alice, within: 15s, run: [python3, -c, "import urllib.request as r; r.urlopen('http://10.0.50.60:8080/', timeout=10).read()"]}
+  - exec.run: {on: alice, within: 15s, run: [python3, -c, "import urllib.request as r;
+      r.urlopen('http://10.0.50.60:8080/', timeout=10).read()"]}
   - exec.run: {on: far/six, within: 15s, run: [python3, -c, "import socket as s; a = s.socket(s.AF_INET6, s.SOCK_DGRAM);
       a.settimeout(5); a.sendto(b'hello', ('fd00:50::61', 7)); a.recv(99)"]}
   - udp.send: {from: bob, to: hq/ours, count: 3, size: 900, interval: 10ms, patience: 1s}
@@ -119,9 +120,13 @@ def test_machines_of_the_kernel_are_captured_as_a_wire_would_have_it(tmp_path: P
     for layer in ("ip", "tcp", "udp", "icmpv6"):
         assert read(capture, "frame.number", only=f"{layer}.checksum.status == 0") == [], layer
     seen = Counter(row[0] for row in read(capture, "frame.interface_name"))
-    assert set(seen) == {f"{name}:acme" for name in ("edge", "alice", "bob", "hq/web", "hq/ours", "hq/six", "far/six")}
+    assert set(seen) == {
+        f"{name}:acme" for name in ("edge", "alice", "bob", "hq/web", "hq/ours", "hq/six", "far/six")
+    }
     assert read(capture, "frame.number", only='http.request and frame.interface_name == "alice:acme"')
-    assert read(capture, "frame.number", only='http.response.code == 200 and frame.interface_name == "hq/web:acme"')
+    assert read(
+        capture, "frame.number", only='http.response.code == 200 and frame.interface_name == "hq/web:acme"'
+    )
     for name in ("alice", "hq/web"):
         flags = read(capture, "tcp.flags.str", only=f'tcp and frame.interface_name == "{name}:acme"')
         assert [row[0].strip("·") for row in flags[:3]] == ["S", "A··S", "A"], "as they passed"

@@ -44,7 +44,9 @@ def test_what_a_killed_process_has_left_goes_with_the_next_start(there: Path) ->
         "(Scratch('x').folder / 'file').write_text('x')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(ROOT)], env={**os.environ, "TMPDIR": str(there)}, check=False)
+    subprocess.run(
+        [sys.executable, "-c", code, str(ROOT)], env={**os.environ, "TMPDIR": str(there)}, check=False
+    )
     assert len(os.listdir(there)) == 1
     sweep()
     assert os.listdir(there) == []

@@ -7,7 +7,16 @@ from ipaddress import ip_address
 
 import pytest
 
-from edge.proto.ip import Unreachable, build_icmp_echo, build_udp, checksum, fragment_ipv4, parse_untrusted, unreachable
+from edge.proto.ip import (
+    Unreachable,
+    build_icmp_echo,
+    build_udp,
+    checksum,
+    fragment_ipv4,
+    parse_untrusted,
+    unreachable,
+)
+from edge.proto.types import DropReason
 from scenarios.proto.host import Host
 from scenarios.proto.ledger import Ledger, Offence
 from scenarios.proto.real_host import RealHost
@@ -109,7 +118,7 @@ def test_an_error_counts_if_it_is_about_a_packet_of_its_own() -> None:
         error[10:12] = checksum(error[:20]).to_bytes(2, "big")
         wire.alice.saw([(False, bytes(error))], 1.0)
     assert wire.alice.counters["icmp_errors"] == 1
-    assert wire.alice.counters["other_icmp"] == 1
+    assert wire.alice.counters[DropReason.ICMP_UNSOLICITED] == 1
     assert [error.about for error in wire.alice.icmp_errors] == ["10.0.50.60:5060"]
     assert wire.lawful
 
@@ -126,7 +135,9 @@ def test_a_tap_sees_everything_in_its_order() -> None:
     packets = [wire.udp(bytes([number])) for number in range(5)]
     ways = (True, False, False, True, False)
     wire.alice.saw(list(zip(ways, packets, strict=True)), 1.0)
-    assert tap.seen == [("sent" if out else "received", packet) for out, packet in zip(ways, packets, strict=True)]
+    assert tap.seen == [
+        ("sent" if out else "received", packet) for out, packet in zip(ways, packets, strict=True)
+    ]
 
 
 def test_watchers_hear_what_is_for_it() -> None:

@@ -1,4 +1,4 @@
-"""Starts runs and kills them at random moments: ``python -m ...killing FOLDER SEED``, the first process of namespaces of its own.
+"""Starts runs and kills them at random moments: ``python -m ...killing FOLDER SEED``, first process of its namespaces.
 
 So every process there is one of theirs, and every change of the network was made by them. Says as JSON what is left.
 """
@@ -126,7 +126,9 @@ def kill_all(folder: Path, draw: random.Random) -> list[str]:
                 if "PASS" in victim.log.read_text() and not victim.child:
                     complaints.append(f"{victim.how.name} did nothing: {victim.log.read_text()[-500:]}")
                 said = victim.log.read_text()
-                if "Traceback" in said and not said.endswith("KeyboardInterrupt\n"):  # while Python was starting
+                if "Traceback" in said and not said.endswith(
+                    "KeyboardInterrupt\n"
+                ):  # while Python was starting
                     complaints.append(said[-500:])
             elif time.monotonic() > victim.began + PATIENCE:
                 complaints.append(f"{victim.how.name} does not end a run")
@@ -150,7 +152,8 @@ def others() -> list[str]:
 
 def network() -> dict[str, str]:
     """Everything that can be changed on the network here."""
-    words = [["-j", kind] for kind in ("link", "address", "route", "rule", "neigh")] + [["-6", "-j", "rule"], ["-6", "-j", "route"]]
+    words = [["-j", kind] for kind in ("link", "address", "route", "rule", "neigh")]
+    words += [["-6", "-j", "rule"], ["-6", "-j", "route"]]
     found = {
         " ".join(argv): subprocess.run(["ip", *argv], capture_output=True, text=True, check=True).stdout
         for argv in words

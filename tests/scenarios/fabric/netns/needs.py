@@ -9,7 +9,14 @@ import pytest
 
 from scenarios import doctor
 
-_NAMES = ("network-namespace", "mount-namespace", "pid-namespace", "raw-sockets", "packet-sockets", "pyroute2")
+_NAMES = (
+    "network-namespace",
+    "mount-namespace",
+    "pid-namespace",
+    "raw-sockets",
+    "packet-sockets",
+    "pyroute2",
+)
 
 
 def missing(*names: str) -> str:

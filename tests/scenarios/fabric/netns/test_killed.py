@@ -18,7 +18,17 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("unshare"), reason="needs unshare"),
 ]
 
-ALONE = ["unshare", "--user", "--map-root-user", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child"]
+ALONE = [
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--net",
+    "--pid",
+    "--mount",
+    "--fork",
+    "--mount-proc",
+    "--kill-child",
+]
 
 
 def test_nothing_is_left_of_runs_that_are_killed_at_any_moment(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_where_there_may_be_no_namespaces_it_says_why_and_what_helps() -> None:
 
 def test_a_user_who_may_make_none_is_told_so() -> None:
     script = (
-        'echo 0 > /proc/sys/user/max_user_namespaces && '
+        "echo 0 > /proc/sys/user/max_user_namespaces && "
         'exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$@"'
     )
     said = become("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")

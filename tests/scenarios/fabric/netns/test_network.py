@@ -17,7 +17,7 @@ from scenarios.report import State
 from scenarios.runner import check
 from scenarios.world import build
 from tests.scenarios.fabric.netns.needs import needs
-from tests.scenarios.fabric.test_faults import ASK, ASK_BOB, CASES, WORLD, passes, record
+from tests.scenarios.fabric.test_faults import ASK, ASK_BOB, ASK_DEPOT, CASES, WORLD, passes, record
 
 pytestmark = needs("netns")
 
@@ -57,7 +57,12 @@ MORE = {
 @pytest.fixture(autouse=True)
 def everything_is_as_it_was() -> Iterator[None]:
     def now() -> tuple[object, ...]:
-        return os.listdir("/proc/self/fd"), os.readlink("/proc/self/ns/net"), socket.if_nameindex(), children()
+        return (
+            os.listdir("/proc/self/fd"),
+            os.readlink("/proc/self/ns/net"),
+            socket.if_nameindex(),
+            children(),
+        )
 
     before = now()
     yield
@@ -66,7 +71,9 @@ def everything_is_as_it_was() -> Iterator[None]:
 
 def children() -> list[str]:
     """Processes; threads that wait for work come and go."""
-    return [word for task in Path("/proc/self/task").iterdir() for word in (task / "children").read_text().split()]
+    return [
+        word for task in Path("/proc/self/task").iterdir() for word in (task / "children").read_text().split()
+    ]
 
 
 @pytest.mark.parametrize("case", [*CASES, *MORE])
@@ -124,8 +131,8 @@ def test_programs_behind_tunnels_reach_each_other() -> None:
 def test_a_program_that_is_left_in_a_machine_does_not_outlive_it() -> None:
     done = passes(
         """
-  - exec.run: {on: alice, within: 15s, run: [python3, -c, "import os, time; os.fork() and (time.sleep(0.5), os._exit(0));
-      os.setsid(); os.execve('/bin/sleep', ['sleep', '4321'], {})"]}
+  - exec.run: {on: alice, within: 15s, run: [python3, -c, "import os, time;
+      os.fork() and (time.sleep(0.5), os._exit(0)); os.setsid(); os.execve('/bin/sleep', ['sleep', '4321'], {})"]}
 """,
         "netns",
         PROGRAMS,
@@ -149,7 +156,7 @@ def test_the_networks_of_the_host_are_none_of_its_business() -> None:
     """A world may use whatever addresses this machine has itself."""
     own = next((address for address in _own_addresses() if not address.startswith("127.")), "192.0.2.2")
     world = WORLD.replace("10.0.60.9", own).replace("10.0.60.0/24", f"{own.rpartition('.')[0]}.0/24")
-    passes("  - udp.send: {from: alice, to: depot/printer, count: 2, interval: 20ms, patience: 400ms}\n", "netns", world)
+    passes(f"  - {ASK_DEPOT}\n", "netns", world)
 
 
 def _own_addresses() -> list[str]:
@@ -162,7 +169,9 @@ def _own_addresses() -> list[str]:
 
 
 def test_two_hundred_hosts_in_one_site() -> None:
-    hosts = ", ".join(f"h{number}: {{ip: 10.0.0.{number + 10}, app: {{udp.echo: {{}}}}}}" for number in range(200))
+    hosts = ", ".join(
+        f"h{number}: {{ip: 10.0.0.{number + 10}, app: {{udp.echo: {{}}}}}}" for number in range(200)
+    )
     world = f"""\
 version: 1
 name: many
@@ -196,7 +205,7 @@ def test_a_run_that_cannot_come_up_says_so_and_leaves_nothing(monkeypatch: pytes
         record(f"  - {ASK}\n", "netns")
 
 
-async def test_what_still_runs_on_a_machine_is_a_leak() -> None:
+def test_what_still_runs_on_a_machine_is_a_leak() -> None:
     (script,) = check(WORLD, "leak.yaml")
     with Places(build(script)) as places:
         assert places.end_programs() == []

@@ -69,7 +69,9 @@ def test_a_router_sends_what_is_for_other_sites_to_the_connector_and_the_rest_no
         router = lan.machines["router:hq"]
         assert router.route_to("10.0.60.5") == FoundRoute("10.0.60.0/24", ETHERNET, "10.0.50.10")
         assert router.route_to("192.0.2.1") is None
-        assert lan.machines["hq/pbx"].route_to("10.0.60.5") == FoundRoute("0.0.0.0/0", ETHERNET, "10.0.50.254")
+        assert lan.machines["hq/pbx"].route_to("10.0.60.5") == FoundRoute(
+            "0.0.0.0/0", ETHERNET, "10.0.50.254"
+        )
 
 
 def test_a_lan_without_a_free_address_has_a_gateway_on_the_link() -> None:
@@ -95,9 +97,10 @@ def test_neighbours_follow_the_shared_address_at_once(hosts: str, gateway: str) 
         assert reaches(pbx, two, gateway), "nobody works: it stays"
         lan.gateway_is("one")
         assert reaches(pbx, one, gateway)
-        with two.space.inside(), socket.socket(family_of(gateway), socket.SOCK_DGRAM) as sock:
-            with pytest.raises(OSError, match="Cannot assign"):
-                sock.bind((gateway, 7))
+        with two.space.inside():
+            sock = socket.socket(family_of(gateway), socket.SOCK_DGRAM)
+        with sock, pytest.raises(OSError, match="Cannot assign"):
+            sock.bind((gateway, 7))
 
 
 def test_names_of_any_kind_and_length_are_none_of_the_kernels_business() -> None:

@@ -179,7 +179,9 @@ async def test_it_sees_the_network_of_its_machine_only(bench: Bench) -> None:
 
 async def test_it_sees_the_processes_of_its_world_only(bench: Bench) -> None:
     other = bench.start("sleep", "61")
-    said = await bench.said("sh", "-c", 'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline; done; echo $$ $PPID')
+    said = await bench.said(
+        "sh", "-c", 'for p in /proc/[0-9]*; do tr "\\0" " " < $p/cmdline; done; echo $$ $PPID'
+    )
     assert "sleep 61" in said
     assert int(said.split()[-1]) == 1, "the parent is the first process"
     assert other.returncode is None
@@ -197,7 +199,9 @@ async def test_a_working_folder_below_run_is_still_there(bench: Bench) -> None:
     folder = Path("/run", f"poplab-test-{os.getpid()}")
     folder.mkdir()
     try:
-        assert await ended(bench.start("sh", "-c", f"echo mine > {folder}/file", cwd=folder)) == 0, bench.errors
+        assert await ended(bench.start("sh", "-c", f"echo mine > {folder}/file", cwd=folder)) == 0, (
+            bench.errors
+        )
         assert (folder / "file").read_text() == "mine\n"
     finally:
         (folder / "file").unlink(missing_ok=True)
@@ -206,7 +210,9 @@ async def test_a_working_folder_below_run_is_still_there(bench: Bench) -> None:
 
 async def test_files_take_the_place_of_those_of_the_machine(bench: Bench) -> None:
     before = Path("/etc/hosts").read_text()
-    said = await bench.said("cat", "/etc/hosts", files={"/etc/hosts": "10.0.50.60 pbx\n", "/etc/not-here": "x"})
+    said = await bench.said(
+        "cat", "/etc/hosts", files={"/etc/hosts": "10.0.50.60 pbx\n", "/etc/not-here": "x"}
+    )
     assert said == "10.0.50.60 pbx\n"
     assert Path("/etc/hosts").read_text() == before
     assert not Path("/etc/not-here").exists()
@@ -298,7 +304,7 @@ async def test_programs_may_have_as_many_files_as_was_said(tmp_path: Path, nurse
         bench.space.close()
 
 
-async def test_a_machine_without_room_for_pid_namespaces_says_so(tmp_path: Path) -> None:
+def test_a_machine_without_room_for_pid_namespaces_says_so(tmp_path: Path) -> None:
     limits = Path("/proc/sys/user/max_pid_namespaces")
     script = (
         "import sys; sys.path.insert(0, '.')\n"
@@ -326,7 +332,8 @@ from scenarios.fabric.netns.namespace import Namespace
 from scenarios.fabric.netns.spawner import Spawner
 spawner, space = Spawner(), Namespace("x")
 for code in ({DAEMON!r}, "import time; time.sleep(600)"):
-    spawner.start(space.fd, [sys.executable, "-c", code, {mark!r}], env={{}}, cwd=Path("/"), stdin=0, stdout=1, stderr=2)
+    argv = [sys.executable, "-c", code, {mark!r}]
+    spawner.start(space.fd, argv, env={{}}, cwd=Path("/"), stdin=0, stdout=1, stderr=2)
 sys.stdin.read()
 """
     runner = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, cwd=ROOT)

@@ -117,7 +117,10 @@ def test_nowhere_is_silent(office: Office, version: int, address: str) -> None:
     machine = office.machine("pbx", "10.0.50.60/24", "fd00:50::60/64")
     machine.nowhere(version)
     assert machine.route_to(address) is None
-    with udp(machine, "::" if version == 6 else "0.0.0.0") as sock, pytest.raises(OSError, match="Invalid argument"):
+    with (
+        udp(machine, "::" if version == 6 else "0.0.0.0") as sock,
+        pytest.raises(OSError, match="Invalid argument"),
+    ):
         sock.sendto(MARK, (address, 9))
 
 
