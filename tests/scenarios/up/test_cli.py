@@ -26,8 +26,10 @@ def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(poplab, ["up", *map(str, arguments)])
 
 
-def kept(*arguments: str, wait_for: str = "desk registered") -> tuple[int, str]:
-    """Exit code and output of one that was ended by Ctrl-C once it had said `wait_for`."""
+def kept(
+    *arguments: str, wait_for: str = "desk registered", by: signal.Signals = signal.SIGINT
+) -> tuple[int, str]:
+    """Exit code and output of one that was ended by a signal, such as that of Ctrl-C, once it had said `wait_for`."""
     command = [sys.executable, "-m", "scenarios", "up", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
@@ -40,7 +42,7 @@ def kept(*arguments: str, wait_for: str = "desk registered") -> tuple[int, str]:
         line = process.stdout.readline()
         assert line and time.monotonic() < deadline, said
         said += line
-    process.send_signal(signal.SIGINT)
+    process.send_signal(by)
     said += process.stdout.read()
     process.stdout.close()
     return process.wait(30), said
@@ -77,8 +79,9 @@ def test_it_stays_until_ctrl_c_and_keeps_what_the_device_was_given(tmp_path: Pat
     ] == secrets
 
 
-def test_without_a_state_nothing_is_left_behind() -> None:
-    code, said = kept(str(LAB), "--listen", "127.0.0.1:0")
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGHUP])
+def test_without_a_state_nothing_is_left_behind(by: signal.Signals) -> None:
+    code, said = kept(str(LAB), "--listen", "127.0.0.1:0", by=by)
     assert code == 0
     path = Path(re.search(r"wg-quick up (\S+)", said)[1])  # type: ignore[index]
     assert not path.parent.exists()
