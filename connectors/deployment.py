@@ -91,10 +91,19 @@ def instructions(
             if mode is Mode.INTERMEDIATE_GATEWAY
             else f"on every host of {site} that takes part, routes lead to this machine"
         )
-        lines += [
-            f"{where}:",
-            *(f"    {ip} add {prefix} via {via}" for prefix in reaches if prefix.version == version),
-        ]
+        prefixes = [prefix for prefix in reaches if prefix.version == version]
+        everything = any(not prefix.prefixlen for prefix in prefixes)
+        if everything and mode is Mode.PER_HOST:
+            commands = [f"    {ip} replace default via {via}"]
+        else:
+            commands = [f"    {ip} add {prefix} via {via}" for prefix in prefixes if prefix.prefixlen]
+        if commands:
+            lines += [f"{where}:", *commands]
+        if everything and mode is Mode.INTERMEDIATE_GATEWAY:
+            lines.append(
+                f"everything else of IPv{version} cannot come by the router, which brings this machine's own packets "
+                "to the PoP: with --mode per-host or default-gateway, the hosts send it here"
+            )
     return lines
 
 

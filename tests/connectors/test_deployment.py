@@ -58,6 +58,20 @@ def test_every_mode_has_lines_to_type(mode, lines, words):
     assert words in "\n".join(said)
 
 
+@pytest.mark.parametrize(
+    ("mode", "lines"),
+    [
+        (Mode.DEFAULT_GATEWAY, ["ip route replace default via 10.0.50.2"]),
+        (Mode.PER_HOST, ["ip route replace default via 10.0.50.2"]),
+        (Mode.INTERMEDIATE_GATEWAY, ["ip route add 100.96.0.0/12 via 10.0.50.2"]),  # else it has two defaults
+    ],
+)
+def test_everything_is_never_a_second_default_route(mode: Mode, lines: list[str]):
+    said = instructions(mode, SITE[:1], [ip_network("0.0.0.0/0"), REACHES[0]], AROUND)
+    assert [line.strip() for line in said if line.startswith(" ")] == lines
+    assert (mode is Mode.INTERMEDIATE_GATEWAY) == any("cannot come by the router" in line for line in said)
+
+
 def test_a_machine_that_is_not_on_the_lan_is_told_so():
     said = "\n".join(instructions(Mode.PER_HOST, SITE[:1], REACHES, AROUND[:1]))
     assert "no address in 10.0.50.0/24" in said and "via THIS-MACHINE" in said
