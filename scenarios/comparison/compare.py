@@ -16,7 +16,7 @@ MOST_DIFFERENCES = 300
 BUSY = 0.02
 """Seconds by which a machine is late at worst, beyond which it is named: a packet of a call."""
 
-_ZERO = (Quantity.COUNT, Quantity.CHANCE, Quantity.PRESENCE)
+_ZERO = (Quantity.COUNT, Quantity.BYTES, Quantity.CHANCE, Quantity.PRESENCE)
 """Quantities of which "not there" and none are the same."""
 _URGENT = (State.ERROR, State.INTERRUPTED, State.UNAVAILABLE, State.SKIPPED)
 
@@ -93,7 +93,8 @@ def _difference(
     other = missing if right is None else right.value
     if one == other and (left is not None) is (right is not None):
         return None
-    holds = alike(quantity, one, other, allowed.tolerance)
+    parts = max(fact.parts for fact in (left, right) if fact is not None)
+    holds = alike(quantity, one, other, allowed.tolerance, parts)
     if holds and quantity in (Quantity.SET, Quantity.PRESENCE, Quantity.EXACT):
         return None
     ignored = any(fnmatchcase(name, each) or fnmatchcase(name, f"{each}.*") for each in allowed.ignore)
@@ -104,7 +105,7 @@ def _difference(
         fabric="",
         right=absent if right is None and missing is None else shown(quantity, other),
         counts=not (holds or ignored),
-        why=IGNORED if ignored and not holds else rule(quantity, allowed.tolerance),
+        why=IGNORED if ignored and not holds else rule(quantity, allowed.tolerance, parts),
         about=known.about,
         place=known.place,
     )

@@ -34,6 +34,8 @@ class Fact(NamedTuple):
     quantity: Quantity = Quantity.EXACT
     about: str = ""
     place: str = ""
+    parts: int = 1
+    """Of a time: how many others it is the sum of."""
 
 
 Named = Iterator[tuple[str, Fact]]
@@ -58,7 +60,7 @@ def _facts(run: RunRecord) -> Named:
     yield "run.stopped_by", Fact(run.stopped_by)
     ended = [step.ended for step in run.steps if step.ended is not None]
     if ended:  # how long the world takes to fall silent afterwards is the fabric's own affair
-        yield "run.took", Fact(max(ended), Quantity.TIME)
+        yield "run.took", Fact(max(ended), Quantity.TIME, parts=len(ended))
     for number, step in enumerate(run.steps, 1):
         yield from _step(step, f"steps.{step.id or number}")
     for number, check in enumerate(run.checks, 1):
@@ -99,7 +101,8 @@ def _step(step: StepRecord, name: str) -> Named:
 
     yield f"{name}.state", fact(step.state.value)
     if step.started is not None and step.ended is not None:
-        yield f"{name}.took", fact(step.ended - step.started, Quantity.TIME)
+        took = fact(step.ended - step.started, Quantity.TIME)
+        yield f"{name}.took", took._replace(parts=_packets(step))
     for number, check in enumerate(step.checks, 1):
         yield f"{name}.expect.{number}", fact(check.holds, about=check.text)
     for path, key, value in _plain(step.results):
@@ -108,6 +111,14 @@ def _step(step: StepRecord, name: str) -> Named:
             if step.verb == "traffic.run" and key == "sent":
                 quantity = Quantity.COUNT  # so many a second, as long as it lasts
             yield f"{name}.{path}", fact(value, quantity)
+
+
+def _packets(step: StepRecord) -> int:
+    """How many packets a step sent, each after the fate of the one before was known."""
+    if step.verb != "probe.mtu":
+        return 1
+    fates = (fate for key in ("df", "free") for fate in _plain(step.results.get(key, {})))
+    return max(1, sum(1 for _ in fates))
 
 
 def _plain(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str, Any]]:

@@ -11,6 +11,10 @@ FEW = 2
 """So many more or less are no difference where packets are sent again, whatever the share."""
 R_PER_MOS = 40.0
 """About so many points of R are one of MOS for good calls, where the curve of G.107 Annex B is flat."""
+TURN = 0.02
+"""Seconds that each further part of a time may take longer, where a machine with a real clock goes from one to the next."""
+GOODBYES = 120
+"""Bytes of the last two segments of a connection in IPv6: they may come when its step is over."""
 PEAKS = 2
 """A longest time may differ by so many times what another time may."""
 DIGITS = 1e-9
@@ -26,6 +30,7 @@ class Quantity(StrEnum):
     MOS = "mos"
     R = "r"
     LOSS = "loss"
+    BYTES = "bytes"  # as a count
     COUNT = "count"  # none or some is exact, how many is not
     CHANCE = "chance"  # none or a few is the same
     PRESENCE = "presence"  # none or some, and nothing else
@@ -36,8 +41,9 @@ _BY_NAME = {
     "mos_min": Quantity.MOS,
     "r": Quantity.R,
     "loss": Quantity.LOSS,
+    "target_bytes": Quantity.BYTES,
     # How often something was sent until it got through, and what was seen of that.
-    **dict.fromkeys(("attempts", "target_bytes", "icmp_errors", "received", "packets"), Quantity.COUNT),
+    **dict.fromkeys(("attempts", "icmp_errors", "received", "packets"), Quantity.COUNT),
     **dict.fromkeys(("lost", "duplicates", "reordered", "overrun"), Quantity.CHANCE),
 }
 
@@ -55,8 +61,11 @@ def of(name: str, value: Plain) -> Quantity:
     return Quantity.PEAK if name.endswith("_max") or name.startswith("slowest") else Quantity.TIME
 
 
-def alike(quantity: Quantity, left: Plain, right: Plain, tolerance: Tolerance) -> bool:
-    """Whether the two are no difference. Of a figure, "not there" is another thing than any number."""
+def alike(quantity: Quantity, left: Plain, right: Plain, tolerance: Tolerance, parts: int = 1) -> bool:
+    """Whether the two are no difference. Of a figure, "not there" is another thing than any number.
+
+    `parts`: of a time, how many others it is the sum of.
+    """
     if quantity is Quantity.SET:
         return _unordered(left) == _unordered(right)
     if left == right or quantity is Quantity.EXACT:
@@ -65,22 +74,28 @@ def alike(quantity: Quantity, left: Plain, right: Plain, tolerance: Tolerance) -
         return False
     if quantity is Quantity.PRESENCE:
         return bool(left) is bool(right)
-    if quantity is Quantity.COUNT and bool(left) is not bool(right):
+    if quantity in (Quantity.COUNT, Quantity.BYTES) and bool(left) is not bool(right):
         return False
-    return abs(left - right) <= _room(quantity, max(abs(left), abs(right)), tolerance) + DIGITS
+    room = _room(quantity, max(abs(left), abs(right)), tolerance)
+    if quantity is Quantity.TIME:
+        room += TURN * (parts - 1)
+    return abs(left - right) <= room + DIGITS
 
 
-def rule(quantity: Quantity, tolerance: Tolerance) -> str:
+def rule(quantity: Quantity, tolerance: Tolerance, parts: int = 1) -> str:
     """The rule in words."""
     match quantity:
         case Quantity.TIME:
-            return f"within {Seconds(tolerance.time)} and {Ratio(tolerance.ratio)}"
+            time = Seconds(tolerance.time + TURN * (parts - 1))
+            return f"within {time} and {Ratio(tolerance.ratio)}"
         case Quantity.PEAK:
             return f"within {Seconds(PEAKS * tolerance.time)} and {Ratio(tolerance.ratio)}"
         case Quantity.MOS | Quantity.R:
             return f"within {tolerance.mos:g} of MOS"
         case Quantity.LOSS:
             return f"within {Ratio(tolerance.loss)} of the packets"
+        case Quantity.BYTES:
+            return f"within {GOODBYES} or {Ratio(tolerance.count)}, but not none"
         case Quantity.COUNT:
             return f"within {FEW} or {Ratio(tolerance.count)}, but not none"
         case Quantity.CHANCE:
@@ -112,6 +127,8 @@ def _room(quantity: Quantity, greater: float, tolerance: Tolerance) -> float:
             return tolerance.mos * R_PER_MOS
         case Quantity.LOSS:
             return tolerance.loss
+        case Quantity.BYTES:
+            return max(GOODBYES, tolerance.count * greater)
     return max(FEW, tolerance.count * greater)
 
 

@@ -523,7 +523,11 @@ class Host:
         if way.flow is not self._latest:
             self._remember(way.flow)
         self._ident = ident = self._ident % 0xFFFF + 1
-        self._send(way.build(payload, ident))
+        packet = way.build(payload, ident)
+        if len(packet) <= self.mtu:
+            self._send(packet)
+        else:
+            self._send_cut(packet)
 
     def _open(self, local_port: int, destination: Endpoint) -> _Way | None:
         """The way there; None if it is in the other address family."""
@@ -542,16 +546,27 @@ class Host:
             self.counters["no_address_of_family"] += 1
             return
         self._remember((ICMP if len(target) == 4 else ICMPV6, target, 0, 0))
-        self._send(
-            build_icmp_echo(
-                self.packed,
-                target,
-                ident=request.ident,
-                sequence=request.sequence,
-                payload=request.payload,
-                ttl=request.ttl,
-            )
+        packet = build_icmp_echo(
+            self.packed,
+            target,
+            ident=request.ident,
+            sequence=request.sequence,
+            payload=request.payload,
+            ttl=request.ttl,
         )
+        if len(packet) <= self.mtu:
+            self._send(packet)
+        else:
+            self._send_cut(packet)
+
+    def _send_cut(self, packet: bytearray) -> None:
+        """What is larger than the interface takes goes in pieces, without DF, as systems send it. In IPv6 it does not go."""
+        if packet[0] >> 4 == 6:
+            self.counters["too_big"] += 1
+            return
+        packet[6] &= 0xBF  # fragment_ipv4 makes checksums anew
+        for piece in fragment_ipv4(packet, self.mtu):
+            self._send(piece)
 
     def _pack(self, address: str) -> bytes:
         packed = self._packed.get(address)

@@ -30,6 +30,7 @@ ALL_READS = BUFFER // 256
 
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 SO_RCVBUFFORCE = 33
+IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE = 23, 3
 SOL_PACKET, PACKET_STATISTICS = 263, 6
 _NEIGHBOURS = range(133, 138)  # ICMPv6 types of neighbour discovery (RFC 4861): the kernel's business
 _MULTICAST_LISTENERS = (130, 131, 132, 143)  # RFC 2710, RFC 3810
@@ -54,6 +55,9 @@ class Card:
             # Protocol 0: nothing comes before it is bound to the interface.
             self._taken = undo.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0))
             self._given = undo.enter_context(socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW))
+            if self._version == 6:
+                # The kernel, which hears of what the path takes, is not to act on it: its host of ours does.
+                self._given.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_PROBE)
             undo.pop_all()
         for sock in (self._taken, self._given):
             sock.setblocking(False)

@@ -59,7 +59,13 @@ _SYSCTLS = {
     "ipv4/conf/all/send_redirects": 0,  # they would mend a wrong route table while it is looked at
     "ipv4/conf/default/send_redirects": 0,
 }
-_FORWARDING = {"ipv4/ip_forward": 1, "ipv6/conf/all/forwarding": 1}
+_FORWARDING = {
+    "ipv4/ip_forward": 1,
+    "ipv6/conf/all/forwarding": 1,
+    # Milliseconds between two errors for one host, after a few at once: as often as a router of ours says something.
+    "ipv4/icmp_ratelimit": 10,
+    "ipv6/icmp/ratelimit": 10,
+}
 
 
 class FoundRoute(NamedTuple):
