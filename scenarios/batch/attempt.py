@@ -20,7 +20,6 @@ from scenarios.schema import Script
 from scenarios.scratch import Scratch
 from scenarios.trace import Recorder
 
-
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
