@@ -23,6 +23,8 @@ from scenarios.trace import Recorder
 
 T = TypeVar("T")
 
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Job(NamedTuple):
     """A script, where it runs, and the command that does that again. Without a fabric it is skipped."""
@@ -71,6 +73,8 @@ def attempt(job: Job, observer: Observer) -> RunRecord:
     """Run it here and now. The first Ctrl-C drains and reports; the second one is Python's own."""
     if job.fabric is None:
         return job.record(State.SKIPPED, job.reason)
+    # One that comes before anybody listens waits: as an exception in the middle of nowhere it could get lost.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
     try:
         if not job.twice:
             return _recorded(job, job.fabric, observer, None)
@@ -78,6 +82,8 @@ def attempt(job: Job, observer: Observer) -> RunRecord:
             return _recorded(job, job.fabric, observer, twin.folder)
     except FabricUnavailable as error:
         return job.record(State.UNAVAILABLE, str(error))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _recorded(job: Job, fabric: Fabric, observer: Observer, twin: Path | None) -> RunRecord:
@@ -121,13 +127,14 @@ async def _until_interrupted(
 
 async def until_interrupted(
     perform: Callable[[trio.Event], Awaitable[T]],
-    by: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+    by: Sequence[signal.Signals] = INTERRUPTS,
 ) -> T:
     """What `perform` returns, which is told the first of these signals by an event."""
     interrupt = trio.Event()
 
     async def listen(*, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*by) as signals:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, by)
             task_status.started()
             async for _ in signals:
                 interrupt.set()

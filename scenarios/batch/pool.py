@@ -15,22 +15,20 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import IO, Any
 
 import msgspec
 
 from edge.errors import FabricUnavailable
-from scenarios.batch.attempt import Job, attempt
+from scenarios.batch.attempt import INTERRUPTS, Job, attempt
 from scenarios.batch.board import Board, Progress
 from scenarios.batch.queue import Queue, cores
 from scenarios.report import RunRecord, State, StepRecord
 
 OUTLIVE = 15.0
 """Seconds for a run to end by itself when its parent is gone."""
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 LOOK_AGAIN = 0.2
 """Seconds between two looks at the board if nobody says anything."""
@@ -143,14 +141,14 @@ class _Child:
         reading, writing = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        # What comes before the child has handlers of its own must not get lost in ours.
+        # What comes before the child listens must not get lost: neither in our handler nor as an exception somewhere.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
         self._process = os.fork()
         if self._process == 0:
             for descriptor in (reading, alive[1], *(other.stream for other in others)):
                 os.close(descriptor)
             selector.close()
-            _be_child(job, writing, alive[0], self._errors, before)
+            _be_child(job, writing, alive[0], self._errors)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(writing)
         self.stream = reading
@@ -195,10 +193,8 @@ class _Child:
 # -- in the child
 
 
-def _be_child(
-    job: Job, writing: int, alive: int, errors: IO[bytes], mask: Collection[int | signal.Signals]
-) -> None:
-    """Never returns. `mask` are the signals that are blocked once it has its handlers."""
+def _be_child(job: Job, writing: int, alive: int, errors: IO[bytes]) -> None:
+    """Never returns. Signals that interrupt are blocked until the run listens to them."""
     status = 1
     try:
         os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on
@@ -209,7 +205,6 @@ def _be_child(
         sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - until the end
         teller = _Teller(writing)
         try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             refusal = _prepare(job)
             threading.Thread(target=_outlive_nobody, args=(alive,), daemon=True).start()
             record = attempt(job, teller) if refusal is None else job.record(State.UNAVAILABLE, refusal)

@@ -199,6 +199,7 @@ def _say(fd: int, text: str) -> None:
 def _forget_signals() -> None:
     """What Python and we have done to them, no program expects."""
     signal.set_wakeup_fd(-1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for number in signal.valid_signals():
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             with suppress(OSError, ValueError):
