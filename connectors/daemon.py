@@ -166,7 +166,7 @@ class Daemon:
             tunnel=profile.tunnel,
             masque=masque_target(profile, self.dialled),
             bind=(self.dialled.any_address, 0 if wireguard is None else wireguard.listen_port),
-            open_port=partial(UdpPort.bind, reads=READS),
+            open_port=partial(UdpPort.bind, reads=READS, may_fragment=profile.tunnel == "wireguard"),
             linger=LINGER,
         )
 

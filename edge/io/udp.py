@@ -28,6 +28,7 @@ UDP_SEGMENT = 103
 UDP_GRO = 104
 SO_RCVBUFFORCE = 33
 SO_SNDBUFFORCE = 32
+IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0
 
 MAX_SEGMENTS = 64  # UDP_MAX_SEGMENTS of older kernels
 MAX_SEND = 65000  # an IP packet with headers stays below 65,535
@@ -79,9 +80,13 @@ class UdpPort:
         *,
         reads: int = 2,
         buffer_bytes: int = 4 << 20,
+        may_fragment: bool = False,
         make_socket: Callable[[int, int], socket.socket] = socket.socket,
     ) -> UdpPort:
         """Open a port on `address` (port 0: any). Refused with the remedy if that cannot be had.
+
+        `may_fragment`: routers may cut what is too large for a link (IPv4). WireGuard's kernel modules do so, for where
+        the ICMP errors get lost nothing else tells; QUIC must not (RFC 9000 14).
 
         `make_socket`, of family and type, may make the socket in another network namespace, or mark it.
         """
@@ -93,6 +98,8 @@ class UdpPort:
                 # The forced form needs privilege; the plain one is clamped by the system's limit.
                 if not _try_option(sock, socket.SOL_SOCKET, force, buffer_bytes):
                     _try_option(sock, socket.SOL_SOCKET, plain, buffer_bytes)
+            if may_fragment and family == socket.AF_INET:
+                _try_option(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
             sock.bind((host, port))
         except OSError as error:
             sock.close()

@@ -127,7 +127,9 @@ class Relay:
             with self._opening():
                 masque = self._config.masque
                 wireguard = self._widen(
-                    UdpPort.bind(self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20)
+                    UdpPort.bind(
+                        self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20, may_fragment=True
+                    )
                 )
                 stack.callback(wireguard.close)
                 quic = streams = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 import pytest
 import trio
@@ -13,7 +13,15 @@ import trio.testing
 from edge.errors import Refused
 from edge.io import mmsg
 from edge.io.driver import Driver
-from edge.io.udp import LARGE_READ, LARGE_READS, SOL_UDP, UDP_SEGMENT, UdpPort
+from edge.io.udp import (
+    IP_MTU_DISCOVER,
+    IP_PMTUDISC_DONT,
+    LARGE_READ,
+    LARGE_READS,
+    SOL_UDP,
+    UDP_SEGMENT,
+    UdpPort,
+)
 from edge.proto.types import NEVER, Address, DropReason
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -383,3 +391,15 @@ def test_the_socket_may_be_made_by_somebody_else() -> None:
     port = UdpPort.bind(("127.0.0.1", 0), make_socket=make)
     assert [port.fileno()] == [sock.fileno() for sock in made]
     port.close()
+
+
+@pytest.mark.parametrize(("may_fragment", "discovery"), [(True, IP_PMTUDISC_DONT), (False, 1)])
+def test_what_routers_may_cut_has_no_df_bit(may_fragment: bool, discovery: int) -> None:
+    made = []
+
+    def make(family: int, kind: int) -> socket.socket:
+        made.append(socket.socket(family, kind))
+        return made[0]
+
+    with closing(UdpPort.bind(("127.0.0.1", 0), may_fragment=may_fragment, make_socket=make)):
+        assert made[0].getsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER) == discovery
