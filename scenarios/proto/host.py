@@ -394,11 +394,7 @@ class Host:
             return
         if self._ledger.received(self.vnet, self.name, packet, now) is not None:
             self.counters["not_as_sent"] += 1
-        source = str(ip_address(header.source))
-        if source in self.seen or len(self.seen) < MAX_REMEMBERED:
-            seen = self.seen[source]
-            seen.packets += 1
-            seen.bytes += header.total_length
+        source = self._count_source(header)
         if header.protocol == UDP:
             self._receive_udp(packet, header, source)
         elif header.protocol in (ICMP, ICMPV6):
@@ -408,6 +404,24 @@ class Host:
             self.tcp.receive(packet, header, self._now)
         else:
             self.counters["no_such_protocol"] += 1
+
+    def _count_source(self, header: Header) -> str:
+        source = str(ip_address(header.source))
+        if source in self.seen or len(self.seen) < MAX_REMEMBERED:
+            seen = self.seen[source]
+            seen.packets += 1
+            seen.bytes += header.total_length
+        return source
+
+    def _note_error(self, packet: bytearray | bytes, header: Header, inner: Header, now: float) -> None:
+        """An ICMP error about a packet of ours."""
+        self.counters["icmp_errors"] += 1
+        about = f"{ip_address(inner.destination)}:{inner.destination_port}"
+        source = str(ip_address(header.source))
+        mtu = reported_mtu(packet, header)
+        self.icmp_errors.append(
+            IcmpError(now, source, header.icmp_type, header.icmp_code, about, mtu, inner.total_length)
+        )
 
     def _receive_udp(self, packet: bytearray, header: Header, source: str) -> None:
         data = bytes(udp_payload(packet, header))
@@ -478,13 +492,7 @@ class Host:
         flow = (inner.protocol, inner.destination, inner.source_port, inner.destination_port)
         if not known and flow not in self._flows:
             return False
-        self.counters["icmp_errors"] += 1
-        about = f"{ip_address(inner.destination)}:{inner.destination_port}"
-        source = str(ip_address(header.source))
-        mtu = reported_mtu(packet, header)
-        self.icmp_errors.append(
-            IcmpError(self._now, source, header.icmp_type, header.icmp_code, about, mtu, inner.total_length)
-        )
+        self._note_error(packet, header, inner, self._now)
         return True
 
     # -- sending

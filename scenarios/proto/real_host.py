@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from itertools import groupby
 from operator import itemgetter
 
-from edge.proto.ip import TCP, UDP, Header, is_error, parse_untrusted, quoted_untrusted, reported_mtu
+from edge.proto.ip import TCP, UDP, Header, is_error, parse_untrusted, quoted_untrusted
 from edge.proto.types import BadPacket
-from scenarios.proto.host import MAX_REMEMBERED, Host, IcmpError, checksum_right
+from scenarios.proto.host import MAX_REMEMBERED, Host, checksum_right
 
 
 class RealHost(Host):
@@ -53,11 +52,7 @@ class RealHost(Host):
             return
         if self._ledger.received(self.vnet, self.name, packet, now) is not None:
             self.counters["not_as_sent"] += 1
-        source = str(ip_address(header.source))
-        if source in self.seen or len(self.seen) < MAX_REMEMBERED:
-            seen = self.seen[source]
-            seen.packets += 1
-            seen.bytes += header.total_length
+        source = self._count_source(header)
         if header.protocol in (UDP, TCP):
             key = (source, header.destination_port)
             if key in self.port_bytes or len(self.port_bytes) < MAX_REMEMBERED:
@@ -69,15 +64,4 @@ class RealHost(Host):
         if inner is None or inner.source != self.packed:
             self.counters["other_icmp"] += 1
             return
-        self.counters["icmp_errors"] += 1
-        self.icmp_errors.append(
-            IcmpError(
-                now,
-                str(ip_address(header.source)),
-                header.icmp_type,
-                header.icmp_code,
-                f"{ip_address(inner.destination)}:{inner.destination_port}",
-                reported_mtu(packet, header),
-                inner.total_length,
-            )
-        )
+        self._note_error(packet, header, inner, now)
