@@ -205,7 +205,8 @@ def test_a_softphone_with_the_printed_account_calls(kept: Kept, tmp_path: Path, 
         r"hq/pbx phone and 600 are done" if callee == "600" else r"hq/pbx the call of phone to bob ended"
     )
     wait_for(lambda: not softphone.alive, "the softphone to end")
-    assert "audio=64000/64000" in softphone.output(), "bits per second that it sends, and hears"
+    rates = re.findall(r"audio=(\d+)/(\d+)", softphone.output())
+    assert any(int(sent) and int(heard) for sent, heard in rates), "bits per second that it sends, and hears"
     assert kept.stop() == 0
     listener = "hq/pbx" if callee == "600" else "bob"
     assert re.search(rf"call  phone -> {callee}: .*{listener} heard MOS", kept.output), kept.output
