@@ -48,8 +48,12 @@ _NO_LINK_LOCAL = 1  # IN6_ADDR_GEN_MODE_NONE: a tunnel has no neighbours to talk
 @contextmanager
 def netlink() -> Iterator[IPRoute]:
     """A handle for the network namespace of the calling thread."""
-    from pyroute2 import IPRoute  # takes a tenth of a second to import
-
+    try:
+        from pyroute2 import IPRoute  # takes a tenth of a second to import
+    except ImportError as error:
+        raise FabricUnavailable(
+            "routes are set by pyroute2, which is not installed\n    fix: pip install pyroute2"
+        ) from error
     with IPRoute() as handle:
         yield handle
 

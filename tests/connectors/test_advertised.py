@@ -38,7 +38,9 @@ def test_what_becomes_a_route(told: AddressRange, networks: list[str]):
 
 
 def test_odd_ranges_do_not_become_hundreds_of_thousands_of_routes():
-    odd = [a_range(f"{first:x}::1", f"{first:x}:ffff:ffff:ffff:ffff:ffff:ffff:fffe") for first in range(1, 1900)]
+    odd = [
+        a_range(f"{first:x}::1", f"{first:x}:ffff:ffff:ffff:ffff:ffff:ffff:fffe") for first in range(1, 1900)
+    ]
     with pytest.raises(Refused, match="more than 4096 prefixes"):
         prefixes(odd)
 

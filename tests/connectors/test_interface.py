@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any, cast
@@ -13,7 +14,7 @@ pyroute2 = pytest.importorskip("pyroute2")
 from pyroute2 import NetlinkError  # noqa: E402
 from pyroute2.netlink.exceptions import NetlinkDumpInterrupted  # noqa: E402
 
-from connectors.interface import DUMPS, MAIN_TABLE, Interface, main_table, sweep  # noqa: E402
+from connectors.interface import DUMPS, MAIN_TABLE, Interface, main_table, netlink, sweep  # noqa: E402
 from connectors.proto.interface_plan import InterfacePlan, plan  # noqa: E402
 from edge.errors import FabricUnavailable, Refused  # noqa: E402
 
@@ -92,3 +93,9 @@ def test_taking_back_never_raises():
     ours.apply(planned("0.0.0.0/0"))
     kernel.interruptions = 1000
     ours.remove()
+
+
+def test_without_pyroute2_the_fix_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    with pytest.raises(FabricUnavailable, match="pip install pyroute2"), netlink():
+        pass

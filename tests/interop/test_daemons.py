@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -49,17 +48,23 @@ class End:
         self.before = self.state()
 
     def start(self, *options: str) -> None:
+        self.begin(*options)
+        self.wait_up()
+
+    def begin(self, *options: str) -> None:
+        """Start it; several take their time together."""
         self.log.write_text("")
         command = (*self.command, *options)
         self.process: Process = self.space.start(*command, log=self.log, PYTHONPATH=str(REPOSITORY))
         # by MASQUE the PoP tells the routes once the tunnel is there, unless they are chosen here
         told = "masque" in str(self.command) and "--include" not in options
-        events = ("event=tunnel-up", "event=routes") if told else ("event=tunnel-up",)
+        self._events = ("event=started", "event=tunnel-up", *(["event=routes"] if told else []))
 
+    def wait_up(self) -> None:
         def up() -> bool:
             text = self.process.output()
             assert self.process.alive, text
-            return all(event in text for event in events)
+            return all(event in text for event in self._events)
 
         wait_for(up, f"{self.space.name} to come up", timeout=START)
 
@@ -79,13 +84,26 @@ class End:
         return "\n".join(sorted(line for line in lines if "fe80:" not in line and "ff00::" not in line))
 
     def tried(self, *options: str, prefix: tuple[str, ...] = ()) -> tuple[int, str]:
-        """Exit code and stderr of a run that ends by itself."""
-        command = self.space.command(*prefix, *self.command, *options)
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, env=environment
-        )
-        return done.returncode, done.stdout + done.stderr
+        """Exit code and output of a run that ends by itself."""
+        return self.all_tried([options], prefix=prefix)[0]
+
+    def all_tried(
+        self, several: list[tuple[str, ...]], *, prefix: tuple[str, ...] = ()
+    ) -> list[tuple[int, str]]:
+        """The same of several runs; one process does them all, for to start is what takes time."""
+        arguments = [[*self.command[len(POPLAB) :], *options] for options in several]
+        words = ("env", f"PYTHONPATH={REPOSITORY}", "PYTHONDONTWRITEBYTECODE=1", *prefix, sys.executable)
+        said = self.space.run(*words, "-c", RUN_EACH, text=json.dumps(arguments))
+        return [(code, output) for code, output in json.loads(said)]
+
+
+RUN_EACH = """
+import json, sys
+from click.testing import CliRunner
+from scenarios.cli import poplab
+done = [CliRunner().invoke(poplab, arguments, prog_name="poplab") for arguments in json.load(sys.stdin)]
+json.dump([(each.exit_code, each.output) for each in done], sys.stdout)
+"""
 
 
 def traffic(space: Namespace, *words: str) -> Any:
@@ -120,10 +138,13 @@ class World:
         path.chmod(0o600)
         return str(path)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
+        """All three, the client with `options`."""
         self.pop.start()
-        self.site.start("--enable-forwarding")
-        self.home.start()
+        self.site.begin("--enable-forwarding")
+        self.home.begin(*options)
+        self.site.wait_up()
+        self.home.wait_up()
 
     def pings(self) -> None:
         for space, address in (
@@ -178,13 +199,13 @@ def test_kernels_reach_each_other_by_their_true_addresses(world: World, tmp_path
 
 def test_after_kill_9_nothing_is_in_the_way_of_the_next_start(one: World):
     world = one
-    world.pop.start()
-    world.site.start("--enable-forwarding")
-    world.home.start("--include", "0.0.0.0/0")
+    world.start("--include", "0.0.0.0/0")
     for end, options in ((world.home, ("--include", "0.0.0.0/0")), (world.site, ())):
         end.stop(signal.SIGKILL)
         assert "poplab0" not in end.space.ip("route", "show", "table", "all")
-        end.start(*options)
+        end.begin(*options)
+    world.home.wait_up()
+    world.site.wait_up()
     assert "event=swept" in world.home.process.output()
     world.pings()
     for end in (world.home, world.site):
@@ -200,9 +221,7 @@ def test_a_full_tunnel_does_not_swallow_itself(world: World):
     home.space.ip("-6", "route", "add", "default", "dev", "lo")  # one that is not in the PoP's way
     home.space.sysctl(ipv4__conf__all__rp_filter=1)  # strict
     home.before = home.state()
-    world.pop.start()
-    world.site.start("--enable-forwarding")
-    home.start("--include", "0.0.0.0/0", "--include", "::/0")
+    world.start("--include", "0.0.0.0/0", "--include", "::/0")
     world.pings()
 
     def way(address: str) -> str:
@@ -220,13 +239,10 @@ def test_a_full_tunnel_does_not_swallow_itself(world: World):
 
 
 def test_two_tunnels_on_one_machine_do_not_meet(one: World, tmp_path: Path):
-    one.pop.start()
-    one.site.start("--enable-forwarding")
-    one.home.start("--include", "0.0.0.0/0")
     bob_file = tmp_path / "bob.yaml"
     bob_file.write_text(one.pop.add_client("bob", "--for", "poplab"))
-    one.pop.reload()
     bob = End(one.home.space, (*POPLAB, "client", str(bob_file)), tmp_path / "bob.log")
+    one.start("--include", "0.0.0.0/0")
     bob.start("--name", "poplab1", "--include", "0.0.0.0/0")
     assert one.home.stop() == 0
     rules = one.home.space.ip("rule")
@@ -238,23 +254,24 @@ def test_two_tunnels_on_one_machine_do_not_meet(one: World, tmp_path: Path):
 
 def test_what_cannot_be_is_refused_and_nothing_is_changed(one: World):
     home, site = one.home, one.site
-    assert site.tried() == (2, site.tried()[1]) and "sysctl -w net.ipv4.ip_forward=1" in site.tried()[1]
-    code, said = home.tried("--include", "198.51.100.0/24", "--exclude", "0.0.0.0/0", "--check")
-    assert code == 0, said
     own = home.space.ip("-brief", "-4", "address").split()
     network = next(str(ip_address(int(ip_address(word[:-3])) & ~3)) for word in own if word.endswith("/30"))
-    for options, words in (
+    refused: list[tuple[tuple[str, ...], str]] = [
         (("--include", f"{network}/30"), f"--exclude {network}/30"),
         (("--name", "a-name-of-16-char"), "at most 15 characters"),
+        (("--name", "a b", "--systemd"), "cannot be the name of an interface"),
         (("--include", "10.0.0.1/8"), "did you mean 10.0.0.0/8"),
         (("--name", "lo"), "--name, such as poplab1"),
-    ):
-        code, said = home.tried(*options)
+    ]
+    found = home.all_tried([options for options, _ in refused])
+    for (options, words), (code, said) in zip(refused, found, strict=True):
         assert code == 2 and words in said, (options, said)
     home.space.ip("address", "add", f"{one.alice}/32", "dev", "lo")
     code, said = home.tried()
     assert code == 2 and "is on lo already" in said
     home.space.ip("address", "del", f"{one.alice}/32", "dev", "lo")
+    code, said = site.tried()
+    assert code == 2 and "sysctl -w net.ipv4.ip_forward=1" in said
     assert home.state() == home.before and site.state() == site.before
 
 
@@ -266,11 +283,22 @@ def test_the_wrong_command_for_a_file_is_told_the_right_one(one: World):
 
 
 def test_check_says_what_would_be_done(one: World):
-    code, said = one.home.tried("--check")
+    everything = ("--include", "0.0.0.0/0", "--exclude", "128.0.0.0/1", "--check")
+    nothing = ("--include", "198.51.100.0/24", "--exclude", "0.0.0.0/0", "--check")
+    Path(one.home.command[-1]).chmod(0o644)
+    (code, said), (full, all_said), (none, none_said) = one.home.all_tried(
+        [("--check",), everything, nothing]
+    )
     assert code == 0 and "poplab0: 100.96.0.3, MTU 1420" in said and SITE in said
+    assert "others can read" in said
+    assert full == 0 and "routes: 0.0.0.0/1" in all_said
+    assert none == 0 and "routes" not in none_said
     code, said = one.site.tried("--check", "--enable-forwarding", "--mode", "per-host")
     assert code == 0 and f"ip route add 100.96.0.0/24 via {GATEWAY}" in said
-    assert one.home.state() == one.home.before and one.site.state() == one.site.before
+    for end in (one.home, one.site):
+        assert end.state() == end.before
+        secret = Path(end.command[-1]).read_text().split('private_key: "')[1].split('"')[0]
+        assert secret not in said + all_said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
@@ -287,6 +315,20 @@ def test_who_gets_no_answer_says_so(one: World):
     process = one.home.space.start(*one.home.command, log=log, PYTHONPATH=str(REPOSITORY))
     wait_for(lambda: "event=no-tunnel" in process.output(), "the warning", timeout=START)
     assert process.stop() == 0 and one.home.state() == one.home.before
+
+
+def test_a_hangup_is_an_end_unless_it_was_ignored_at_the_start(one: World):
+    one.pop.start()
+    one.site.command = ("nohup", *one.site.command)
+    one.site.begin("--enable-forwarding")
+    one.home.begin()
+    for end in (one.site, one.home):
+        end.wait_up()
+        end.process.popen.send_signal(signal.SIGHUP)
+    wait_for(lambda: not one.home.process.alive, "its end")
+    assert one.home.process.popen.returncode == 0 and one.home.state() == one.home.before
+    assert one.site.process.alive
+    assert one.site.stop() == 0 and one.site.state() == one.site.before
 
 
 def test_a_deleted_interface_ends_the_daemon(one: World):
