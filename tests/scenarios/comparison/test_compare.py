@@ -221,7 +221,7 @@ def test_a_run_of_many_steps_gets_some_time_between_any_two() -> None:
 
         return change
 
-    edge = (0.25 + 0.25 * 4.0 + 2 * 0.02) / 0.75  # so much later that it is just 0.25 s, a quarter of all, and two turns
+    edge = (0.25 + 0.25 * 4.0 + 2 * 0.02) / 0.75  # so much is 0.25 s, a quarter of all, and two turns
     assert found(compare(slow(edge - 0.001))) == []
     assert found(compare(slow(edge + 0.001))) == ["run.took"]
 

@@ -121,7 +121,9 @@ async def test_a_closed_port_is_answered_by_the_host_and_not_by_its_kernel(hosts
 async def test_a_kernel_that_hears_what_a_path_takes_leaves_that_to_its_host() -> None:
     async with desks(HOSTS6) as office:
         office.pbx.add(UdpEcho())
-        asked = build_icmp_echo(office.desk.packed, office.pbx.packed, ident=1, sequence=1, payload=bytes(1400))
+        asked = build_icmp_echo(
+            office.desk.packed, office.pbx.packed, ident=1, sequence=1, payload=bytes(1400)
+        )
         told = too_big(asked, parse_untrusted(asked), office.pbx.packed, 1280)
         assert told is not None
         office.pbx.send_packet(told, trio.current_time())
