@@ -13,8 +13,9 @@ from scenarios.report.findings import WHY
 from scenarios.schema.tolerance import Differences
 
 MOST_DIFFERENCES = 300
-BUSY = 0.02
-"""Seconds by which a machine is late at worst, beyond which it is named: a packet of a call."""
+BUSY = 0.01
+"""Seconds by which a machine is late at worst, beyond which it is named: half a packet of a call.
+On its way that has to be in time several times."""
 
 _ZERO = (Quantity.COUNT, Quantity.BYTES, Quantity.CHANCE, Quantity.PRESENCE)
 """Quantities of which "not there" and none are the same."""

@@ -12,7 +12,7 @@ FEW = 2
 R_PER_MOS = 40.0
 """About so many points of R are one of MOS for good calls, where the curve of G.107 Annex B is flat."""
 TURN = 0.02
-"""Seconds that each further part of a time may take longer, where a machine with a real clock goes from one to the next."""
+"""Seconds that each further part of a time may take longer: with a real clock one begins a little after the other."""
 GOODBYES = 120
 """Bytes of the last two segments of a connection in IPv6: they may come when its step is over."""
 PEAKS = 2

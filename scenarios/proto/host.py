@@ -568,7 +568,7 @@ class Host:
             self._send_cut(packet)
 
     def _send_cut(self, packet: bytearray) -> None:
-        """What is larger than the interface takes goes in pieces, without DF, as systems send it. In IPv6 it does not go."""
+        """What is larger than the interface takes goes in pieces without DF, as systems do it; in IPv6 not at all."""
         if packet[0] >> 4 == 6:
             self.counters["too_big"] += 1
             return

@@ -59,7 +59,9 @@ class Ping:
     def handle_timeout(self, now: float) -> None:
         for ident, probe in list(self._open.items()):
             for number in probe.due(now):
-                self._requests.append(EchoRequest(probe.destination[0], ident, number, probe.payload, probe.ttl))
+                self._requests.append(
+                    EchoRequest(probe.destination[0], ident, number, probe.payload, probe.ttl)
+                )
             self._finish(probe, now)
 
     def poll_timeout(self) -> float:

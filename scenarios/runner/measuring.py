@@ -139,5 +139,7 @@ def _routers(stage: Stage, vnet: str) -> dict[str, str]:
     known = {str(ip_address(stage.world.config.vnets[vnet].gateway4)): "the PoP"}
     for end in stage.world.ends:
         if end.vnet == vnet:
-            known |= dict.fromkeys((str(ip_address(each)) for each in end.on_lan), f"the connector {end.name}")
+            known |= dict.fromkeys(
+                (str(ip_address(each)) for each in end.on_lan), f"the connector {end.name}"
+            )
     return known

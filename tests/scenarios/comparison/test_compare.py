@@ -214,6 +214,31 @@ def test_a_world_that_is_late_is_found_though_every_step_takes_its_time() -> Non
     assert found(compare(late)) == ["run.took"]
 
 
+def test_a_run_of_many_steps_gets_some_time_between_any_two() -> None:
+    def slow(seconds: float) -> Callable[[RunRecord], None]:
+        def change(other: RunRecord) -> None:
+            other.steps[2].started, other.steps[2].ended = 3.0 + seconds, 4.0 + seconds
+
+        return change
+
+    edge = (0.25 + 0.25 * 4.0 + 2 * 0.02) / 0.75  # so much is 0.25 s, a quarter of all, and two turns
+    assert found(compare(slow(edge - 0.001))) == []
+    assert found(compare(slow(edge + 0.001))) == ["run.took"]
+
+
+def test_so_does_a_step_of_many_packets() -> None:
+    def sizes(number: int, seconds: float) -> RunRecord:
+        record = run()
+        record.steps[1].results["df"] = {"udp": {str(size): "whole" for size in range(1000, 1000 + number)}}
+        record.steps[1].ended = 3.0 + seconds
+        return record
+
+    for number, differing in ((31, []), (3, ["steps.2.took"])):
+        both = [sizes(number, 0.0), sizes(number, 1.1)]
+        record = compared(both, ["sim", "loopback"], Differences(), "poplab run a.yaml")
+        assert found(record) == differing
+
+
 def test_no_fact_is_left_without_a_test_that_it_is_compared() -> None:
     tested = {name for _, _, name in DIFFERENT} | {
         # the same rule as a neighbour's
@@ -336,7 +361,7 @@ def test_a_machine_that_was_too_busy_is_said_beside_the_difference() -> None:
     assert found(record) == ["steps.ask.took"], "it is a difference all the same"
     assert record.note == "on loopback this machine was late by up to 200 ms"
     assert outcome(record).endswith(record.note)
-    assert compare(setter("late", 0.02)).note == ""
+    assert compare(setter("late", 0.01)).note == ""
 
 
 def test_three_fabrics_are_compared_with_the_first() -> None:

@@ -12,6 +12,7 @@ from edge.proto.ip import (
     build_icmp_echo,
     build_tcp,
     build_udp,
+    checksum,
     decrement_ttl,
     parse_untrusted,
     udp_payload,
@@ -430,3 +431,36 @@ def test_only_the_router_of_its_network_may_answer_a_ping_that_no_host_got() -> 
     assert not answered("acme", "alice", router, b"hello-their")
     assert not answered("acme", "bob", router)
     assert not answered("umbrella", "alice", router)
+
+
+@pytest.mark.parametrize("mtu", [1500, 1280])
+def test_what_is_larger_than_the_interface_goes_in_pieces(mtu: int) -> None:
+    """As systems send it, without DF (ip(7)); in IPv6 it does not go."""
+    for address, other in (("10.0.50.60", "10.0.50.61"), ("fd00:50::60", "fd00:50::61")):
+        host = Host("pc", address, vnet="acme", ledger=Ledger(), mtu=mtu)
+        ping, probe = Ping(), UdpProbe()
+        host.add(ping)
+        host.add(probe)
+        for size in (mtu - 48, 3000):  # headers of IPv6 and of ICMP or UDP
+            ping.start(other, bytes(size), count=1, interval=1.0, patience=1.0, now=0.0)
+            probe.start((other, 7), bytes(size), count=1, interval=1.0, patience=1.0, now=0.0)
+        packets = host.poll_packets()
+        assert all(len(packet) <= mtu for packet in packets)
+        headers = [parse_untrusted(packet) for packet in packets]
+        if ":" in address:
+            assert len(headers) == host.counters["too_big"] == 2
+            continue
+        pieces = [header for header in headers if header.is_fragment]
+        assert len(headers) - len(pieces) == 2
+        assert sum(header.total_length - header.header_length for header in pieces) >= 2 * (8 + 3000)
+        assert not any(header.dont_fragment for header in pieces)
+        assert all(checksum(packet[:20]) == 0 for packet in packets)
+
+
+def test_a_ping_has_the_ttl_that_it_is_given() -> None:
+    host = Host("pc", "10.0.50.60", vnet="acme", ledger=Ledger())
+    ping = Ping()
+    host.add(ping)
+    for ttl in (1, 64):
+        ping.start("10.0.50.61", b"where", count=1, interval=1.0, patience=1.0, now=0.0, ttl=ttl)
+    assert [packet[8] for packet in host.poll_packets()] == [1, 64]

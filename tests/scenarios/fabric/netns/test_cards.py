@@ -12,7 +12,7 @@ from random import Random
 import pytest
 import trio
 
-from edge.proto.ip import build_udp, checksum
+from edge.proto.ip import build_icmp_echo, build_udp, checksum, parse_untrusted, too_big
 from scenarios.fabric.netns.cards import Card, Cards
 from scenarios.fabric.netns.site import SiteLan
 from scenarios.fabric.netns.wiring import ETHERNET, Machine
@@ -116,6 +116,20 @@ async def test_a_closed_port_is_answered_by_the_host_and_not_by_its_kernel(hosts
         assert await office.probe(office.pbx.address, port=9, count=1) == 0
         assert office.pbx.counters["port_unreachable"] == 1
         assert [error.about for error in office.desk.icmp_errors] == [_target(office.pbx.address, 9)]
+
+
+async def test_a_kernel_that_hears_what_a_path_takes_leaves_that_to_its_host() -> None:
+    async with desks(HOSTS6) as office:
+        office.pbx.add(UdpEcho())
+        asked = build_icmp_echo(
+            office.desk.packed, office.pbx.packed, ident=1, sequence=1, payload=bytes(1400)
+        )
+        told = too_big(asked, parse_untrusted(asked), office.pbx.packed, 1280)
+        assert told is not None
+        office.pbx.send_packet(told, trio.current_time())
+        office.cards.touch(office.pbx)
+        await office.until(lambda: office.desk.counters["received"])
+        assert await office.probe(office.pbx.address, size=1400) == 3
 
 
 def _target(address: str, port: int) -> str:
