@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from scenarios.cli import poplab
 from scenarios.determinism import NotDeterministic, compare
-from tests.scenarios.trace.runs import LIBRARY, SMALL, record
+from tests.scenarios.trace.runs import LIBRARY, ON_REAL_MACHINES, SMALL, record
 
 SLOW = pytest.mark.skipif(not os.environ.get("POPLAB_SLOW"), reason="takes minutes: POPLAB_SLOW=1 runs it")
 LONG = ("11-lossy-uplink", "12-thousand-softphones", "13-day-in-the-life", "23-load-on-loopback")
@@ -22,6 +22,7 @@ LONG = ("11-lossy-uplink", "12-thousand-softphones", "13-day-in-the-life", "23-l
     [
         pytest.param(file, marks=[SLOW] if file.stem in LONG else [], id=file.stem)
         for file in sorted(LIBRARY.glob("*.yaml"))
+        if file.stem not in ON_REAL_MACHINES
     ],
 )
 def test_every_scenario_of_the_library_is_the_same_run_twice(file: Path) -> None:
