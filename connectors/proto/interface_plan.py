@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import NamedTuple, TypeAlias
 
 from connectors.proto.split_tunnel import Network, subtract
@@ -170,4 +170,6 @@ def _inside(route: Network, network: Network) -> bool:
     """Single addresses are nobody's network."""
     if network.prefixlen == network.max_prefixlen or network.is_link_local:
         return False
-    return not subtract([route], [network])
+    if isinstance(route, IPv4Network):
+        return isinstance(network, IPv4Network) and network.supernet_of(route)
+    return isinstance(network, IPv6Network) and network.supernet_of(route)

@@ -25,7 +25,8 @@ class Kernel:
     def __init__(self, *, interruptions: int = 0) -> None:
         self.interruptions = interruptions
         self.routes: set[tuple[int, str]] = set()
-        self.refused: set[str] = set()
+        self.refused: set[str] = set()  # prefixes, and alternative names of interfaces
+        self.rules: list[dict[str, Any]] = []
 
     def route(self, verb: str, *, table: int, dst: str, **_: Any) -> None:
         if verb == "add":
@@ -45,14 +46,21 @@ class Kernel:
 
     get_links = get_rules = get_routes = dump
 
-    def link(self, verb: str, **_: Any) -> None:
-        """Anything goes, as with `addr` and `rule`."""
+    def link(self, verb: str, *, altname: str = "", **_: Any) -> None:
+        if altname in self.refused:
+            raise NetlinkError(17, "File exists")
 
-    addr = rule = link
+    def addr(self, verb: str, **_: Any) -> None:
+        """Anything goes."""
+
+    def rule(self, verb: str, **what: Any) -> None:
+        assert verb == "add"
+        self.rules.append(what)
 
 
 def planned(*include: str) -> InterfacePlan:
-    return plan([ip_address("100.96.0.2")], map(ip_network, include), (), (), mtu=1280)
+    pops = [ip_address("192.0.2.1")]
+    return plan([ip_address("100.96.0.2")], map(ip_network, include), (), pops, mtu=1280)
 
 
 def interface(kernel: Kernel) -> Interface:
@@ -85,6 +93,17 @@ def test_a_route_that_the_kernel_refuses_does_not_cost_the_others_and_is_tried_a
     kernel.refused = set()
     ours.apply(planned("10.0.0.0/24", "10.2.0.0/24"))
     assert kernel.routes == {(MAIN_TABLE, "10.0.0.0/24"), (MAIN_TABLE, "10.2.0.0/24")}
+
+
+def test_the_pops_of_all_tunnels_are_beside_all_tunnels():
+    first, second = Kernel(), Kernel()
+    second.refused = {"poplab-table-0"}  # the first has it
+    for kernel in (first, second):
+        interface(kernel).apply(planned("0.0.0.0/0"))
+    places = [[rule["priority"] for rule in kernel.rules] for kernel in (first, second)]
+    assert len({*places[0], *places[1]}) == 8
+    assert max(*places[0][:2], *places[1][:2]) < min(*places[0][2:], *places[1][2:])
+    assert all("dst" in rule for kernel in (first, second) for rule in kernel.rules[:2])
 
 
 def test_taking_back_never_raises():
