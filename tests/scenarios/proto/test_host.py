@@ -441,7 +441,7 @@ def test_what_is_larger_than_the_interface_goes_in_pieces(mtu: int) -> None:
         ping, probe = Ping(), UdpProbe()
         host.add(ping)
         host.add(probe)
-        for size in (mtu - 48, 3000):  # headers of IPv6 and of ICMP or UDP
+        for size in (mtu - 52, 3000):  # headers of IPv6 and of ICMP or UDP, and the number of a probe
             ping.start(other, bytes(size), count=1, interval=1.0, patience=1.0, now=0.0)
             probe.start((other, 7), bytes(size), count=1, interval=1.0, patience=1.0, now=0.0)
         packets = host.poll_packets()
