@@ -1,4 +1,4 @@
-"""The lines that `poplab connector` prints, typed in where it says, on a LAN with a router, a host and the connector."""
+"""The lines that `poplab connector` prints, typed in where it says: a LAN with a router, a host and the connector."""
 
 from __future__ import annotations
 
