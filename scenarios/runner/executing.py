@@ -10,9 +10,11 @@ from scenarios.checks import Metrics, Plain, Seconds
 from scenarios.fabric.process import Process
 from scenarios.proto.program_output import ProgramOutput
 from scenarios.runner.launcher import GRACE, NotStarted
+from scenarios.runner.placeholders import readable
 from scenarios.runner.program_results import TIMEOUT, Picks, in_words, results
 from scenarios.runner.service import SHOWN
 from scenarios.runner.stage import Impossible, Quiet, Stage
+from scenarios.runner.witness import Witness, named_in
 from scenarios.schema.programs import RESULTS, ExecRun
 
 
@@ -29,10 +31,14 @@ class Executing(Quiet):
         self._begun = stage.now()
         self._duration: float | None = None
         self._late = False
+        self._member = stage.member(verb.on)
+        self._witness: Witness | None = None
 
     async def run(self) -> None:
         verb, launcher = self._verb, self._stage.programs.launcher
         self._begun = self._stage.now()
+        command = " ".join(readable(verb.run, self._stage.given()))
+        self._witness = self._witness_of(command)
         try:
             self._process = process = launcher.start(verb.on, verb, self._output, label=self.program)
         except NotStarted as error:
@@ -61,7 +67,7 @@ class Executing(Quiet):
         if self._process is None:
             return "not started"
         if self._late:
-            return f"killed after {Seconds(self._verb.within)}"
+            return "; ".join([f"killed after {Seconds(self._verb.within)}", *self._why()])
         values = self._picks.of(self._output)
         shown = [
             f"{name} {_brief(value)}" for name, value in values.items() if name not in self._picks.missing
@@ -69,7 +75,18 @@ class Executing(Quiet):
         missing = [f"no {name}: {why}" for name, why in self._picks.missing.items()]
         how = in_words(self._process) if self._process.code != 0 else "done"
         took = f" after {Seconds(self._duration)}" if self._duration is not None else ""
-        return "; ".join([f"{how.removeprefix('it ')}{took}", *shown, *missing])
+        return "; ".join([f"{how.removeprefix('it ')}{took}", *shown, *missing, *self._why()])
+
+    def _witness_of(self, text: str) -> Witness:
+        targets = named_in(self._stage, self._member, text)
+        return Witness.of(self._stage, [(self._member, target) for target in targets])
+
+    def _why(self) -> list[str]:
+        """What became of packets to the hosts that its command and its last lines name, if it did not end well."""
+        if self._witness is None or (self._process is not None and self._process.code == 0 and not self._late):
+            return []
+        seen = self._witness_of("\n".join(self.written()))
+        return list(dict.fromkeys(filter(None, [self._witness.summary(), *seen.astray()])))
 
     def waiting(self) -> str:
         line = self._output.last_line

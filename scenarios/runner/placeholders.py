@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from edge.document import Path
 from scenarios.checks import ExpressionError, Plain, parse, show
@@ -28,6 +28,18 @@ def filled(text: str, names: Mapping[str, Plain]) -> str:
     if len(whole) > max(LONGEST, len(text)):
         raise ExpressionError("a text with all its values is larger than 1 MiB", "leave one out")
     return whole
+
+
+def readable(words: Iterable[str], names: Mapping[str, Plain]) -> list[str]:
+    """`words` for people: filled, but where that is impossible, or not for everybody's eyes, as they stand."""
+    return [_readable(word, names) for word in words]
+
+
+def _readable(word: str, names: Mapping[str, Plain]) -> str:
+    try:
+        return filled(word, names)
+    except ExpressionError:
+        return word
 
 
 def _value(text: str, names: Mapping[str, Plain]) -> str:

@@ -9,6 +9,7 @@ import trio
 from scenarios.checks import ExpressionError, Plain, Seconds, parse, show
 from scenarios.report import CallRecord, SightingRecord, State, StepRecord
 from scenarios.runner.actions import ACTIONS, action
+from scenarios.runner.placeholders import readable
 from scenarios.runner.stage import LOOK_AGAIN, Action, Impossible, Stage
 from scenarios.runner.verdict import judged
 from scenarios.schema import Step
@@ -44,7 +45,7 @@ class Stepping:
         self.step = step
         self.record = StepRecord(
             id=step.id,
-            name=step.name or _title(step),
+            name=step.name or _title(step, {}),
             verb=step.verb[0] if step.verb is not None else "await",
             background=step.background,
             may_fail=step.may_fail,
@@ -69,6 +70,8 @@ class Stepping:
                 self._text = ""
             if step.verb is not None:
                 self._acting = action(self._stage, step.verb[1], self._running)
+                if not step.name:
+                    record.name = _title(step, self._given())
             begun()
             with trio.move_on_after(step.within if step.within is not None else float("inf")) as within:
                 if self._acting is not None:
@@ -170,8 +173,8 @@ class Stepping:
         return f"{self._text}: {saw}" if saw else self._text
 
 
-def _title(step: Step) -> str:
-    """A name for a step without one."""
+def _title(step: Step, names: Mapping[str, Plain]) -> str:
+    """A name for a step without one; of a command with the values that it asks for, as far as they are known."""
     if step.verb is None:
         return f"await {step.until}"
     word, verb = step.verb
@@ -193,6 +196,6 @@ def _title(step: Step) -> str:
         name if isinstance(name, str) else ", ".join(name) for name in who if isinstance(name, str | tuple)
     )
     if isinstance(verb, ExecRun):
-        named = f"{named}: {' '.join(' '.join(verb.run).split())}"
+        named = f"{named}: {' '.join(' '.join(readable(verb.run, names)).split())}"
         named = named if len(named) <= LONGEST_TITLE else f"{named[: LONGEST_TITLE - 1]}…"
     return f"{word} {named}".strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from edge.document import address_bytes
@@ -88,6 +89,16 @@ class Witness:
             for sender, target in seen.values()
             if sender.host.address in target.host.seen
         )
+
+
+_ADDRESSES = re.compile(r"\d+(?:\.\d+){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
+
+
+def named_in(stage: Stage, sender: Member, text: str) -> list[Member]:
+    """The other hosts of the sender's network whose addresses stand in `text`, as in ``http://10.0.60.80:8000/``."""
+    found = {address_bytes(word.rstrip(".")) for word in _ADDRESSES.findall(text)}
+    members = stage.world.members.values()
+    return [m for m in members if m.actor.ip in found and m is not sender and m.host.vnet == sender.host.vnet]
 
 
 def address_of(stage: Stage, word: str) -> str:

@@ -138,6 +138,52 @@ def test_without_expectations_it_must_end_with_0_and_the_report_shows_what_it_wr
     assert '"it went wrong"' in (tmp_path / "results.json").read_text()
 
 
+ASTRAY = HEAD.replace(
+    "      routes: [10.0.60.0/24]\n",
+    "      routes: [10.0.60.0/24]\n"
+    "      deploy: intermediate-gateway\n"
+    "      router: {ip: 10.0.60.1, routes: []}\n",
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        '[sh, -c, "exit 28", x, "http://${hosts[\'hq/web\'].ip}:8000/"]',
+        "[sh, -c, 'echo no answer from 10.0.60.80.; exit 1']",
+        '[sleep, "60", "# 10.0.60.80"]',
+    ],
+)
+def test_a_program_that_fails_to_reach_a_host_is_told_the_missing_route(command: str) -> None:
+    record = ran(f"  - exec.run: {{on: alice, run: {command}, within: 1s}}\n", head=ASTRAY)
+    assert record.steps[0].state is State.FAILED
+    assert record.steps[0].summary.endswith(
+        "the router has no route to 100.96.0.0/12, so it goes to the Internet; "
+        "fix: on router:hq: ip route add 100.96.0.0/12 via 10.0.60.2"
+    )
+
+
+def test_routes_are_no_matter_of_programs_that_end_well_or_name_nobody() -> None:
+    record = ran(
+        "  - exec.run: {on: alice, run: [echo, 10.0.60.80]}\n"
+        "  - exec.run: {on: alice, run: [sh, -c, 'exit 1', x, 10.0.60.8, 110.0.60.80, 100.96.0.1]}\n",
+        head=ASTRAY,
+    )
+    assert [step.state for step in record.steps] == [State.PASSED, State.FAILED]
+    assert not any("route" in step.summary for step in record.steps)
+
+
+def test_the_name_of_a_step_is_what_was_run_with_the_values_that_conditions_can_ask_for() -> None:
+    record = passed(
+        "  - exec.run: {on: alice, run: [echo, \"${hosts['hq/web'].ip}\", "
+        "'${passwords[\"hq/web\"].bob}', '${seed}', '$${x}']}\n"
+        "  - {name: mine, exec.run: {on: alice, run: [echo, '${seed}']}}\n",
+        head=WITH_PBX,
+    )
+    assert record.steps[0].name == 'exec.run alice: echo 10.0.60.80 ${passwords["hq/web"].bob} ${seed} ${x}'
+    assert record.steps[1].name == "mine"
+
+
 def test_what_takes_too_long_is_killed_with_all_that_it_started() -> None:
     record = passed(
         """
