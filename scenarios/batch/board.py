@@ -15,7 +15,7 @@ from rich.text import Text
 
 from scenarios.batch.attempt import Job
 from scenarios.live import Lines
-from scenarios.live.style import ACCENT, BAD, FAINT, GLYPHS, VERDICTS, clock
+from scenarios.live.style import ACCENT, BAD, FAINT, GLYPHS, VERDICTS, again, clock
 from scenarios.report import RunRecord, State, findings, took
 
 MOST_REASONS = 5
@@ -150,7 +150,7 @@ class LiveBoard:
     def end(self, records: Sequence[RunRecord]) -> None:
         self._live.stop()
         self._console.print(self._screen(None))
-        self._console.print(self._verdict(records))
+        self._console.print(self._verdict(records), crop=False)
 
     def _screen(self, height: int | None) -> RenderableType:
         ended = [state for state in self._states.values() if isinstance(state, RunRecord)]
@@ -230,6 +230,6 @@ class LiveBoard:
         lines = [line]
         bad = [r for r in records if r.state not in (State.PASSED, State.SKIPPED) and r.repeat]
         lines += [
-            Text.assemble(("   again:  ", FAINT), record.repeat, overflow="fold") for record in bad[:10]
+            again("again:", record.repeat) for record in bad[:10]
         ]
         return Group(*lines)

@@ -37,7 +37,8 @@ class LiveScreen:
 
     def ended(self, run: RunRecord) -> None:
         self.close()
-        self._console.print(screen(run, width=self._console.width, report=self._report))
+        shown = screen(run, width=self._console.width, report=self._report)
+        self._console.print(shown, crop=False)
 
     def close(self) -> None:
         """Give the terminal back, whatever happened."""

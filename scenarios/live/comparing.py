@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scenarios.live.style import BAD, FAINT, GLYPHS, VERDICTS
+from scenarios.live.style import BAD, FAINT, GLYPHS, VERDICTS, again
 from scenarios.report import ComparisonRecord, State, differences, outcome
 
 MOST_OF_ONE = 20
@@ -21,7 +21,7 @@ def show_comparisons(console: Console, comparisons: Sequence[ComparisonRecord]) 
     if not comparisons:
         return
     if console.is_terminal and not console.is_dumb_terminal:
-        console.print(_screen(comparisons))
+        console.print(_screen(comparisons), crop=False)
         return
     for comparison in comparisons:
         for line in _lines(comparison):
@@ -31,12 +31,14 @@ def show_comparisons(console: Console, comparisons: Sequence[ComparisonRecord]) 
 def _lines(comparison: ComparisonRecord) -> list[str]:
     word = {State.PASSED: "SAME", State.FAILED: "DIFFER"}.get(comparison.state)
     lines = [f"{word or VERDICTS[comparison.state][0]} {comparison.title}: {outcome(comparison)}"]
-    found = differences(comparison)
-    lines += [f"      {each.text}" for each in found[:MOST_OF_ONE]]
+    found = _differences(comparison)
+    return [*lines, *found, f"      again: {comparison.repeat}"] if found else lines
+
+
+def _differences(comparison: ComparisonRecord) -> list[str]:
+    lines = [f"      {each.text}" for each in differences(comparison)[:MOST_OF_ONE]]
     if comparison.differing > MOST_OF_ONE:
         lines.append(f"      and {comparison.differing - MOST_OF_ONE} more")
-    if found:
-        lines.append(f"      again: {comparison.repeat}")
     return lines
 
 
@@ -62,7 +64,6 @@ def _screen(comparisons: Sequence[ComparisonRecord]) -> RenderableType:
         )
         if each.differing:
             text = Text(f"{each.title}\n", "bold")
-            for line in _lines(each)[1:]:
-                text.append(f"{line}\n", FAINT if line.startswith("      again") else BAD)
-            below.append(Padding(text, (1, 0, 0, 3)))
+            text.append("\n".join(_differences(each)), BAD)
+            below += [Padding(text, (1, 0, 0, 3)), again("      again:", each.repeat)]
     return Group(Text(), Padding(table, (0, 0, 0, 3)), *below)

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.live import calls, keeping, laws, loads, steps, topology
-from scenarios.live.style import ACCENT, BAD, FAINT, VERDICTS, clock, sparkline
+from scenarios.live.style import ACCENT, BAD, FAINT, VERDICTS, again, clock, sparkline
 from scenarios.report import RunRecord, State, findings, took
 
 SPARKS = 24
@@ -189,5 +189,5 @@ def verdict(run: RunRecord, report: str = "") -> RenderableType:
     if run.state is State.ERROR and run.error:
         lines.append(Text(run.error, BAD, overflow="fold"))
     if run.repeat:
-        lines.append(Text.assemble(("   again, exactly:  ", FAINT), run.repeat, overflow="fold"))
+        lines.append(again("again, exactly:", run.repeat))
     return Group(*lines)

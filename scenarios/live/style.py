@@ -76,3 +76,8 @@ def per_cent(value: float | None) -> str:
 
 def clock(value: float) -> str:
     return f"{int(value) // 60:02d}:{int(value) % 60:02d}"
+
+
+def again(label: str, command: str) -> Text:
+    """On one line, however long: it is there to be pasted. (So the console that prints it must not crop.)"""
+    return Text.assemble((f"   {label}  ", FAINT), command, no_wrap=True, overflow="ignore")

@@ -129,8 +129,11 @@ def test_the_board_of_a_terminal_ends_with_one_summary() -> None:
     jobs = [
         job(f"run-{number}", None if number % 2 else Deadly(lambda: os._exit(9)), "no") for number in range(4)
     ]
+    long = f"poplab run {'folder/' * 20}a.yaml"
+    jobs[2] = jobs[2]._replace(repeat=long)
     Pool(jobs, LiveBoard(console), at_once=2).run()
     text = out.getvalue()
+    assert f"again:  {long}\n" in text
     assert "0 of 4 passed, 2 error, 2 skipped" in text
     assert "it exited with 9" in text
     assert "again:  poplab run run-0" in text

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scenarios.live import Lines, PlainLines, screen
+from scenarios.live import Lines, PlainLines, screen, show_comparisons
 from scenarios.report import (
     AccountRecord,
     CallRecord,
     CheckRecord,
+    ComparisonRecord,
+    DifferenceRecord,
     DirectionRecord,
     FaultRecord,
     InvariantRecord,
@@ -346,3 +348,32 @@ def test_the_painter_draws_in_another_process(tmp_path: Path) -> None:
     text = target.read_text()
     assert "live 00:04" in text
     assert "PASS" in text
+
+
+def test_what_repeats_a_run_is_one_line_that_can_be_pasted() -> None:
+    from scenarios.live import LiveScreen
+
+    command = "poplab run " + "a folder/" * 12 + "a.yaml --seed 7"
+    stream = io.StringIO()
+    run = record()
+    run.repeat = command
+    with_painter = LiveScreen(Console(file=stream, force_terminal=True, color_system=None, width=60))
+    with_painter.ended(run)
+    assert f"   again, exactly:  {command}\n" in stream.getvalue()
+
+
+def test_what_repeats_a_comparison_is_one_line_too() -> None:
+    command = "poplab run " + "a folder/" * 12 + "a.yaml --seed 7 --fabric sim,loopback"
+    comparison = ComparisonRecord(
+        file="a.yaml",
+        name="a",
+        fabrics=["sim", "loopback"],
+        seed=7,
+        state=State.FAILED,
+        differing=1,
+        differences=[DifferenceRecord(name="steps.ask.received", left="3", fabric="loopback", right="2")],
+        repeat=command,
+    )
+    stream = io.StringIO()
+    show_comparisons(Console(file=stream, force_terminal=True, color_system=None, width=60), [comparison])
+    assert f"again:  {command}\n" in stream.getvalue()
