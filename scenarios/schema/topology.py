@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
 import msgspec
 
@@ -79,12 +79,26 @@ class Host(Section, frozen=True, kw_only=True):
     count: Copies | None = None
 
 
+class ToConnector(Prefix):
+    """What a router sends to the connector."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        if isinstance(value, dict):  # as the routes of a host are written
+            to = value.get("to")
+            example = to if isinstance(to, str) else "100.96.0.0/12"
+            raise ValueError(f"the routes of a router all lead to the connector; write prefixes alone: {example}")
+        return super().parse(value)
+
+
 class Router(Section, frozen=True, kw_only=True):
     """The ordinary router of a site. What it has no better route for, it sends to the Internet."""
 
     ip: IPAddress
     """Its address on the LAN."""
-    routes: tuple[Prefix, ...] | None = None
+    routes: tuple[ToConnector, ...] | None = None
     """What it sends to the connector; without it, what is right for the site's `deploy`."""
 
 
