@@ -26,6 +26,7 @@ from scenarios.fuzz import planted
 from scenarios.fuzz.cli import fuzz
 from scenarios.live import LiveScreen, PlainLines, Stdout, findings, observer, show_comparisons
 from scenarios.paths.cli import paths
+from scenarios.paths.survey import advice
 from scenarios.report import ComparisonRecord, RunRecord, State
 from scenarios.scratch import sweep
 from scenarios.trace.cli import trace as trace_command
@@ -136,6 +137,8 @@ def run(
     runs = _run_all(work, console, str(out) if out is not None else "", jobs)
     comparisons = batch.comparisons(work, runs)
     show_comparisons(console, comparisons)
+    for text in _ways(work, runs):
+        console.print(text, markup=False, soft_wrap=True)
     problems = list(_write_reports(out, work, runs, comparisons))
     if json:
         stdout.write(report.results_json(runs, comparisons).decode())
@@ -248,6 +251,16 @@ def _run_all(work: list[batch.Job], console: Console, out: str, at_once: int | N
     if record.state in (State.SKIPPED, State.UNAVAILABLE):
         click.echo(f"{record.title}: {record.error}", err=True)
     return [record]
+
+
+def _ways(work: list[batch.Job], runs: list[RunRecord]) -> list[str]:
+    """Of files that failed: that routes are missing in them, once for each."""
+    scripts = {
+        job.script.file: job.script
+        for job, run in zip(work, runs, strict=True)
+        if run.state is State.FAILED
+    }
+    return list(filter(None, map(advice, scripts.values())))
 
 
 def _write_reports(

@@ -6,6 +6,7 @@ whose addresses no table tells apart. One member speaks for all.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -18,6 +19,9 @@ from scenarios.site_plan import SitePlans, is_plain
 
 MOST_FLOWS = 100_000
 """Pairs of parties that are judged in one go."""
+
+MOST_BESIDE = 2_000
+"""The same where nobody asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,13 @@ class Judged:
         return len(self.source.members) * len(self.destination.members)
 
 
-def survey(script: Script, source: str | None = None, destination: str | None = None) -> list[Judged]:
+def survey(
+    script: Script, source: str | None = None, destination: str | None = None, *, at_most: int | None = None
+) -> list[Judged]:
     """Flows between actors of different LANs; only from `source` and to `destination` if they are given.
 
-    Both are an actor, a site or a group. Refused if there is no such, or if there are too many.
+    Both are an actor, a site or a group. Refused if there is no such, or if there are more flows
+    than `at_most`, MOST_FLOWS if left out.
     """
     plans = SitePlans(script.scenario)
     flows = Flows(script.cast, plans, Planned(plans, script.cast))
@@ -64,10 +71,25 @@ def survey(script: Script, source: str | None = None, destination: str | None = 
         if one.vnet == other.vnet and one.version == other.version
         if one.site != other.site
     ]
-    if len(pairs) > MOST_FLOWS:
-        text = f"{len(pairs):,} flows differ, and {MOST_FLOWS:,} are looked at at once"
+    most = MOST_FLOWS if at_most is None else at_most
+    if len(pairs) > most:
+        text = f"{len(pairs):,} flows differ, and {most:,} are looked at at once"
         raise Refused(f"{script.file}: {text}; name some with --from or --to")
     return [Judged(one, other, flows.judge(one.members[0], other.members[0])) for one, other in pairs]
+
+
+def advice(script: Script) -> str:
+    """A line for a run that has failed, if answers do not come back in it; empty if they do, or are too many to say."""
+    if all(is_plain(site) for site in script.scenario.topology.sites.values()):
+        return ""
+    try:
+        found = survey(script, at_most=MOST_BESIDE)
+    except Refused:
+        return ""
+    broken = sum(each.count for each in found if not each.verdict.returns)
+    total = sum(each.count for each in found)
+    command = shlex.join(["poplab", "paths", script.file])
+    return f"{broken:,} of {total:,} flows have no way there or back: {command}" if broken else ""
 
 
 def _parties(script: Script, plans: SitePlans) -> Iterator[Party]:

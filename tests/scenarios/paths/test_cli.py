@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from scenarios.cli import poplab
 from scenarios.paths import survey as module
-from scenarios.paths.survey import survey
+from scenarios.paths.survey import advice, survey
 from scenarios.runner import check
 
 FILE = """\
@@ -151,3 +151,25 @@ def test_nobody_of_another_ip_version_or_network_is_in_a_flow(file: Path) -> Non
     pairs = {(each.source.vnet, each.destination.vnet) for each in survey(script)}
     assert pairs == {("acme", "acme"), ("other", "other")}
     assert not any("stranger/y" in each.source.members for each in survey(script))
+
+
+@pytest.mark.parametrize(("expected", "told"), [("steps.failed == 1", True), ("steps.failed == 0", False)])
+def test_a_run_that_fails_ends_with_the_command_if_routes_are_missing(
+    tmp_path: Path, expected: str, told: bool
+) -> None:
+    file = tmp_path / "one.yaml"
+    text = FILE.replace("matrix: {pause: [1s, 2s]}", "fabric: [sim]").replace("${matrix.pause}", "1s")
+    file.write_text(f"{text}expect: [\"{expected}\"]\n")
+    result = CliRunner().invoke(poplab, ["run", str(file)])
+    assert result.exit_code == told, result.output
+    line = f" flows have no way there or back: poplab paths {file}"
+    assert result.output.splitlines()[-1].endswith(line) == told
+
+
+def test_where_too_many_flows_differ_a_run_says_nothing_of_them(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (script, _) = check(file)
+    assert advice(script).endswith(f"flows have no way there or back: poplab paths {file}")
+    monkeypatch.setattr(module, "MOST_BESIDE", 3)
+    assert advice(script) == ""
