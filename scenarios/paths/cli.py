@@ -69,8 +69,11 @@ def _document(file: Path, found: list[Judged]) -> dict[str, object]:
 
 
 def _fixes(found: Iterable[Judged]) -> dict[str, None]:
-    """Each once, in the order of the flows."""
-    return dict.fromkeys(fix for each in found for fix in each.verdict.fixes)
+    """Each once, those of one machine together; otherwise in the order of the flows."""
+    by_machine: dict[str, dict[str, None]] = {}
+    for fix in (fix for each in found for fix in each.verdict.fixes):
+        by_machine.setdefault(fix.partition(": ")[0], {})[fix] = None
+    return dict.fromkeys(fix for fixes in by_machine.values() for fix in fixes)
 
 
 def _show(found: list[Judged]) -> None:
@@ -138,7 +141,7 @@ def _table(found: list[Judged]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style=FAINT)
     for head in ("", "from", "to", "flows"):
         table.add_column(head, no_wrap=True, justify="right" if head == "flows" else "left")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for row in _rows(found):
         table.add_row(
             Text("✓", GOOD) if row.good else Text("✗", BAD),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from scenarios import batch
 from scenarios.cli import poplab
+from scenarios.paths import cli
 from scenarios.paths import survey as module
 from scenarios.paths.survey import advice, survey
 from scenarios.runner import check
@@ -173,3 +178,17 @@ def test_where_too_many_flows_differ_a_run_says_nothing_of_them(
     assert advice(script).endswith(f"flows have no way there or back: poplab paths {file}")
     monkeypatch.setattr(module, "MOST_BESIDE", 3)
     assert advice(script) == ""
+
+
+def test_routes_of_one_machine_are_named_together_and_no_name_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    lesson = Path(batch.__file__).parents[1] / "library/19-deploy-modes.yaml"
+    lines = invoke(lesson).stdout.splitlines()
+    machines = [line.partition(": ")[0] for line in lines if line.startswith("  on ")]
+    assert len(machines) > len(set(machines)) > 2
+    assert [machine for machine, _ in groupby(machines)] == list(dict.fromkeys(machines))
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, color_system=None, width=80, highlight=False)
+    monkeypatch.setattr(cli, "Console", lambda **_: console)
+    invoke(lesson)
+    assert "\n✗  " in stream.getvalue()
+    assert "…" not in stream.getvalue()
