@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from scenarios.report.record import CheckRecord, ComparisonRecord, RunRecord, State, ThresholdRecord
+from scenarios.report.record import CheckRecord, ComparisonRecord, RunRecord, State, StepRecord, ThresholdRecord
 
 WHY = {
     State.INTERRUPTED: "it was interrupted, which says nothing about the network",
@@ -61,8 +61,8 @@ def _findings(run: RunRecord) -> Iterator[Finding]:
         if step.state in (State.FAILED, State.ERROR, State.INTERRUPTED) and not step.excused:
             reasons = [step.error] if step.error else []
             reasons += [explain(check) for check in step.checks if not check.holds]
-            details = (*reasons[1:], *step.output)
-            yield Finding(f"step {step.name}", reasons[0] if reasons else WHY[step.state], details)
+            text = "; ".join([reasons[0] if reasons else WHY[step.state], *_told(step)])
+            yield Finding(f"step {step.name}", text, (*reasons[1:], *step.output))
     for check in run.checks:
         if not check.holds:
             yield Finding("in the end", explain(check))
@@ -71,6 +71,14 @@ def _findings(run: RunRecord) -> Iterator[Finding]:
             yield Finding("threshold", exceeded(limit))
     if run.stopped_by and all(limit.holds for limit in run.thresholds):
         yield Finding("threshold", f"a threshold ended the run: {run.stopped_by}")
+
+
+def _told(step: StepRecord) -> Iterator[str]:
+    """What it says itself of a condition that does not hold, and the end of what its program wrote."""
+    if step.summary and not step.error:
+        yield step.summary
+    if step.output:
+        yield f"it wrote: {step.output[-1]}"
 
 
 def outcome(comparison: ComparisonRecord) -> str:

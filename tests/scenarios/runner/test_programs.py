@@ -132,6 +132,9 @@ def test_without_expectations_it_must_end_with_0_and_the_report_shows_what_it_wr
     record = ran("  - exec.run: {on: alice, run: [sh, -c, 'echo it went wrong; exit 1']}\n")
     assert record.state is State.FAILED
     assert record.steps[0].output == ["it went wrong"]
+    text = findings(record)[0].text
+    assert text.startswith("code == 0 is false: code = 1; ended with code 1 after ")
+    assert text.endswith("; it wrote: it went wrong")
     write(tmp_path, [record])
     assert "the program wrote:\nit went wrong" in (tmp_path / "junit.xml").read_text()
     assert "it went wrong" in (tmp_path / "report.html").read_text()

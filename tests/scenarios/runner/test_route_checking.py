@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.fabric import FABRICS, Loopback, Sim
-from scenarios.report import RunRecord, State
+from scenarios.report import RunRecord, State, findings
 from scenarios.runner import check, run
 
 LESSON = Path(__file__).parents[3] / "scenarios/library/19-deploy-modes.yaml"
@@ -54,6 +54,7 @@ def test_a_step_that_fails_names_the_missing_route() -> None:
     assert record.state is State.FAILED
     _, *steps = record.steps
     assert all(step.summary.endswith(MISSING) for step in steps), [step.summary for step in steps]
+    assert findings(record)[0].text.endswith(MISSING)
 
 
 def test_a_step_that_policy_fails_says_that_and_nothing_of_routes() -> None:
