@@ -16,7 +16,7 @@ from rich.text import Text
 from scenarios.batch.attempt import Job
 from scenarios.live import Lines
 from scenarios.live.style import ACCENT, BAD, FAINT, GLYPHS, VERDICTS, again, clock
-from scenarios.report import RunRecord, State, findings, took
+from scenarios.report import RunRecord, State, findings, lasts, took
 
 MOST_REASONS = 5
 FRAME = 0.2
@@ -206,10 +206,12 @@ class LiveBoard:
         elif isinstance(state, Progress):
             glyph, colour = GLYPHS[State.RUNNING]
             text = f"{state.done}/{state.steps}  {state.doing}"
+            fabric = self._jobs[index].fabric
+            virtual = fabric is not None and fabric.virtual
             table.add_row(
                 Text(glyph, f"bold {colour}"),
                 Text(title),
-                Text(f"{state.elapsed:.1f} s", ACCENT),
+                Text(lasts(state.elapsed, state.wall, virtual=virtual), ACCENT),
                 Text(text, FAINT),
             )
         else:
@@ -229,7 +231,5 @@ class LiveBoard:
             line.append(self._report)
         lines = [line]
         bad = [r for r in records if r.state not in (State.PASSED, State.SKIPPED) and r.repeat]
-        lines += [
-            again("again:", record.repeat) for record in bad[:10]
-        ]
+        lines += [again("again:", record.repeat) for record in bad[:10]]
         return Group(*lines)

@@ -8,7 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.live.style import BAD, FAINT, GOOD, glyph
-from scenarios.report import AccountRecord, RunRecord, State
+from scenarios.report import AccountRecord, RunRecord, State, unsaid
+from scenarios.runner.programs import LAW
+
+SHOWN = 3
+"""Details of each invariant."""
 
 
 def table(run: RunRecord) -> RenderableType:
@@ -19,7 +23,10 @@ def table(run: RunRecord) -> RenderableType:
         if law.id == "accounting" and law.holds:
             text = _account(run.accounts)
         grid.add_row(_glyph(holds=law.holds), Text(law.id, FAINT), text)
-        for detail in law.details[:3]:
+        details = unsaid(run, law)
+        for detail in (
+            details[-SHOWN:] if law.id == LAW else details[:SHOWN]
+        ):  # a traceback says it in its end
             grid.add_row("", "", Text(detail, BAD))
     return Padding(grid, (0, 0, 0, 3))
 

@@ -16,6 +16,7 @@ from scenarios.report import (
     exceeded,
     explain,
     took,
+    unsaid,
     ways_taken,
 )
 
@@ -106,7 +107,7 @@ class PlainLines:
             )
         for law in run.invariants:
             self._write(f"{'ok' if law.holds else 'FAIL':<5} {law.id}: {law.text}")
-            for detail in law.details:
+            for detail in unsaid(run, law):
                 self._write(f"                {detail}")
         for limit in run.thresholds:
             text = f"{limit.key}: {limit.text}: {limit.saw}" if limit.holds else exceeded(limit)

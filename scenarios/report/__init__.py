@@ -2,7 +2,7 @@
 
 from scenarios.report.events import events_jsonl
 from scenarios.report.files import folders, prepare, results_json, write
-from scenarios.report.findings import Finding, differences, exceeded, explain, findings, outcome
+from scenarios.report.findings import Finding, differences, exceeded, explain, findings, outcome, unsaid
 from scenarios.report.groups import Clients, Several, Site, clients, made_of, sites, ways_taken
 from scenarios.report.html import index_html, report_html
 from scenarios.report.junit import junit_xml
@@ -35,7 +35,7 @@ from scenarios.report.record import (
     WayRecord,
     WindowRecord,
 )
-from scenarios.report.summary import aligned, figures, step_summary, took
+from scenarios.report.summary import aligned, figures, lasts, step_summary, took
 
 __all__ = [
     "DROPPED",
@@ -80,6 +80,7 @@ __all__ = [
     "folders",
     "index_html",
     "junit_xml",
+    "lasts",
     "made_of",
     "outcome",
     "prepare",
@@ -88,6 +89,7 @@ __all__ = [
     "sites",
     "step_summary",
     "took",
+    "unsaid",
     "ways_taken",
     "write",
 ]

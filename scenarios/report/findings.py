@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from scenarios.report.record import CheckRecord, ComparisonRecord, RunRecord, State, StepRecord, ThresholdRecord
+from scenarios.report.record import (
+    CheckRecord,
+    ComparisonRecord,
+    InvariantRecord,
+    RunRecord,
+    State,
+    StepRecord,
+    ThresholdRecord,
+)
 
 WHY = {
     State.INTERRUPTED: "it was interrupted, which says nothing about the network",
@@ -79,6 +87,12 @@ def _told(step: StepRecord) -> Iterator[str]:
         yield step.summary
     if step.output:
         yield f"it wrote: {step.output[-1]}"
+
+
+def unsaid(run: RunRecord, law: InvariantRecord) -> list[str]:
+    """The details of a law, without the output that a step which failed has shown."""
+    shown = {line for step in run.steps if step.state is not State.PASSED for line in step.output}
+    return [detail for detail in law.details if detail not in shown]
 
 
 def outcome(comparison: ComparisonRecord) -> str:

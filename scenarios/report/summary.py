@@ -81,9 +81,12 @@ def _compared(comparisons: Sequence[ComparisonRecord], room: int) -> Iterator[st
 
 def took(run: RunRecord) -> str:
     """How long, in the world's time and, where that is not ours, in ours."""
-    if run.virtual:
-        return f"{run.elapsed:.1f} s virtual, {run.wall:.1f} s wall"
-    return f"{run.elapsed:.1f} s"
+    return lasts(run.elapsed, run.wall, virtual=run.virtual)
+
+
+def lasts(elapsed: float, wall: float, *, virtual: bool) -> str:
+    """The same of a run that goes on: so long until now."""
+    return f"{elapsed:.1f} s virtual, {wall:.1f} s wall" if virtual else f"{elapsed:.1f} s"
 
 
 def figures(load: LoadRecord) -> Iterator[str]:

@@ -83,7 +83,9 @@ class Executing(Quiet):
 
     def _why(self) -> list[str]:
         """What became of packets to the hosts that its command and its last lines name, if it did not end well."""
-        if self._witness is None or (self._process is not None and self._process.code == 0 and not self._late):
+        if self._witness is None or (
+            self._process is not None and self._process.code == 0 and not self._late
+        ):
             return []
         seen = self._witness_of("\n".join(self.written()))
         return list(dict.fromkeys(filter(None, [self._witness.summary(), *seen.astray()])))

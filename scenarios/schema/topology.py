@@ -89,7 +89,9 @@ class ToConnector(Prefix):
         if isinstance(value, dict):  # as the routes of a host are written
             to = value.get("to")
             example = to if isinstance(to, str) else "100.96.0.0/12"
-            raise ValueError(f"the routes of a router all lead to the connector; write prefixes alone: {example}")
+            raise ValueError(
+                f"the routes of a router all lead to the connector; write prefixes alone: {example}"
+            )
         return super().parse(value)
 
 

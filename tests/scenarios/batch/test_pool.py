@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from scenarios.batch import Job, LiveBoard, PlainBoard, Pool
-from scenarios.fabric import FABRICS, Fabric, Network
+from scenarios.batch.board import Progress
+from scenarios.fabric import FABRICS, Fabric, Network, Sim
 from scenarios.report import RunRecord, State
 from scenarios.runner import check
 from scenarios.world import World
@@ -155,3 +156,20 @@ def test_a_low_terminal_shows_what_runs_and_what_went_wrong() -> None:
     assert "run-4" in live
     assert "run-25" in live
     assert "and 26 more" in live
+
+
+def test_the_time_of_a_run_looks_the_same_while_it_goes_on_and_afterwards() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=100, height=20, force_terminal=True, color_system=None)
+    board = LiveBoard(console)
+    work = [job(name, Sim()) for name in ("at-work", "over")]
+    board.begin(work)
+    board.progress(0, Progress(elapsed=3.0, wall=0.5, done=1, steps=2, doing=""))
+    over = work[1].record(State.PASSED)
+    over.elapsed, over.wall = 3.9, 0.2
+    board.ended(1, over)
+    board.tick()
+    lines = out.getvalue().splitlines()
+    assert any("at-work" in line and "3.0 s virtual, 0.5 s wall" in line for line in lines)
+    assert any("over" in line and "3.9 s virtual, 0.2 s wall" in line for line in lines)
+    board.end([over])

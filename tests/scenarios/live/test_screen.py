@@ -377,3 +377,19 @@ def test_what_repeats_a_comparison_is_one_line_too() -> None:
     stream = io.StringIO()
     show_comparisons(Console(file=stream, force_terminal=True, color_system=None, width=60), [comparison])
     assert f"again:  {command}\n" in stream.getvalue()
+
+
+def test_the_last_words_of_a_program_stand_there_once_and_their_end_is_never_left_out() -> None:
+    words = ["Traceback", "line 1", "line 2", "line 3", "OSError: in use"]
+    run = record()
+    why = "site on hq/web: it ended with code 1 before it was ready"
+    run.invariants = [InvariantRecord(id="programs-run", holds=False, text=why, details=["also", *words])]
+    shown = drawn(run)
+    assert "OSError: in use" in shown and "Traceback" not in shown
+    run.steps = [StepRecord(name="wait", verb="wait", state=State.FAILED, error=why, output=words)]
+    lines: list[str] = []
+    plain = PlainLines(lines.append)
+    plain.step_ended(run, run.steps[0])
+    plain.ended(run)
+    for text in (drawn(run), "\n".join(lines)):
+        assert [text.count(each) for each in ["also", *words]] == [1, *[1] * len(words)]
