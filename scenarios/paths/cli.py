@@ -14,7 +14,7 @@ from rich.text import Text
 
 from scenarios import batch
 from scenarios.live.style import BAD, FAINT, GOOD
-from scenarios.paths.survey import Judged, Party, survey
+from scenarios.paths.survey import Judged, Party, lost, survey
 
 RETURN, BROKEN = 0, 1
 MOST_FIXES = 40
@@ -84,14 +84,17 @@ def _show(found: list[Judged]) -> None:
         for line in _lines(found):
             click.echo(line)
     fixes = _fixes(found)
-    broken = sum(each.count for each in found if not each.verdict.returns)
     total = sum(each.count for each in found)
     if not found:
         click.echo("no flow goes through a connector")
-    elif not broken:
-        click.echo(f"all {total:,} flows have a way there and back")
+    elif not lost(found):
+        click.echo(
+            f"all {total:,} flows have a way there and back"
+            if total > 1
+            else "the only flow has a way there and back"
+        )
     else:
-        click.echo(f"{broken:,} of {total:,} flows have no way there or back; what is missing:")
+        click.echo(f"{lost(found)}; what is missing:")
         for fix in list(fixes)[:MOST_FIXES]:
             click.echo(f"  {fix}")
         if len(fixes) > MOST_FIXES:

@@ -86,10 +86,16 @@ def advice(script: Script) -> str:
         found = survey(script, at_most=MOST_BESIDE)
     except Refused:
         return ""
+    command = shlex.join(["poplab", "paths", script.file])
+    return f"{text}: {command}" if (text := lost(found)) else ""
+
+
+def lost(found: list[Judged]) -> str:
+    """How many flows have no way there or back, in words; empty if none."""
     broken = sum(each.count for each in found if not each.verdict.returns)
     total = sum(each.count for each in found)
-    command = shlex.join(["poplab", "paths", script.file])
-    return f"{broken:,} of {total:,} flows have no way there or back: {command}" if broken else ""
+    noun = "flow has" if total == 1 else "flows have"
+    return f"{broken:,} of {total:,} {noun} no way there or back" if broken else ""
 
 
 def _parties(script: Script, plans: SitePlans) -> Iterator[Party]:

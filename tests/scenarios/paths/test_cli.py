@@ -164,7 +164,7 @@ def test_a_run_that_fails_ends_with_the_command_if_routes_are_missing(
 ) -> None:
     file = tmp_path / "one.yaml"
     text = FILE.replace("matrix: {pause: [1s, 2s]}", "fabric: [sim]").replace("${matrix.pause}", "1s")
-    file.write_text(f"{text}expect: [\"{expected}\"]\n")
+    file.write_text(f'{text}expect: ["{expected}"]\n')
     result = CliRunner().invoke(poplab, ["run", str(file)])
     assert result.exit_code == told, result.output
     line = f" flows have no way there or back: poplab paths {file}"
