@@ -94,6 +94,7 @@ class Probing(Quiet):
         text = f"{values['received']} of {values['sent']} answered"
         if values["rtt_avg"] is not None:
             text += f", round trip {values['rtt_avg']}"
+            text += "" if values["rtt_avg"] else ": the links have no delay"
         if values["icmp_errors"]:
             text += f", told by ICMP of {', '.join(map(str, self._told_by()))}"
         why = self._witness.summary() if not values["received"] else ""
