@@ -19,6 +19,7 @@ from rich.console import Console
 
 from connectors.cli import client, connector
 from edge.cli import ErrorsInWords, edge
+from edge.config import counted
 from edge.errors import FabricUnavailable, PoplabError, Refused
 from scenarios import batch, determinism, doctor, report, schema
 from scenarios.fabric import FABRICS
@@ -163,10 +164,14 @@ def check(files: tuple[Path, ...]) -> None:
     for script in batch.select(files):
         scenario = script.scenario
         conditions = len(scenario.expect) + sum(len(step.expect) for step in scenario.steps)
-        click.echo(
-            f"{script.file}: good: {len(script.cast.actors)} hosts, "
-            f"{len(scenario.steps)} steps, {conditions} conditions"
+        parts = (
+            (len(script.cast.actors), "host"),
+            (len(scenario.steps), "step"),
+            (conditions, "condition"),
         )
+        cell = script.title.removeprefix(scenario.name)
+        found = ", ".join(counted(number, noun) for number, noun in parts)
+        click.echo(f"{script.file}{cell}: good: {found}")
 
 
 @poplab.command("schema")
@@ -240,6 +245,16 @@ def _choices(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def _run_all(work: list[batch.Job], console: Console, out: str, at_once: int | None) -> list[RunRecord]:
+    try:
+        return _run_or_drain(work, console, out, at_once)
+    except BaseException as error:
+        if _is_pressed_again(error):
+            click.echo("poplab: killed; no reports", err=True)
+        raise
+
+
+def _run_or_drain(work: list[batch.Job], console: Console, out: str, at_once: int | None) -> list[RunRecord]:
+    """The first Ctrl-C is obeyed in here, the second one comes out."""
     if len(work) > 1:
         return batch.Pool(work, batch.board(console, report=out), at_once=at_once).run()
     watcher = observer(console, report=out)
@@ -256,9 +271,7 @@ def _run_all(work: list[batch.Job], console: Console, out: str, at_once: int | N
 def _ways(work: list[batch.Job], runs: list[RunRecord]) -> list[str]:
     """Of files that failed: that routes are missing in them, once for each."""
     scripts = {
-        job.script.file: job.script
-        for job, run in zip(work, runs, strict=True)
-        if run.state is State.FAILED
+        job.script.file: job.script for job, run in zip(work, runs, strict=True) if run.state is State.FAILED
     }
     return list(filter(None, map(advice, scripts.values())))
 
@@ -291,6 +304,13 @@ def _quiet_logs() -> None:
     )
 
 
+def _is_pressed_again(error: BaseException) -> bool:
+    """Whether it is a Ctrl-C that came while the first one was being obeyed."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(KeyboardInterrupt) is not None
+    return isinstance(error, KeyboardInterrupt)
+
+
 def main() -> None:
     """The console script. A defect of poplab never looks like a failed expectation."""
     try:
@@ -304,8 +324,8 @@ def main() -> None:
     except SystemExit:
         raise
     except BaseException as error:
-        if isinstance(error, BaseExceptionGroup) and error.subgroup(KeyboardInterrupt) is not None:
-            sys.exit(INTERRUPTED)  # pressed again while the first one was being obeyed
+        if _is_pressed_again(error):
+            sys.exit(INTERRUPTED)
         traceback.print_exc()
         click.echo(
             "this is a defect of poplab, not of your scenario: please report it with the lines above",

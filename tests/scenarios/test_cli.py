@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,7 +15,8 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
-from scenarios.cli import exit_code, poplab
+from scenarios import batch
+from scenarios.cli import exit_code, main, poplab
 from scenarios.report import RunRecord, State
 
 SMALL = """\
@@ -48,6 +50,7 @@ def test_a_good_run_passes_and_leaves_its_reports(tmp_path: Path) -> None:
     file, out = write(tmp_path), tmp_path / "out"
     result = invoke("run", file, "--out", out, "--seed", 11)
     assert result.exit_code == 0, result.output
+    assert "3 of 3 answered, round trip 0 s: the links have no delay\n" in result.output
     last = result.output.splitlines()[-1]
     assert last.startswith("PASS small in")
     assert last.endswith(f"report {out}  again: poplab run {file} --seed 11")
@@ -87,7 +90,10 @@ def test_a_bad_file_exits_with_2_before_any_other_runs(tmp_path: Path) -> None:
 
 def test_check_and_schema(tmp_path: Path) -> None:
     file = write(tmp_path)
-    assert invoke("check", file).output == f"{file}: good: 2 hosts, 2 steps, 1 conditions\n"
+    assert invoke("check", file).output == f"{file}: good: 2 hosts, 2 steps, 1 condition\n"
+    matrix = write(tmp_path, f"matrix: {{n: [3, 4]}}\n{SMALL}", "matrix.yaml")
+    lines = invoke("check", matrix).output.splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [f"{matrix} [n=3]", f"{matrix} [n=4]"]
     assert json.loads(invoke("schema").output)["title"] == "poplab scenario"
 
 
@@ -245,6 +251,20 @@ def test_ctrl_c_drains_every_process_and_still_writes_the_reports(tmp_path: Path
     assert [step["state"] for step in runs["one"]["steps"]] == ["passed", "passed", "interrupted"]
     assert runs["more"]["error"] == "interrupted before it began"
     assert (out / "one/report.html").exists()
+
+
+def test_a_second_ctrl_c_says_what_it_has_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*_: object) -> RunRecord:
+        raise BaseExceptionGroup("in tasks", [KeyboardInterrupt()])
+
+    monkeypatch.setattr(batch, "attempt", pressed)
+    monkeypatch.setattr(sys, "argv", ["poplab", "run", str(write(tmp_path))])
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 130
+    assert stderr.getvalue() == "poplab: killed; no reports\n"
 
 
 def test_exit_codes_of_several_runs() -> None:
