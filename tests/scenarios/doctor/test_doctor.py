@@ -179,6 +179,18 @@ def test_every_world_needs_rules_for_one_protocol() -> None:
     assert "none for one protocol" in finding.sentence
 
 
+def test_tun_devices_that_are_roots_alone_are_a_limit_for_root_and_missing_for_others() -> None:
+    for root, state, sudo in ((True, State.LIMITED, ""), (False, State.NO, "sudo ")):
+        finding = look("tun-device", Imagined(root=root, tun="crw-------"))
+        assert (finding.state, finding.fix) == (state, f"{sudo}chmod 0666 /dev/net/tun")
+        assert look("netns", Imagined(root=root, tun="crw-------")).state is State.YES
+
+
+def test_nothing_about_tun_devices_is_said_to_be_for_the_netns_fabric() -> None:
+    found = doctor.examine(["tun", "tun-device", "tun-offload"], machine=Imagined())
+    assert not [finding.name for finding in found if "netns" in finding.needed_by]
+
+
 def test_few_open_files_and_small_buffers_are_limits_and_no_obstacles() -> None:
     small = Attempt("limited", "212,992 bytes: bursts are lost at high load")
     machine = Imagined(soft=1024, attempts={"udp-buffers": small})
