@@ -106,9 +106,7 @@ def _tun_device(look: Examination) -> Verdict:
     if look.machine.usable(TUN):
         if mode.endswith("rw-"):
             return Verdict(State.YES, mode)
-        return Verdict(
-            State.LIMITED, f"{mode}; ordinary users may not", look.as_root(f"chmod 0666 {TUN}")
-        )
+        return Verdict(State.LIMITED, f"{mode}; ordinary users may not", look.as_root(f"chmod 0666 {TUN}"))
     return Verdict(State.NO, f"{mode}: not for this user", look.as_root(f"chmod 0666 {TUN}"))
 
 
