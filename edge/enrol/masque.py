@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from edge.config import EdgeConfig, TunnelConfig, TunnelKind, leaf, spki
-from edge.document import KeyInfo
+from edge.document import HostPort, KeyInfo
 from edge.enrol.authority import new_key
 from edge.enrol.dialled import dialled
 from edge.enrol.programs import (
@@ -113,19 +113,18 @@ class MasquePeer:
             return lines
         return (f"write the private key of the device where {YOUR_OWN!r} stands", *lines)
 
+    def dials(self, config: EdgeConfig) -> HostPort:
+        return dialled(config, TunnelKind.MASQUE, self.endpoint)
+
     def _server(self, config: EdgeConfig) -> Server:
         masque = config.masque
         assert masque is not None, "checked before, like everything in the configuration"
         certificate = leaf(masque.certificate)
         assert certificate is not None, "likewise"
-        outer = masque.endpoint
-        if not outer and config.endpoint:
-            outer = config.endpoint.rpartition(":")[0] + f":{masque.listen[1]}"
-        endpoint = dialled(self.endpoint, outer, masque.listen, "masque")
         authority = (
             authority_of(self.folder, config.name, certificate) if self.token else ""
         )  # others pin its key
-        return Server(config, masque, endpoint, certificate, authority)
+        return Server(config, masque, self.dials(config), certificate, authority)
 
 
 def _client_key(text: str) -> bytes:

@@ -19,7 +19,8 @@ from edge.config import (
     free_addresses,
     sites,
 )
-from edge.document import Prefix, address_text, did_you_mean
+from edge.document import HostPort, Prefix, address_text, did_you_mean
+from edge.enrol.dialled import unreachable
 from edge.enrol.files import alone, write_all_new
 from edge.enrol.masque import Masque, MasquePeer
 from edge.enrol.text import base64_text, flow, quoted, scalar
@@ -62,6 +63,9 @@ class Peer(Protocol):
 
     def usage(self, config: EdgeConfig, tunnel: TunnelConfig) -> tuple[str, ...]:
         """What to do with the text."""
+
+    def dials(self, config: EdgeConfig) -> HostPort:
+        """Where it finds the PoP; Refused likewise."""
 
 
 def _keep(_: str) -> None:
@@ -204,7 +208,8 @@ def _enrol(reading: Reading, tunnel: TunnelConfig, peer: Peer, deliver: Deliver)
     file = folder / f"{tunnel.name}.yaml"
     write_all_new(_files(folder, file, tunnel))
     usage = peer.usage(config, tunnel)
-    return Enrolled(tunnel, file, config.state, text, peer.secret, usage, tuple(advice(config, tunnel)))
+    known = (*advice(config, tunnel), unreachable(peer.dials(config)))
+    return Enrolled(tunnel, file, config.state, text, peer.secret, usage, tuple(filter(None, known)))
 
 
 def _files(folder: Path, file: Path, tunnel: TunnelConfig) -> dict[Path, str]:

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from edge.config import EdgeConfig, TunnelConfig, public_key
-from edge.document import Prefix
+from edge.config import EdgeConfig, TunnelConfig, TunnelKind, public_key
+from edge.document import HostPort, Prefix
 from edge.enrol.dialled import dialled, reachable
 from edge.enrol.programs import poplab_head, run_by_poplab
 from edge.enrol.text import base64_text, flow, quoted
@@ -44,8 +44,11 @@ class WireGuardPeer:
         """Its configuration: for `wg-quick` and every WireGuard app, unless it is for our own end."""
         return self._poplab(config, tunnel) if self.for_poplab else self._quick(config, tunnel)
 
+    def dials(self, config: EdgeConfig) -> HostPort:
+        return dialled(config, TunnelKind.WIREGUARD, self.endpoint)
+
     def _poplab(self, config: EdgeConfig, tunnel: TunnelConfig) -> str:
-        endpoint = dialled(self.endpoint, config.endpoint, config.listen, "wireguard")
+        endpoint = self.dials(config)
         lines = [
             *poplab_head(config, tunnel),
             f"mtu: {config.vnets[tunnel.vnet].mtu}",
@@ -62,7 +65,7 @@ class WireGuardPeer:
 
     def _quick(self, config: EdgeConfig, tunnel: TunnelConfig) -> str:
         vnet = config.vnets[tunnel.vnet]
-        endpoint = dialled(self.endpoint, config.endpoint, config.listen, "wireguard")
+        endpoint = self.dials(config)
         lines = [
             "[Interface]",
             f"# {tunnel.name} at {config.name}, virtual network {vnet.name}",

@@ -225,10 +225,10 @@ class StreamPort(_Streams):
         self.address: Address = (host, port)
 
     @classmethod
-    def bind(cls, address: Address, *, limit: int = 10_000) -> StreamPort:
+    def bind(cls, address: Address, *, limit: int = 10_000, setting: str = "") -> StreamPort:
         """Listen on `address` (port 0: any). Refused with the remedy if that cannot be had.
 
-        The limit is lower where the process may not open so many files.
+        `setting` is where the address was chosen. The limit is lower where the process may not open so many files.
         """
         sock = socket.socket(_family(address), socket.SOCK_STREAM)
         try:
@@ -238,7 +238,7 @@ class StreamPort(_Streams):
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
-            raise refusal(error, "tcp", address) from error
+            raise refusal(error, "tcp", address, setting) from error
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if files != resource.RLIM_INFINITY:
             limit = min(limit, max(1, files - RESERVED_FILES))

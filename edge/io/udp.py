@@ -81,12 +81,15 @@ class UdpPort:
         reads: int = 2,
         buffer_bytes: int = 4 << 20,
         may_fragment: bool = False,
+        setting: str = "",
         make_socket: Callable[[int, int], socket.socket] = socket.socket,
     ) -> UdpPort:
         """Open a port on `address` (port 0: any). Refused with the remedy if that cannot be had.
 
         `may_fragment`: routers may cut what is too large for a link (IPv4). WireGuard's kernel modules do so, for where
         the ICMP errors get lost nothing else tells; QUIC must not (RFC 9000 14).
+
+        `setting` is where the address was chosen, for the remedy.
 
         `make_socket`, of family and type, may make the socket in another network namespace, or mark it.
         """
@@ -103,7 +106,7 @@ class UdpPort:
             sock.bind((host, port))
         except OSError as error:
             sock.close()
-            raise refusal(error, "udp", address) from error
+            raise refusal(error, "udp", address, setting) from error
         return cls(sock, reads=reads)
 
     def close(self) -> None:

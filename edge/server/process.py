@@ -18,7 +18,7 @@ from structlog.typing import FilteringBoundLogger
 from edge import config as configuration
 from edge.config import counted
 from edge.document import HostPort
-from edge.errors import PoplabError
+from edge.errors import PoplabError, Refused
 from edge.log import configure_log
 from edge.server.exporter import Exporter
 from edge.server.relay import Relay
@@ -48,7 +48,10 @@ def serve(path: Path, *, verbose: bool = False) -> None:
         try:
             trio.run(_run, relay, path, store.tell if isinstance(store, SqliteStore) else _tell_nobody)
         except* PoplabError as group:
-            raise _first(group) from None
+            error = _first(group)
+            if isinstance(error, Refused):  # by what the file says, such as a port
+                raise Refused(f"{path}: {error}") from None
+            raise error from None
     finally:
         store.close()
 

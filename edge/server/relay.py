@@ -31,6 +31,7 @@ from edge.state import StateStore
 
 READS_PER_TURN = 64  # 64 KiB of buffer each
 QUIC_READS = 32
+MASQUE_KEY = "`listen.masque`"
 FREE_PORT_TRIES = 16
 CLOSING = 256  # connections of TCP beyond those that are allowed, which are just being closed
 DRAIN_TURNS = 1024  # when stopping: more than the largest socket buffer holds, unless it is filled meanwhile
@@ -128,7 +129,11 @@ class Relay:
                 masque = self._config.masque
                 wireguard = self._widen(
                     UdpPort.bind(
-                        self._config.listen, reads=READS_PER_TURN, buffer_bytes=16 << 20, may_fragment=True
+                        self._config.listen,
+                        reads=READS_PER_TURN,
+                        buffer_bytes=16 << 20,
+                        may_fragment=True,
+                        setting="`listen.wireguard`",
                     )
                 )
                 stack.callback(wireguard.close)
@@ -241,11 +246,13 @@ class Relay:
 def _open_masque(config: MasqueConfig) -> tuple[UdpPort, StreamPort | None]:
     """UDP and TCP of one number, or none of them. Which one is free of both, for port 0, is found by trying."""
     for attempt in range(FREE_PORT_TRIES if not config.listen[1] else 1):
-        quic = UdpPort.bind(config.listen, reads=QUIC_READS, buffer_bytes=16 << 20)
+        quic = UdpPort.bind(config.listen, reads=QUIC_READS, buffer_bytes=16 << 20, setting=MASQUE_KEY)
         if not config.http2:
             return quic, None
         try:
-            return quic, StreamPort.bind(quic.address, limit=config.max_connections + CLOSING)
+            return quic, StreamPort.bind(
+                quic.address, limit=config.max_connections + CLOSING, setting=MASQUE_KEY
+            )
         except Refused:
             quic.close()
             if config.listen[1] or attempt == FREE_PORT_TRIES - 1:

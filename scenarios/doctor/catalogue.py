@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -24,13 +26,17 @@ NETNS_NEEDS = (
 )
 NETNS_WANTS = ("mount-namespace", "pid-namespace", "ipv6")
 """Some worlds need them, as those with real programs do."""
-XRAY = "pip install Xray-core"
+
+
+def _pip(*words: str) -> str:
+    """Into the Python that runs this: the `pip` of a shell may be another one's."""
+    return shlex.join([sys.executable, "-m", "pip", "install", *words])
 
 
 def _sim(look: Examination) -> Verdict:
     absent = [name for name in PACKAGES if not look.machine.has_module(name)]
     if absent:
-        return Verdict(State.NO, f"Python cannot import {', '.join(absent)}", "pip install poplab")
+        return Verdict(State.NO, f"Python cannot import {', '.join(absent)}", _pip("poplab"))
     return Verdict(State.YES, "virtual time: no socket, no privilege")
 
 
@@ -62,7 +68,7 @@ def _package(name: str, needed_by: str) -> Item:
     def judge(look: Examination) -> Verdict:
         if version := look.machine.version(name):
             return Verdict(State.YES, version)
-        return Verdict(State.NO, "not installed", f"pip install {name}")
+        return Verdict(State.NO, "not installed", _pip(name))
 
     return Item(name, Group.PYTHON, f"no {name}", needed_by, judge)
 
@@ -71,7 +77,7 @@ def _openssl(look: Examination) -> Verdict:
     try:
         return Verdict(State.YES, look.machine.openssl())
     except ImportError as error:
-        return Verdict(State.NO, str(error), "pip install --force-reinstall cryptography")
+        return Verdict(State.NO, str(error), _pip("--force-reinstall", "cryptography"))
 
 
 def _program(program: Program) -> Item:
@@ -92,7 +98,7 @@ def _program(program: Program) -> Item:
 def _xray(look: Examination) -> Verdict:
     if look.machine.has_module("xray"):
         return Verdict(State.YES, look.machine.version("Xray-core") or "installed")
-    return Verdict(State.NO, "the Xray-core wheel is not installed", XRAY)
+    return Verdict(State.NO, "the Xray-core wheel is not installed", _pip("Xray-core"))
 
 
 ITEMS = (

@@ -41,7 +41,7 @@ class Examination:
         self.machine = machine
         self.linux = machine.system == "Linux"
         os_release = machine.read("/etc/os-release") or machine.read("/usr/lib/os-release") or ""
-        self.distribution = Distribution.of(os_release, root=machine.root)
+        self.distribution = Distribution.of(os_release, root=machine.root and not _mapped(machine))
         self._items = items
         self._findings: dict[str, Finding] = {}
         closure = self._closure(names)
@@ -114,3 +114,10 @@ class Examination:
         if self.machine.exists("/run/.containerenv"):
             return "podman"
         return self.machine.read("/run/systemd/container") or ""
+
+
+def _mapped(machine: Machine) -> bool:
+    """Whether root is an ordinary user's in a user namespace of its own, which holds nobody else."""
+    lines = (machine.read("/proc/self/uid_map") or "").splitlines()
+    words = [line.split() for line in lines]
+    return len(words) == 1 and words[0][0] == "0" and words[0][1] != "0" and words[0][2] == "1"

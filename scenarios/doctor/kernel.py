@@ -104,8 +104,9 @@ def _tun_device(look: Examination) -> Verdict:
         fix = PASS_DEVICE if look.container else look.as_root("modprobe tun")
         return Verdict(State.NO, f"{TUN} is missing", fix)
     if look.machine.usable(TUN):
-        others = "" if mode.endswith("rw-") else "; ordinary users may not"
-        return Verdict(State.YES, f"{mode}{others}")
+        if mode.endswith("rw-"):
+            return Verdict(State.YES, mode)
+        return Verdict(State.LIMITED, f"{mode}; ordinary users may not", look.as_root(f"chmod 0666 {TUN}"))
     return Verdict(State.NO, f"{mode}: not for this user", look.as_root(f"chmod 0666 {TUN}"))
 
 
@@ -129,7 +130,7 @@ def _buffers(look: Examination) -> Verdict:
 KERNEL = (
     _feature("veth", "netns: cables", option="CONFIG_VETH", module="veth", lack="no veth pairs"),
     _feature("bridge", "netns: the LAN of a site", option="CONFIG_BRIDGE", module="bridge"),
-    _device("tun", "netns, connector, client", "no TUN device"),
+    _device("tun", "connector, client, hosts with `agent`", "no TUN device"),
     _device("tun-offload", "a fast connector or client", "no TUN offload"),
     _feature(
         "policy-routing",
@@ -164,7 +165,7 @@ LIMITS = (
         "tun-device",
         Group.RESTRICTIONS,
         "no access to TUN devices",
-        "netns without root",
+        "hosts with `agent`, without root",
         _tun_device,
         linux=True,
     ),

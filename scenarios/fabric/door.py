@@ -15,6 +15,9 @@ from edge.proto.types import Address, DropReason
 
 READS = 16
 
+SETTING = "--listen ADDRESS:PORT"
+"""Where people choose the address."""
+
 MOST_KNOWN = 4096
 """Addresses of which it is remembered where they are; strangers choose how many there are."""
 
@@ -33,7 +36,7 @@ class Door:
             return made
 
         try:
-            port = UdpPort.bind(listen, make_socket=make)
+            port = UdpPort.bind(listen, make_socket=make, setting=SETTING)
         except BaseException:
             for each in kept:
                 each.close()

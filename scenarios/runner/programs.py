@@ -111,8 +111,7 @@ class Programs:
 def need(script: Script) -> None:
     """FabricUnavailable if a program that `script` runs is not on this machine."""
     needed = {name for agent in script.cast.agents.values() for name in AGENTS_NEED[agent]}
-    if absent := doctor.missing(*sorted(needed)) if needed else []:
-        raise FabricUnavailable("\n".join(finding.sentence for finding in absent))
+    lines = [finding.sentence for finding in (doctor.missing(*sorted(needed)) if needed else [])]
     wanted: dict[str, list[str]] = {}
     path = search_path()
     for who, argv, files in _commands(script):
@@ -123,11 +122,11 @@ def need(script: Script) -> None:
             continue  # of the working folder: another program may put it there
         if shutil.which(name, path=path) is None:
             wanted.setdefault(name, []).append(who)
-    if wanted:
-        lines = [
-            f"{doctor.without(name)}, needed by {', '.join(list(dict.fromkeys(users))[:3])}"
-            for name, users in wanted.items()
-        ]
+    lines += [
+        f"{doctor.without(name)}, needed by {', '.join(list(dict.fromkeys(users))[:3])}"
+        for name, users in wanted.items()
+    ]
+    if lines:
         raise FabricUnavailable("\n".join(lines))
 
 

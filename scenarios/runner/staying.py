@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,8 @@ from scenarios.world import World
 KEPT_SAMPLES = 3600
 LOOK_AT_FILE = 1.0
 """Seconds between two looks at whether the scenario file has changed."""
+SHOWN = 3
+"""Places in the file that a line names at most."""
 
 
 class Staying(Performance):
@@ -106,9 +109,14 @@ class Staying(Performance):
 
     async def _follow_file(self, stage: Stage) -> None:
         known = _stamp(self.record.file)
+        looks = 0  # in which it was not there; one may be while an editor replaces it
         while True:
             await trio.sleep(LOOK_AT_FILE)
             now = _stamp(self.record.file)
+            looks = looks + 1 if now is None else 0
+            if looks == 2 and self._onlooker is not None:
+                text = "the file is gone, and the policy that it had stays in force"
+                self._onlooker.note("policy", text, bad=True)
             if now is not None and now != known:
                 known = now
                 self._read_again(stage)
@@ -117,9 +125,15 @@ class Staying(Performance):
         assert self._onlooker is not None
         try:
             script = self._same_cell(check(Path(self.record.file)))
-            if script is None or not _differ_in_policy_alone(script.scenario, self.world.scenario):
-                text = "more than policy has changed in the file: start again to have it"
-                self._onlooker.note("policy", text, bad=True)
+            changed = ["matrix"] if script is None else _beside_policy(script.scenario, self.world.scenario)
+            if script is None or changed:
+                shown = ", ".join(changed[:SHOWN]) + (" and others" if len(changed) > SHOWN else "")
+                text = (
+                    f"not in force, the one before stays: more than policy has changed in the file: {shown}"
+                )
+                self._onlooker.note(
+                    "policy", f"{text}; put that back, or start again to have all of it", bad=True
+                )
                 return
             new = worlds.build(script, seed=self.world.seed, secret=os.urandom).config.vnets
             vnets = {
@@ -142,17 +156,29 @@ class Staying(Performance):
         return next((script for script in scripts if dict(script.cell) == own), None)
 
 
-def _differ_in_policy_alone(one: Scenario, other: Scenario) -> bool:
-    """What is done in a scenario does not matter: who is there does."""
+def _beside_policy(one: Scenario, other: Scenario) -> list[str]:
+    """Where they differ. What is done in a scenario does not matter: who is there does."""
 
-    def bare(scenario: Scenario) -> object:
+    def bare(scenario: Scenario) -> dict[str, object]:
+        topology = scenario.topology
         vnets = {
             name: msgspec.structs.replace(vnet, policy=None, default="block")
             for name, vnet in scenario.vnets.items()
         }
-        return vnets, scenario.topology, scenario.tunnel
+        return {
+            "tunnel": scenario.tunnel,
+            **_under("vnets", vnets),
+            **_under("topology.links", topology.links),
+            **_under("topology.sites", topology.sites),
+            **_under("topology.clients", topology.clients),
+        }
 
-    return bare(one) == bare(other)
+    ours, theirs = bare(one), bare(other)
+    return [key for key in {**theirs, **ours} if ours.get(key) != theirs.get(key)]
+
+
+def _under(section: str, entries: Mapping[str, object]) -> dict[str, object]:
+    return {f"{section}.{name}": entry for name, entry in entries.items()}
 
 
 def _stamp(file: str) -> tuple[int, int, int] | None:
@@ -160,5 +186,5 @@ def _stamp(file: str) -> tuple[int, int, int] | None:
     try:
         status = os.stat(file)
     except OSError:
-        return None  # as while an editor replaces it
+        return None
     return status.st_ino, status.st_mtime_ns, status.st_size

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 from edge import cli, enrol
 from edge.cli import edge
 from edge.config import load, public_key
+from edge.enrol import Masque
 from edge.errors import ConfigError, PoplabError, Refused
 from edge.state import SqliteStore
 
@@ -86,6 +88,41 @@ def test_a_client_gets_a_wg_quick_file_that_fits_the_pop(config: Path) -> None:
     assert (alice.user, alice.tags, alice.kind) == ("alice", ("guest",), "client")
 
 
+def test_whoever_enrols_for_the_loopback_is_told_that_no_other_device_gets_there(config: Path) -> None:
+    said = run("--config", config, "add-client", "alice", "--qr").stderr
+    assert "note: 127.0.0.1:51820 is this machine's loopback, which no other device reaches" in said
+    assert "--endpoint HOST:PORT" in said
+    masque = run("--config", config, "add-client", "bob", "--tunnel", "masque").stderr
+    assert "note: 127.0.0.1:4433 is this machine's loopback" in masque
+    outside = run("--config", config, "add-client", "carol", "--endpoint", "pop.example.net:51820").stderr
+    assert "loopback" not in outside
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "fix"),
+    [
+        ("masque", "pop.example.net:51820", "--endpoint pop.example.net:4433; .*`masque.endpoint`"),
+        ("wireguard", "[2001:db8::1]:4433", r"--endpoint \[2001:db8::1\]:51820; .*`endpoint`"),
+    ],
+)
+def test_the_port_of_the_other_listener_is_refused_with_the_right_one(
+    config: Path, kind: str, given: str, fix: str
+) -> None:
+    said = run("--config", config, "add-client", "alice", "--tunnel", kind, "--endpoint", given)
+    assert said.exit_code == 2
+    assert re.search(f"fix: {fix}", said.stderr), said.stderr
+    assert load(config).tunnels == {}
+
+
+def test_a_router_may_forward_the_port_of_the_other_listener_if_the_configuration_says_so(
+    config: Path,
+) -> None:
+    config.write_text(config.read_text() + 'masque: {endpoint: "pop.example.net:51820"}\n')
+    assert 'server: "pop.example.net:51820"' in enrol.add_client(config, "alice", masque=Masque()).text
+    given = enrol.add_client(config, "bob", masque=Masque(), endpoint="pop.example.net:51820")
+    assert 'server: "pop.example.net:51820"' in given.text
+
+
 def test_a_connector_reaches_the_others_but_not_itself(config: Path) -> None:
     enrol.add_connector(config, "hq", routes=["10.0.50.0/24"])
     branch = enrol.add_connector(config, "branch", routes=["10.0.60.0/24", "10.0.70.0/24"])
@@ -141,6 +178,7 @@ def test_a_replica_of_a_connector_that_cannot_be_probed_is_refused_with_the_reme
 
 
 def test_a_replica_brings_no_routes_and_is_no_news_to_others(config: Path) -> None:
+    config.write_text(config.read_text() + 'endpoint: "pop.example.net:51820"\n')
     enrol.add_client(config, "alice")
     for name, route in (("hq", "10.0.50.0/24"), ("exit", "0.0.0.0/0")):
         assert enrol.add_connector(config, name, routes=[route]).advice

@@ -387,6 +387,7 @@ def test_options_of_the_other_kind_are_refused(config: Path, options: list[str],
 
 
 def test_only_wireguard_holds_a_copy_of_the_routes(config: Path) -> None:
+    config.write_text(config.read_text() + 'endpoint: "pop.example.net:51820"\n')
     enrol.add_client(config, "alice", masque=Masque())
     assert enrol.add_connector(config, "hq", routes=["10.0.50.0/24"]).advice == ()
     (once,) = enrol.add_connector(config, "branch", routes=["10.0.60.0/24"], masque=Masque()).advice

@@ -385,6 +385,7 @@ async def test_a_port_that_is_taken_is_refused(folder: Path, which: str) -> None
         (folder / "edge.yaml").write_text(CONFIG.replace(f'{which}: "127.0.0.1:0"', f'{which}: "{where}"'))
         text = await refused(folder / "edge.yaml")
     assert where in text and "taken" in text and "fix:" in text
+    assert f"listen.{which}" in text and f"{folder / 'edge.yaml'}: " in text
     assert "serving" not in text
 
 

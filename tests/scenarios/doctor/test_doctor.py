@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import shlex
+import sys
 
 import pytest
 
@@ -47,6 +49,25 @@ def look(name: str, machine: doctor.Machine) -> Finding:
 def test_where_everything_is_there_everything_is_said_to_be_there() -> None:
     assert [finding.sentence for finding in doctor.examine(machine=Imagined()) if finding.fix] == []
     assert {finding.state for finding in doctor.examine(machine=Imagined())} == {State.YES}
+
+
+def test_packages_go_into_the_python_that_asks() -> None:
+    for name in ("xray", "aioquic"):
+        assert look(name, bare()).fix.startswith(f"{shlex.quote(sys.executable)} -m pip install ")
+
+
+@pytest.mark.parametrize(
+    ("uid_map", "fix"),
+    [
+        ("         0       1000          1", "sudo chmod 0666 /dev/net/tun"),
+        ("         0          0 4294967295", "chmod 0666 /dev/net/tun"),
+        ("0 1000 1\n1 100000 65536", "chmod 0666 /dev/net/tun"),  # a container, whose root is all there is
+    ],
+)
+def test_root_of_a_user_namespace_of_its_own_needs_sudo(uid_map: str, fix: str) -> None:
+    refused = Attempt("no", "/dev/net/tun: Permission denied", errno.EACCES)
+    machine = Imagined(root=True, attempts={"tun": refused}, files={"/proc/self/uid_map": uid_map})
+    assert look("tun", machine).fix == fix
 
 
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
@@ -177,6 +198,18 @@ def test_every_world_needs_rules_for_one_protocol() -> None:
     finding = look("netns", Imagined(attempts={"policy-routing": limited}))
     assert not finding.there
     assert "none for one protocol" in finding.sentence
+
+
+def test_tun_devices_that_are_roots_alone_are_a_limit_for_root_and_missing_for_others() -> None:
+    for root, state, sudo in ((True, State.LIMITED, ""), (False, State.NO, "sudo ")):
+        finding = look("tun-device", Imagined(root=root, tun="crw-------"))
+        assert (finding.state, finding.fix) == (state, f"{sudo}chmod 0666 /dev/net/tun")
+        assert look("netns", Imagined(root=root, tun="crw-------")).state is State.YES
+
+
+def test_nothing_about_tun_devices_is_said_to_be_for_the_netns_fabric() -> None:
+    found = doctor.examine(["tun", "tun-device", "tun-offload"], machine=Imagined())
+    assert not [finding.name for finding in found if "netns" in finding.needed_by]
 
 
 def test_few_open_files_and_small_buffers_are_limits_and_no_obstacles() -> None:

@@ -89,3 +89,14 @@ def test_a_program_that_is_missing_is_named_with_the_remedy(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FabricUnavailable, match="no wireguard-go: not installed. Fix: "):
         ran("  - {wait: {tunnels: up}}\n", "wireguard-go")
+
+
+@pytest.mark.skipif(bool(MISSING), reason=MISSING)
+def test_everything_that_is_missing_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    steps = "  - {wait: {tunnels: up}}\n  - {exec.run: {on: hq/desk, run: [no-such-program]}}\n"
+    text = TEXT.replace("    hq:\n", "    hq:\n      hosts: {desk: {ip: 10.0.50.9, app: {exec: []}}}\n")
+    (script,) = check(text.replace("AGENT", "wireguard-go") + steps)
+    machines = Machines()
+    with pytest.raises(FabricUnavailable, match="no wireguard-go(.|\n)*program no-such-program"):
+        machines.execute(lambda: run(script, machines), seed=7)

@@ -150,12 +150,21 @@ async def test_the_policy_of_the_file_is_in_force_when_it_is_saved(file: Path, d
         assert (await lab.ping("10.0.50.80")).received == 0
         file.write_text(LAB.replace("action: allow", "action: perhaps"))
         await until(lambda: lab.said("policy not in force", "lab.yaml:"))
-        file.write_text(LAB.replace("100.96.0.12", "100.96.0.13"))
-        await until(lambda: lab.said("more than policy has changed"))
+        file.write_text(LAB.replace("100.96.0.12", "100.96.0.13").replace("action: allow", "action: reject"))
+        words = "not in force, the one before stays: more than policy has changed in the file: topology.clients.bob;"
+        await until(lambda: lab.said(words))
         assert (await lab.ping("10.0.50.80")).received == 0, "the last good one"
         file.write_text(LAB)
         await until(lambda: sum("is in force" in each.text for each in lab.record.happenings) == 2)
         assert (await lab.ping("10.0.50.80")).received == 2
+
+
+async def test_a_file_that_is_gone_is_told_once_and_its_policy_stays(file: Path, door: Door) -> None:
+    async with kept(file, door) as lab:
+        file.unlink()
+        await until(lambda: lab.said("the file is gone"))
+        assert (await lab.ping("10.0.50.80")).received == 2
+    assert sum("is gone" in each.text for each in lab.record.happenings if each.who == "policy") == 1
 
 
 @pytest.mark.parametrize("fabric", [Sim(), Loopback()], ids=["sim", "loopback"])

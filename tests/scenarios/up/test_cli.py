@@ -93,7 +93,8 @@ def test_a_port_that_is_taken_is_refused_with_a_fix() -> None:
         port = taken.getsockname()[1]
         result = invoke(LAB, "--listen", f"127.0.0.1:{port}")
     assert result.exit_code == 2
-    assert f"127.0.0.1:{port}: the port is taken by another process\n    fix: " in result.output
+    assert f"127.0.0.1:{port}: the port is taken by another process\n" in result.output
+    assert "fix: choose another port in --listen ADDRESS:PORT, or " in result.output
 
 
 @pytest.mark.parametrize(
