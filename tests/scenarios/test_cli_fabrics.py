@@ -125,7 +125,7 @@ def test_a_fabric_that_is_not_available_here_exits_with_3(
         def execute(self, main: Any, *, seed: int) -> NoReturn:
             raise FabricUnavailable("there is no such thing here")
 
-    monkeypatch.setattr(selection, "FABRICS", {"sim": Sim(), "loopback": Absent()})
+    monkeypatch.setattr(selection, "named", {"sim": Sim(), "loopback": Absent()}.__getitem__)
     result = run(tmp_path, SMALL, *BOTH)
     assert result.exit_code == 3
     text = "NOT AVAILABLE small: sim and loopback were not compared: loopback: there is no such thing here"
