@@ -18,7 +18,7 @@ from edge.enrol import qr_code, qr_picture
 from edge.errors import Refused
 from scenarios import batch, report
 from scenarios import world as worlds
-from scenarios.fabric import Door, Fabric, named
+from scenarios.fabric import FABRICS, Door, Fabric, named
 from scenarios.live import LiveScreen, Stdout, observer
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer, Staying
@@ -180,6 +180,9 @@ def _drawn(name: str | None, outside: Sequence[str]) -> str:
 def _fabric(script: Script, name: str | None) -> Fabric:
     """Where it stays up. Refused with the reason if it cannot."""
     listed = script.scenario.fabrics
+    if name is not None and name not in FABRICS and "," not in name:
+        fix = did_you_mean(name, [each for each in FABRICS if not named(each).virtual])
+        raise Refused(f"--fabric {name}: there is no fabric {name!r}\n    fix: {fix}")
     names = batch.fabrics(name) or tuple(each for each in listed if not named(each).virtual)[:1] or ("sim",)
     if len(names) > 1:
         raise Refused(f"--fabric {name}: one world is kept up\n    fix: --fabric {names[-1]}")

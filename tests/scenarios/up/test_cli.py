@@ -105,7 +105,7 @@ def test_a_port_that_is_taken_is_refused_with_a_fix() -> None:
     [
         (("--fabric", "sim"), "virtual time"),
         (("--fabric", "loopback,netns"), "one world is kept up"),
-        (("--fabric", "moon"), "no fabric 'moon'"),
+        (("--fabric", "moon"), "no fabric 'moon'\n    fix: known: loopback, netns\n"),
         (("--qr", "phon"), "did you mean 'phone'?"),
         (("--listen", "anywhere"), "write ADDRESS:PORT"),
         (("--listen", "127.0.0.1:0", "--endpoint", "here"), "write HOST:PORT"),
