@@ -39,6 +39,9 @@ from edge.proto.masque.route import AddressRange
 
 LINGER = 0.001  # the process is there for this tunnel
 READS = 16  # of the socket in a turn, 64 KiB of buffer each
+NO_ANSWER = (
+    "no answer: is the PoP up, has it been reloaded since this end was enrolled, does a firewall let it in?"
+)
 PATIENCE = 10.0  # seconds until the log says that the tunnel does not come up
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CAP_NET_ADMIN = 12
@@ -65,6 +68,11 @@ class Daemon:
         self.profile = profile
         self.options = options
         _need_privilege()
+        if _exists(options.interface):  # first: what it has, such as our address, would be in the way as well
+            raise Refused(
+                f"{options.interface}: there is an interface of that name already: does this tunnel run already?\n"
+                "    fix: stop the other one; for another tunnel, --name, such as poplab1"
+            )
         self._ipv6 = has_ipv6()
         self.dialled: Dialled = resolve(profile)
         self.plan = self._planned(options.include or profile.reaches or ())
@@ -72,10 +80,6 @@ class Daemon:
             self._around = neighbours(handle)
             if found := clashes(self.plan, self._around, main_table(handle)):
                 raise Refused("\n".join(f"{clash.message}\n    fix: {clash.fix}" for clash in found))
-        if _exists(options.interface):
-            raise Refused(
-                f"{options.interface}: there is an interface of that name already\n    fix: --name, such as poplab1"
-            )
         self._interface: Interface | None = None
         self._told = False  # what is left to be done elsewhere
         self._stopping = False
@@ -120,8 +124,11 @@ class Daemon:
         advertised = Advertised()
         if self.options.include is None:
             endpoint.on_routes = advertised.tell
-        # Who was started with a signal ignored, such as by nohup(1), goes on ignoring it.
-        heeded = [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+        # Started by nohup(1), it goes on ignoring that the terminal is closed. SIGINT ends it as it does the PoP, also
+        # where a script has started it with &, for which a shell without job control has SIGINT ignored.
+        heeded = [
+            each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN
+        ]
         with trio.open_signal_receiver(*heeded) as signals:
             async with trio.open_nursery() as nursery:
                 await nursery.start(endpoint.run)
@@ -234,7 +241,7 @@ class Daemon:
         if not self._told and self.plan.routes and self.options.mode is not None:
             self._told = True
             for line in self._instructions():
-                log.info("elsewhere", mode=self.options.mode.value, to_do=line.strip())
+                log.info("to-do", mode=self.options.mode.value, elsewhere=line.strip())
 
     async def _watch(self, endpoint: Endpoint) -> None:
         """Say so if nobody answers."""
@@ -246,7 +253,7 @@ class Daemon:
             ways = [way for way in endpoint.core.ways if isinstance(way, QuicWay | Http2Way)]
             reasons = [f"{way.word}: {way.previous.reason}" for way in ways if way.previous is not None]
         pops = " ".join(str(HostPort(address)) for address in self.dialled.addresses)
-        log.warning("no-tunnel", pop=pops, seconds=PATIENCE, reasons="; ".join(reasons) or "no answer")
+        log.warning("no-tunnel", pop=pops, seconds=PATIENCE, reasons="; ".join(reasons) or NO_ANSWER)
 
 
 def _need_privilege() -> None:

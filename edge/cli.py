@@ -172,6 +172,13 @@ def _choice(words: Iterable[StrEnum]) -> click.Choice[str]:
     return click.Choice([word.value for word in words])
 
 
+class _TunnelChoice(click.Choice[str]):
+    """Of the kinds that one command can enrol; `auto`, which it cannot, passes: its refusal says more."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return value if value == TunnelKind.AUTO else super().convert(value, param, ctx)
+
+
 def enrol_options(command: Any) -> Any:
     """What both kinds of peers take."""
     for option in reversed(
@@ -182,8 +189,7 @@ def enrol_options(command: Any) -> Any:
             click.option("--endpoint", default="", help="HOST:PORT that the peer dials."),
             click.option(
                 "--tunnel",
-                type=_choice(TunnelKind),
-                metavar="[wireguard|masque]",
+                type=_TunnelChoice([TunnelKind.WIREGUARD.value, TunnelKind.MASQUE.value]),
                 default=TunnelKind.WIREGUARD.value,
                 show_default=True,
                 help="What the peer speaks; the rest depends on it.",

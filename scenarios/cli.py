@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -200,7 +201,10 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
             found = doctor.examine(names or None)
     except doctor.UnknownName as error:
         known = ", ".join((*doctor.Group, *doctor.NAMES))
-        raise Refused(f"{error}\n    known: {known}") from error
+        lines = textwrap.wrap(
+            known, 100, break_on_hyphens=False, initial_indent="    known: ", subsequent_indent=" " * 11
+        )
+        raise Refused("\n".join([str(error), *lines])) from error
     if json:
         stdout.write(findings.as_json(found) + "\n")
     elif pretty:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from connectors.profile.yaml_file import decode
 from edge.document import MAX_BYTES, Document
 from edge.errors import ConfigError, Problem
 
+SCENARIO = {"vnets", "topology"}
+"""Keys that every scenario has, and no file of a far end."""
+_TOP = re.compile(rb"^(\w+):", re.MULTILINE)
 _KEY = re.compile(r"[A-Za-z0-9+/]{40,}=*")
 
 
@@ -28,6 +32,9 @@ def read(path: Path) -> Profile:
     try:
         if _is_wgquick(raw) and len(raw) <= MAX_BYTES:
             return parse(raw.decode(errors="replace"), file, path.stem)
+        if SCENARIO <= {match[1].decode() for match in _TOP.finditer(raw)}:
+            fix = f"poplab run {shlex.quote(file)}; a file for this is what `poplab edge add-client` printed"
+            raise ConfigError([Problem(file, 0, 0, "this looks like a scenario", fix)])
         return decode(Document.of(raw, file))
     except ConfigError as error:
         raise ConfigError([_without_keys(problem) for problem in error.problems]) from None

@@ -142,6 +142,9 @@ def clashes(
                         "another `pool:` for the virtual network, or another prefix on that interface",
                     )
                 )
+    own = set(wanted.addresses)
+    if any(other.ip in own for _, other in neighbours):
+        return found  # the same tunnel, most likely: its routes are in the way too, and to exclude them is no remedy
     taken = set(main_table)
     for route in wanted.routes:
         near = next((n for n in neighbours if _inside(route, n.address.network)), None)

@@ -8,7 +8,7 @@ from edge.enrol.folder import init
 from edge.enrol.masque import Masque
 from edge.enrol.peers import Deliver, Enrolled, add_client, add_connector
 from edge.enrol.programs import Dialect, Program
-from edge.enrol.qr import qr_code
+from edge.enrol.qr import qr_code, qr_picture
 from edge.enrol.trust import authority_of
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "init",
     "init_masque",
     "qr_code",
+    "qr_picture",
     "renew",
 ]

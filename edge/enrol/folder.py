@@ -106,7 +106,8 @@ def init(
         folder.chmod(0o700)
         (folder / TUNNELS_FOLDER).mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise Refused(f"{error.filename}: {error.strerror}") from error
+        fix = "choose a folder that you may write to, or run as who may write there"
+        raise Refused(f"{error.filename}: {error.strerror}\n    fix: {fix}") from error
     write_all_new(files)
     return config
 

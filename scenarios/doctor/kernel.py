@@ -130,7 +130,7 @@ def _buffers(look: Examination) -> Verdict:
 KERNEL = (
     _feature("veth", "netns: cables", option="CONFIG_VETH", module="veth", lack="no veth pairs"),
     _feature("bridge", "netns: the LAN of a site", option="CONFIG_BRIDGE", module="bridge"),
-    _device("tun", "connector, client, `agent`", "no TUN device"),
+    _device("tun", "`agent`, connector, client", "no TUN device"),
     _device("tun-offload", "a fast connector or client", "no TUN offload"),
     _feature(
         "policy-routing",
@@ -165,7 +165,7 @@ LIMITS = (
         "tun-device",
         Group.RESTRICTIONS,
         "no access to TUN devices",
-        "`agent`, without root",
+        "`agent` without root",
         _tun_device,
         linux=True,
     ),

@@ -49,7 +49,7 @@ PROGRAMS: tuple[Program, ...] = (
         "wireguard-go",
         _packages("wireguard-go"),
         ("--version",),
-        "`agent`, make bench",
+        f"{INTEROP}, `agent`",
         "go install golang.zx2c4.com/wireguard@latest, and name the program wireguard-go",
     ),
     Program("wg", _everywhere("wireguard-tools"), ("--version",), f"{INTEROP}, make bench"),

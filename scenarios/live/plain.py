@@ -45,7 +45,7 @@ class PlainLines:
     def started(self, run: RunRecord) -> None:
         tunnels = sum(len(vnet.members) for vnet in run.vnets)
         self._write(
-            f"run   {run.title}  fabric {run.fabric}  seed {run.seed}  PoP {run.pop}  "
+            f"run   {run.title}  fabric {run.fabric}  seed {run.seed}  PoP {run.door or run.pop}  "
             f"{tunnels} tunnels of {len(run.vnets)} vnet{'s' if len(run.vnets) > 1 else ''}"
         )
 

@@ -17,9 +17,7 @@ MOST_WAYS = 4
 
 def line(run: RunRecord) -> RenderableType:
     """How many tunnels of each network are up."""
-    text = Text.assemble(
-        ("   PoP ", FAINT), (run.pop or "not yet", "bold"), no_wrap=True, overflow="ellipsis"
-    )
+    text = Text.assemble(("   PoP ", FAINT), (_where(run), "bold"), no_wrap=True, overflow="ellipsis")
     for index, vnet in enumerate(run.vnets):
         up = sum(member.up for member in vnet.members)
         text.append("   ")
@@ -28,9 +26,14 @@ def line(run: RunRecord) -> RenderableType:
     return text
 
 
+def _where(run: RunRecord) -> str:
+    """The address that somebody may dial: with a door, that alone."""
+    return run.door or run.pop or "not yet"
+
+
 def trees(run: RunRecord, width: int) -> RenderableType:
     """Side by side where all of both is to be seen, else one below the other."""
-    pop = Text.assemble(("   PoP ", FAINT), (run.pop or "not yet", "bold"))
+    pop = Text.assemble(("   PoP ", FAINT), (_where(run), "bold"))
     drawn = [_tree(vnet, VNETS[index % len(VNETS)]) for index, vnet in enumerate(run.vnets)]
     wide = Console(width=1000, color_system=None)
     widths = [Measurement.get(wide, wide.options, tree).maximum for tree in drawn]

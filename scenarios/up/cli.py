@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
@@ -13,12 +13,12 @@ import click
 import trio
 from rich.console import Console
 
-from edge.document import HostPort, address_text
-from edge.enrol import qr_code
+from edge.document import HostPort, address_text, did_you_mean
+from edge.enrol import qr_code, qr_picture
 from edge.errors import Refused
 from scenarios import batch, report
 from scenarios import world as worlds
-from scenarios.fabric import Door, Fabric, named
+from scenarios.fabric import FABRICS, Door, Fabric, named
 from scenarios.live import LiveScreen, Stdout, observer
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer, Staying
@@ -60,7 +60,12 @@ PASSED, FAILED, INTERNAL = 0, 1, 4
     help="Folder that keeps keys from one time to the next.",
 )
 @click.option("--steps", is_flag=True, help="Perform the steps and loads of the file, too.")
-@click.option("--qr/--no-qr", default=True, show_default=True, help="QR codes, on a terminal.")
+@click.option(
+    "--qr",
+    "drawn",
+    metavar="NAME",
+    help="Whose QR code is drawn on a terminal, or `none`; if left out, that of the first device.",
+)
 @click.option(
     "--seed", type=click.IntRange(0, 2**32 - 1), default=None, help="Instead of the seed in the file."
 )
@@ -74,7 +79,7 @@ def up(
     endpoint: str,
     state: Path | None,
     steps: bool,
-    qr: bool,
+    drawn: str | None,
     seed: int | None,
     out: Path | None,
 ) -> None:
@@ -98,6 +103,7 @@ def up(
     stdout = Stdout()
     console = Console(file=cast("IO[str]", stdout), highlight=False)
     outside = sorted(script.cast.outside, key=list(script.cast.tunnels).index)
+    chosen = _drawn(drawn, outside)
     with ExitStack() as stack:
         folder = stack.enter_context(keys.folder(state))
         world = worlds.build(
@@ -111,7 +117,7 @@ def up(
             dialled = address.endpoint(endpoint, door.address)
         where.prepare()
         if door is not None and dialled is not None:
-            for line in _invitation(world, folder, door, dialled, codes=qr and _draws(console)):
+            for line in _invitation(world, folder, door, dialled, drawn=chosen if _draws(console) else ""):
                 stdout.write(line + "\n")
         stdout.flush()
         watcher = observer(console, report=str(out) if out is not None else "")
@@ -159,9 +165,24 @@ def _draws(console: Console) -> bool:
     return console.is_terminal and console.encoding.startswith("utf")
 
 
+def _drawn(name: str | None, outside: Sequence[str]) -> str:
+    """Whose code is drawn: one, for a screen holds no more. Refused if there is no such device."""
+    if name is None:
+        return outside[0] if outside else ""
+    if name == "none":
+        return ""
+    if name not in outside:
+        fix = did_you_mean(name, outside) if outside else "a client with `outside: true` in the file"
+        raise Refused(f"--qr {name}: no device of that name joins from outside\n    fix: {fix}")
+    return name
+
+
 def _fabric(script: Script, name: str | None) -> Fabric:
     """Where it stays up. Refused with the reason if it cannot."""
     listed = script.scenario.fabrics
+    if name is not None and name not in FABRICS and "," not in name:
+        fix = did_you_mean(name, [each for each in FABRICS if not named(each).virtual])
+        raise Refused(f"--fabric {name}: there is no fabric {name!r}\n    fix: {fix}")
     names = batch.fabrics(name) or tuple(each for each in listed if not named(each).virtual)[:1] or ("sim",)
     if len(names) > 1:
         raise Refused(f"--fabric {name}: one world is kept up\n    fix: --fabric {names[-1]}")
@@ -177,10 +198,10 @@ def _fabric(script: Script, name: str | None) -> Fabric:
     return chosen
 
 
-def _invitation(world: World, folder: Path, door: Door, dialled: HostPort, *, codes: bool) -> Iterator[str]:
-    """What the devices need, once; the codes are the only place of a key that is not a file for its owner alone."""
+def _invitation(world: World, folder: Path, door: Door, dialled: HostPort, *, drawn: str) -> Iterator[str]:
+    """What the devices need, once; the code is the only place of a key that is not a file for its owner alone."""
     for end in world.outside:
-        yield from _one(world, end, folder, dialled, codes=codes)
+        yield from _one(world, end, folder, dialled, drawn=end.name == drawn)
     port = door.address[1]
     if address.is_loopback(dialled[0]):
         yield (
@@ -192,15 +213,17 @@ def _invitation(world: World, folder: Path, door: Door, dialled: HostPort, *, co
     yield ""
 
 
-def _one(world: World, end: End, folder: Path, dialled: HostPort, *, codes: bool) -> Iterator[str]:
+def _one(world: World, end: End, folder: Path, dialled: HostPort, *, drawn: bool) -> Iterator[str]:
     text = guests.config_text(world, end, str(dialled))
-    path = keys.write_config(folder, end.name, text)
+    path = keys.write(folder, f"{end.name}.conf", text)
+    picture = keys.write(folder, f"{end.name}.svg", qr_picture(text))
     config = world.config.tunnels[end.name]
     yield f"{end.name}  {'  '.join(map(address_text, config.addresses))}"
-    if codes:
+    if drawn:
         yield "  scan this in the WireGuard app:"
         yield qr_code(text).rstrip("\n")
-    yield f"  wg-quick up {path}"
+    yield f"  QR code for the WireGuard app: {picture}"
+    yield f"  WireGuard file: {path}   on the device: wg-quick up ./{path.name}"
     for account in guests.accounts(world, end):
         yield f"  SIP at {account.pbx}: user {account.user}, password {account.password}, server {account.server}"
         if account.echo is not None:

@@ -60,9 +60,9 @@ def _key(path: Path, new: bytes) -> bytes:
         raise Refused(f"{path}: {error.strerror}\n    fix: name another --state") from error
 
 
-def write_config(where: Path, name: str, text: str) -> Path:
-    """What `name` imports, mode 0600. Refused."""
-    path = where / f"{name}.conf"
+def write(where: Path, name: str, text: str) -> Path:
+    """A file that `name` needs, mode 0600. Refused."""
+    path = where / name
     try:
         write_over(path, text)
     except OSError as error:

@@ -200,3 +200,11 @@ def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path: Path):
 def test_a_file_that_is_not_there(tmp_path: Path):
     with pytest.raises(ConfigError, match="No such file"):
         read(tmp_path / "none.yaml")
+
+
+def test_a_scenario_is_taken_for_one(tmp_path: Path) -> None:
+    file = tmp_path / "lab.yaml"
+    file.write_text("version: 1\nname: lab\nvnets: {acme: {}}\ntopology:\n  clients: {bob: {vnet: acme}}\n")
+    with pytest.raises(ConfigError, match=r"looks like a scenario\n    fix: poplab run ") as refused:
+        read(file)
+    assert len(refused.value.problems) == 1

@@ -584,3 +584,9 @@ def test_a_file_for_our_own_end_is_in_its_form(config: Path) -> None:
     assert (said["tunnel"], said["kind"], said["serves"]) == ("wireguard", "connector", ["10.0.50.0/24"])
     assert "`poplab connector FILE`" in " ".join(enrolled.usage)
     assert public_key(base64.b64decode(said["wireguard"]["private_key"])) == enrolled.tunnel.public_key
+
+
+def test_a_folder_that_cannot_be_made_is_refused_with_a_fix(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match=r"file/pop: Not a directory\n    fix: choose a folder"):
+        enrol.init(tmp_path / "file" / "pop")

@@ -85,7 +85,7 @@ class Kept:
 
     def device(self, name: str) -> WireguardGoPeer:
         """As a person does: import the file that is named."""
-        path = Path(self.says(rf"wg-quick up (\S+/{name}\.conf)")[1])
+        path = Path(self.says(rf"WireGuard file: (\S+/{name}\.conf)")[1])
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         peer = WireguardGoPeer(self.star.outside(name), self.directory, path.read_text())
         peer.up()

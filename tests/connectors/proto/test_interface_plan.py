@@ -97,3 +97,11 @@ def test_an_address_that_is_taken(address: str, words: str):
 def test_single_addresses_are_no_network():
     neighbours = [Neighbour("lo", ip_interface("10.0.50.1/32")), LAN]
     assert clashes(planned("10.0.50.0/24"), neighbours) == []
+
+
+def test_the_same_tunnel_twice_is_said_once_without_advice_to_cut_it_off() -> None:
+    twin = plan([ip_address("100.96.0.20")], [ip_network("100.96.0.0/12")], [], [], mtu=1420)
+    there = Neighbour("poplab0", ip_interface("100.96.0.20/12"))
+    [clash] = clashes(twin, [there], [ip_network("100.96.0.0/12")])
+    assert clash.message.endswith("is on poplab0 already")
+    assert "--exclude" not in clash.fix

@@ -392,3 +392,8 @@ def test_only_wireguard_holds_a_copy_of_the_routes(config: Path) -> None:
     assert enrol.add_connector(config, "hq", routes=["10.0.50.0/24"]).advice == ()
     (once,) = enrol.add_connector(config, "branch", routes=["10.0.60.0/24"], masque=Masque()).advice
     assert once.startswith("hq was enrolled before")
+
+
+def test_a_kind_that_no_command_enrols_is_not_offered(config: Path) -> None:
+    said = run("--config", config, "add-client", "alice", "--tunnel", "both").stderr
+    assert "masque" in said and "auto" not in said

@@ -132,3 +132,10 @@ def test_the_command_prints_json_and_nothing_else() -> None:
     document = json.loads(result.output)
     jsonschema.validate(document, SCHEMA)
     assert [finding["name"] for finding in document["findings"]] == ["sim", "loopback", "netns"]
+
+
+def test_what_is_known_is_wrapped_between_names() -> None:
+    lines = CliRunner().invoke(poplab, ["doctor", "netnss"]).output.splitlines()
+    assert max(map(len, lines)) <= 100
+    names = " ".join(lines[1:]).replace("known:", "").replace(",", " ").split()
+    assert set(doctor.NAMES) <= set(names)

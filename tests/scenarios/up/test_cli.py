@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from edge import enrol
 from scenarios.cli import poplab
 from scenarios.up import address, keys
 
@@ -54,15 +55,17 @@ def test_it_stays_until_ctrl_c_and_keeps_what_the_device_was_given(tmp_path: Pat
     code, said = kept(*arguments)
     assert code == 0, said
     assert "phone  100.96.0.20\n" in said
-    assert f"wg-quick up {state / 'phone.conf'}\n" in said
+    assert f"WireGuard file: {state / 'phone.conf'}   on the device: wg-quick up ./phone.conf\n" in said
+    assert f"QR code for the WireGuard app: {state / 'phone.svg'}\n" in said
     assert re.search(r"SIP at hq/pbx: user phone, password \S{12}, server 10.0.50.60\n  call 600: ", said)
     assert "loopback, which nobody else reaches" in said
     assert said.splitlines()[-1].startswith("STOPPED first-lab in ")
     files = {path.name: path for path in state.iterdir()}
-    devices = [f"{name}.{kind}" for name in ("phone", "laptop") for kind in ("key", "psk", "conf")]
+    devices = [f"{name}.{kind}" for name in ("phone", "laptop") for kind in ("key", "psk", "conf", "svg")]
     assert set(files) == {"pop.key", *devices}
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
     config = files["phone.conf"].read_text()
+    assert files["phone.svg"].read_text() == enrol.qr_picture(config)
     assert "Address = 100.96.0.20/32" in config
     assert "AllowedIPs = 100.96.0.0/24, 10.0.50.0/24" in config
     secrets = [path.read_text().strip() for name, path in files.items() if name.endswith((".key", ".psk"))]
@@ -83,7 +86,7 @@ def test_it_stays_until_ctrl_c_and_keeps_what_the_device_was_given(tmp_path: Pat
 def test_without_a_state_nothing_is_left_behind(by: signal.Signals) -> None:
     code, said = kept(str(LAB), "--listen", "127.0.0.1:0", by=by)
     assert code == 0
-    path = Path(re.search(r"wg-quick up (\S+)", said)[1])  # type: ignore[index]
+    path = Path(re.search(r"WireGuard file: (\S+)", said)[1])  # type: ignore[index]
     assert not path.parent.exists()
 
 
@@ -102,7 +105,8 @@ def test_a_port_that_is_taken_is_refused_with_a_fix() -> None:
     [
         (("--fabric", "sim"), "virtual time"),
         (("--fabric", "loopback,netns"), "one world is kept up"),
-        (("--fabric", "moon"), "no fabric 'moon'"),
+        (("--fabric", "moon"), "no fabric 'moon'\n    fix: known: loopback, netns\n"),
+        (("--qr", "phon"), "did you mean 'phone'?"),
         (("--listen", "anywhere"), "write ADDRESS:PORT"),
         (("--listen", "127.0.0.1:0", "--endpoint", "here"), "write HOST:PORT"),
     ],

@@ -91,6 +91,9 @@ async def bench(tmp_path: Path, nursery: trio.Nursery) -> AsyncIterator[Bench]:
         bench.space.close()
 
 
+OF_GLIBC = 1 << 31 | 1 << 32  # signals 32 and 33, as bits of /proc/PID/status
+
+
 def marked(mark: str) -> list[int]:
     """Processes with `mark` among their arguments."""
     found = []
@@ -161,7 +164,8 @@ async def test_signals_to_what_has_ended_do_nothing(bench: Bench) -> None:
 
 async def test_a_program_finds_signals_as_it_expects_them(bench: Bench) -> None:
     said = await bench.said("grep", "-E", "Sig(Ign|Blk)", "/proc/self/status")
-    assert {line.split()[1] for line in said.splitlines()} == {"0" * 16}
+    # Two signals are glibc's own: nobody can set them, and whoever started the tests may have ignored them.
+    assert {int(line.split()[1], 16) & ~OF_GLIBC for line in said.splitlines()} == {0}
 
 
 async def test_it_has_its_three_streams_open_and_nothing_else(bench: Bench) -> None:
@@ -284,13 +288,13 @@ def children(pid: int) -> list[int]:
 
 
 async def test_closing_closes_every_file(tmp_path: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+    before, others = os.listdir("/proc/self/fd"), children(os.getpid())
     for _ in range(3):
         spawner = Spawner()
         spawner.close()
         spawner.close()
     assert os.listdir("/proc/self/fd") == before
-    assert children(os.getpid()) == []
+    assert children(os.getpid()) == others
 
 
 async def test_programs_may_have_as_many_files_as_was_said(tmp_path: Path, nursery: trio.Nursery) -> None:
