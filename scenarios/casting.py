@@ -15,6 +15,7 @@ from edge.document import address_bytes
 from edge.errors import ConfigError
 from edge.proto.types import BadPacket
 from scenarios.outside import sip_password
+from scenarios.proto.app import Endpoint
 from scenarios.proto.audio import MediaSource, Recording, Tone, parse_wav_untrusted
 from scenarios.proto.directory_agent import DirectoryAgent
 from scenarios.proto.directory_message import Kind
@@ -22,7 +23,7 @@ from scenarios.proto.directory_server import USUAL_ROLES, DirectoryServer
 from scenarios.proto.dns_message import Type
 from scenarios.proto.dns_resolver import DnsResolver
 from scenarios.proto.dns_server import DNS_PORT, DnsServer, Zone
-from scenarios.proto.host import Endpoint, Host
+from scenarios.proto.host import Host
 from scenarios.proto.http import HttpResponse
 from scenarios.proto.http_client import HttpClient
 from scenarios.proto.http_server import HttpServer

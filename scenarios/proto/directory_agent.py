@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from edge.proto.types import BadPacket
+from scenarios.proto.app import Endpoint
 from scenarios.proto.directory_message import (
     Kind,
     Message,
@@ -17,7 +18,6 @@ from scenarios.proto.directory_message import (
     version_untrusted,
 )
 from scenarios.proto.directory_server import AGENT_PORT, PUSH_PORT
-from scenarios.proto.host import Endpoint
 from scenarios.proto.timer_queue import TimerQueue
 
 MAX_REQUESTS = 1000

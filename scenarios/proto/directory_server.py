@@ -15,6 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
 from edge.proto.types import BadPacket
+from scenarios.proto.app import Endpoint
 from scenarios.proto.directory_message import (
     REQUESTS,
     Kind,
@@ -25,7 +26,6 @@ from scenarios.proto.directory_message import (
     proof,
     version_untrusted,
 )
-from scenarios.proto.host import Endpoint
 from scenarios.proto.timer_queue import TimerQueue
 
 DIRECTORY_PORT = 10389  # not 389: what is spoken there is not LDAP

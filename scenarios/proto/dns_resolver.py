@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from edge.proto.types import BadPacket
+from scenarios.proto.app import Endpoint
 from scenarios.proto.dns_message import (
     EDNS_SIZE,
     Code,
@@ -26,7 +27,6 @@ from scenarios.proto.dns_message import (
     reply_untrusted,
 )
 from scenarios.proto.dns_server import MAX_CHAIN
-from scenarios.proto.host import Endpoint
 from scenarios.proto.timer_queue import TimerQueue
 
 FIRST_PORT, LAST_PORT = 32768, 39999

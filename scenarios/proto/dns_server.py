@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from edge.proto.types import NEVER, BadPacket
+from scenarios.proto.app import Endpoint
 from scenarios.proto.dns_message import (
     Code,
     Question,
@@ -19,7 +20,6 @@ from scenarios.proto.dns_message import (
     query_untrusted,
     refusal,
 )
-from scenarios.proto.host import Endpoint
 
 DNS_PORT = 53
 MAX_CHAIN = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scenarios.proto.host import Endpoint
+from scenarios.proto.app import Endpoint
 
 MAX_HEAD = 16 * 1024
 """Bytes of a request or status line and the headers behind it."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import h11
 
-from scenarios.proto.host import Endpoint
+from scenarios.proto.app import Endpoint
 from scenarios.proto.http import MAX_HEAD, Headers, HttpRequest, HttpResponse, decoded, encoded
 from scenarios.proto.tcp import TcpStack
 from scenarios.proto.tcp_connection import Connection

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from edge.proto.types import NEVER
-from scenarios.proto.host import TTL, EchoReply, EchoRequest, Endpoint
+from scenarios.proto.app import TTL, EchoReply, EchoRequest, Endpoint
 from scenarios.proto.udp_echo import Probe, ProbeEnded
 
 

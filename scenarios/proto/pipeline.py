@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from scenarios.proto.host import Endpoint
+from scenarios.proto.app import Endpoint
 from scenarios.proto.http import Headers, HttpRequest, HttpResponse
 from scenarios.proto.http_client import HttpClient, HttpExchange
 from scenarios.proto.http_server import HttpServer, Served, ServerLimits

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from edge.proto.types import NEVER
-from scenarios.proto.host import Endpoint
+from scenarios.proto.app import Endpoint
 from scenarios.proto.timer_queue import TimerQueue
 from scenarios.proto.traffic_profile import MAGIC, MAX_SIZE, PAYLOAD, Arrivals, Profile, Rng
 

@@ -12,8 +12,8 @@ from math import isfinite
 from typing import NamedTuple
 
 from edge.proto.types import NEVER, BadPacket, DropReason
+from scenarios.proto.app import Endpoint
 from scenarios.proto.histogram import Histogram
-from scenarios.proto.host import Endpoint
 from scenarios.proto.traffic_profile import MAGIC, PAYLOAD
 
 SINK_PORT = 5001

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.proto.types import NEVER
-from scenarios.proto.host import TTL, Endpoint
+from scenarios.proto.app import TTL, Endpoint
 
 ECHO_PORT = 7
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edge.proto.types import NEVER
-from scenarios.proto.host import Endpoint
+from scenarios.proto.app import Endpoint
 from scenarios.proto.http import HttpRequest, HttpResponse
 from scenarios.proto.http_client import HttpClient, HttpExchange
 from scenarios.proto.http_server import Handler, HttpServer, ServerLimits

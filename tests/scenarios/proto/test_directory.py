@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.proto.types import NEVER, BadPacket
+from scenarios.proto.app import Endpoint
 from scenarios.proto.directory_agent import MAX_REQUESTS, DirectoryAgent, PolicyApplied, Request, RequestEnded
 from scenarios.proto.directory_message import (
     MAX_SIZE,
@@ -33,7 +34,7 @@ from scenarios.proto.directory_server import (
     DirectoryServer,
     PolicyDelivered,
 )
-from scenarios.proto.host import Endpoint, Host
+from scenarios.proto.host import Host
 from scenarios.proto.ledger import Ledger
 
 SERVER = ("10.0.50.10", DIRECTORY_PORT)
