@@ -32,7 +32,7 @@ def read(path: Path) -> Profile:
     try:
         if _is_wgquick(raw) and len(raw) <= MAX_BYTES:
             return parse(raw.decode(errors="replace"), file, path.stem)
-        if SCENARIO <= {match[1].decode() for match in _TOP.finditer(raw)}:
+        if {match[1].decode() for match in _TOP.finditer(raw)} >= SCENARIO:
             fix = f"poplab run {shlex.quote(file)}; a file for this is what `poplab edge add-client` printed"
             raise ConfigError([Problem(file, 0, 0, "this looks like a scenario", fix)])
         return decode(Document.of(raw, file))
