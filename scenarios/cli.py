@@ -193,6 +193,7 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
 
     Exit codes: 0 all named are there; without a name, the fabrics sim and loopback are; 2 no such name; 3 not.
     """
+    sweep()
     stdout = Stdout()
     console = Console(file=cast("IO[str]", stdout), highlight=False)
     pretty = console.is_terminal and not console.is_dumb_terminal and console.encoding.startswith("utf")

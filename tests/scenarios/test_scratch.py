@@ -10,7 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from scenarios.cli import poplab
 from scenarios.scratch import PREFIX, Scratch, sweep
 
 ROOT = Path(__file__).parents[2]
@@ -108,3 +110,9 @@ def test_a_folder_is_never_swept_while_it_is_being_made(there: Path) -> None:
 def test_where_there_is_no_temporary_folder_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
     sweep()
+
+
+def test_the_doctor_sweeps_too(there: Path) -> None:
+    (there / f"{PREFIX}left-by-the-dead").mkdir()
+    assert CliRunner().invoke(poplab, ["doctor", "python-version"]).exit_code == 0
+    assert os.listdir(there) == []
