@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import click
@@ -118,25 +119,41 @@ def _run_all(plan: Plan, runs: int, jobs: int, tally: Tally, show: Any) -> bool:
         except KeyboardInterrupt:
             return True
         return False
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_worker)
+    with _first_interrupt() as pressed, pool:
         waiting: set[Future[Run]] = set()
         number = 0
-        stop = False
-        while waiting or (number < runs and not stop):
-            try:
-                while number < runs and not stop and len(waiting) < 2 * jobs:
-                    waiting.add(pool.submit(campaign.run, plan, number))
-                    number += 1
-                done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
-                for each in done:
-                    tally.add(each.result())
-                show()
-            except KeyboardInterrupt:
-                if stop:
-                    raise  # the second one means it
-                stop = True
+        while waiting or (number < runs and not pressed.is_set()):
+            while number < runs and not pressed.is_set() and len(waiting) < 2 * jobs:
+                waiting.add(pool.submit(campaign.run, plan, number))
+                number += 1
+            done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+            for each in done:
+                tally.add(each.result())
+            show()
+            if pressed.is_set():
                 waiting = {each for each in waiting if not each.cancel()}
-        return stop
+        return pressed.is_set()
+
+
+@contextmanager
+def _first_interrupt() -> Iterator[Event]:
+    """Set by the first Ctrl-C; the second one is Python's own.
+
+    As an exception the first could come while the pool holds a lock, and then nobody would ever get that again.
+    """
+    pressed = Event()
+
+    def press(*_: object) -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+        pressed.set()
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _begin_worker() -> None:
