@@ -10,15 +10,14 @@ import socket
 import struct
 from contextlib import ExitStack, suppress
 from errno import EMSGSIZE
-from heapq import heappop, heappush
 
 import trio
 
 from edge.proto.ip import ICMPV6, fragment_ipv4
-from edge.proto.types import NEVER
 from scenarios.fabric.netns.namespace import Namespace
 from scenarios.proto.host import Host
 from scenarios.proto.real_host import RealHost
+from scenarios.proto.timer_queue import TimerQueue
 
 READ_SIZE = 65536
 READS = 64
@@ -136,9 +135,7 @@ class Cards:
         self._real: list[Card] = []
         self._epoll = select.epoll()
         self._told: dict[Host, None] = {}
-        self._agenda: list[tuple[float, int, Host]] = []
-        self._armed: dict[Host, float] = {}
-        self._entries = 0
+        self._deadlines: TimerQueue[Host] = TimerQueue()
         self._scope: trio.CancelScope | None = None
         self._woken = False
 
@@ -171,8 +168,7 @@ class Cards:
         task_status.started()
         while True:
             if not self._woken:
-                at = self._agenda[0][0] if self._agenda else NEVER
-                with trio.CancelScope(deadline=at) as self._scope:
+                with trio.CancelScope(deadline=self._deadlines.next()) as self._scope:
                     await trio.lowlevel.wait_readable(self._epoll)
                 self._scope = None
             else:
@@ -205,7 +201,7 @@ class Cards:
             packets = host.poll_packets()
             if packets:
                 self._cards[host].send(packets)
-            self._arm(host)
+            self._deadlines.set(host, host.poll_timeout())
 
     def catch_up(self, now: float) -> None:
         """Take what has come: what real hosts have sent is in the books then."""
@@ -217,19 +213,9 @@ class Cards:
 
     def _due(self, now: float) -> dict[Host, None]:
         due, self._told = self._told, {}
-        while self._agenda and self._agenda[0][0] <= now:
-            at, _, host = heappop(self._agenda)
-            if self._armed.get(host) == at:
-                del self._armed[host]
-                due[host] = None
+        while (host := self._deadlines.pop_due(now)) is not None:
+            due[host] = None
         return {host: None for host in due if host in self._cards and not self._cards[host].real}
-
-    def _arm(self, host: Host) -> None:
-        at = host.poll_timeout()
-        if at < self._armed.get(host, NEVER):
-            self._armed[host] = at
-            self._entries += 1
-            heappush(self._agenda, (at, self._entries, host))
 
     def close(self) -> None:
         self._epoll.close()

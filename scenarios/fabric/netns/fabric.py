@@ -39,7 +39,7 @@ class Netns:
 
     @asynccontextmanager
     async def bring_up(self, world: World, door: Door | None = None) -> AsyncIterator[NetnsNetwork]:
-        # Only here: netlink takes a while to import, and is for Linux alone.
+        # Only here: it is for Linux alone.
         from scenarios.fabric.netns.network import NetnsNetwork
 
         become_privileged()
