@@ -1,4 +1,7 @@
-"""Devices of the user in a world: what makes them known to its PoP, and what the PoP sees of them."""
+"""Devices of the user in a world: what makes them known to its PoP, and what the PoP sees of them.
+
+So are hosts whose packets an agent makes anew on their way into the tunnel: nobody else gets what passes their cards.
+"""
 
 from __future__ import annotations
 
@@ -92,11 +95,15 @@ class Lookout:
     def passed(self, passage: Passage) -> None:
         if self._also is not None:
             self._also.passed(passage)
-        if passage.arrived and (sender := self._hosts.get(passage.ingress)) is not None:
+        if passage.fate is Fate.PERISHED:
+            sender = target = None  # it came, and was noted, before
+        else:
+            sender = self._hosts.get(passage.ingress) if passage.arrived else None
+            target = self._hosts.get(passage.egress) if passage.left else None
+        if sender is not None:
             sender.saw_sent([passage.arrived], passage.at)
             sender.saw([(True, passage.arrived)], passage.at)
-        target = self._hosts.get(passage.egress) if passage.left else None
-        if target is not None and passage.fate is not Fate.PERISHED and len(self._waiting) < MOST_WAITING:
+        if target is not None and len(self._waiting) < MOST_WAITING:
             self._waiting.append((target, passage.left, passage.at))
         if passage.reason is not None:
             self._remember(passage, passage.reason)

@@ -212,7 +212,9 @@ def build(
         for host in hosts.values():
             host.tap = recorder
     devices = {
-        name: host for name, host in hosts.items() if name in cast.outside and isinstance(host, RealHost)
+        name: host
+        for name, host in hosts.items()
+        if (name in cast.outside or name in cast.proxied) and isinstance(host, RealHost)
     }
     lookout = Lookout(devices, recorder) if devices or watched else None
     world = World(

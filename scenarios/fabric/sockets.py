@@ -20,7 +20,6 @@ from edge.metrics import Snapshot
 from edge.server.ports import WireGuardPort
 from edge.server.relay import Relay
 from edge.state import StateStore
-from scenarios.fabric.at_the_pop import observer
 from scenarios.fabric.base import EDGE, KEPT_CHANGES, Agent, WayChange
 from scenarios.fabric.door import Door, TwoDoors
 from scenarios.fabric.far_end import FarEnd
@@ -213,15 +212,15 @@ class SocketNetwork(ABC):
         def widen(port: UdpPort) -> WireGuardPort:
             return port if door is None else TwoDoors(port, door.port(), cls.INSIDE)
 
-        return Relay(config, store, rng=os.urandom, observer=observer(world), opening=opening, widen=widen)
+        return Relay(config, store, rng=os.urandom, observer=world.observer, opening=opening, widen=widen)
 
     def reload(self, config: EdgeConfig) -> None:
         present = self._relay.config
         self._relay.reload(replace(config, listen=present.listen, masque=present.masque))
 
     def _watch_outside(self) -> None:
-        """Judge again and again what was sent to devices that are not ours."""
-        if self._world.outside:
+        """Judge again and again what was sent to devices whose cards nobody can look at."""
+        if self._world.lookout is not None:
             self.every(SETTLING, self._settle)
 
     def _settle(self) -> None:

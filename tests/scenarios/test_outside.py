@@ -1,4 +1,4 @@
-"""Hosts whose packets are made anew on their way: the PoP's view of them is what goes into the books."""
+"""Devices whose cards nobody can look at: the PoP's view of them is what goes into the books."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from random import Random
 from edge.proto.forwarding import Fate, Passage
 from edge.proto.ip import build_udp, parse_untrusted
 from edge.proto.types import DropReason
-from scenarios.fabric.at_the_pop import AtThePop
+from scenarios.outside import Lookout
 from scenarios.proto.ledger import Ledger, Offence
 from scenarios.proto.real_host import RealHost
 
@@ -38,10 +38,10 @@ def passage(data: bytes, fate: Fate, *, ingress: str = "", egress: str = "") -> 
     return Passage(1.0, "acme", fate, parse_untrusted(data), ingress, egress, arrived, left)
 
 
-def bench() -> tuple[AtThePop, RealHost, Ledger, Listener]:
+def bench() -> tuple[Lookout, RealHost, Ledger, Listener]:
     ledger, listener = Ledger(), Listener()
     bob = RealHost("bob", BOB, vnet="acme", ledger=ledger, rng=Random(1))
-    return AtThePop({"bob": bob}, listener), bob, ledger, listener
+    return Lookout({"bob": bob}, listener), bob, ledger, listener
 
 
 def test_what_comes_out_of_its_tunnel_it_has_sent() -> None:
@@ -61,8 +61,9 @@ def test_what_the_pop_drops_was_sent_all_the_same() -> None:
 def test_what_goes_into_its_tunnel_it_gets() -> None:
     watch, bob, ledger, _ = bench()
     data = packet(WEB, BOB)
-    ledger.sent("acme", "web", data, 1.0)
     watch.passed(passage(data, Fate.FORWARDED, ingress="hq", egress="bob"))
+    ledger.sent("acme", "web", data, 1.0)  # as where the copy of a real host's card is read later
+    watch.settle()
     assert bob.seen[WEB].packets == 1
     assert not any(ledger.offences.values())
 
@@ -70,6 +71,7 @@ def test_what_goes_into_its_tunnel_it_gets() -> None:
 def test_what_nobody_has_sent_is_found() -> None:
     watch, _, ledger, _ = bench()
     watch.passed(passage(packet(WEB, BOB), Fate.FORWARDED, ingress="hq", egress="bob"))
+    watch.settle()
     assert ledger.offences[Offence.FORGED] == 1
 
 
@@ -77,6 +79,7 @@ def test_what_perishes_neither_comes_nor_goes_again() -> None:
     watch, bob, ledger, _ = bench()
     watch.passed(passage(packet(BOB, WEB), Fate.PERISHED, ingress="bob"))
     watch.passed(passage(packet(WEB, BOB), Fate.PERISHED, egress="bob"))
+    watch.settle()
     assert (bob.counters["sent"], bob.counters["received"], ledger.sent_packets) == (0, 0, 0)
 
 
