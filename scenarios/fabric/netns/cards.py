@@ -72,9 +72,9 @@ class Card:
         """Its interface is there from now on. OSError if it is not."""
         self._taken.bind((self.interface, ETH_P_ALL if self.real else self._protocol))
 
-    def receive(self, most: int = READS) -> list[tuple[bool, bytearray]]:
+    def receive(self, most: int = READS) -> list[tuple[bool, bytes]]:
         """Packets that came in and, of a real host, copies of those that went out, in order; whether it went."""
-        passed: list[tuple[bool, bytearray]] = []
+        passed: list[tuple[bool, bytes]] = []
         for _ in range(most):
             try:
                 data, (_, protocol, kind, *_) = self._taken.recvfrom(READ_SIZE)
@@ -85,7 +85,7 @@ class Card:
             if protocol != self._protocol or self._is_chatter(data):
                 continue
             if kind in (socket.PACKET_HOST, socket.PACKET_OUTGOING):
-                passed.append((kind == socket.PACKET_OUTGOING, bytearray(data)))
+                passed.append((kind == socket.PACKET_OUTGOING, data))
         return passed
 
     def check_losses(self) -> None:
@@ -180,11 +180,7 @@ class Cards:
         passed = [(card, card.receive()) for card in self._ready()]
         # Whatever has come was sent before: now all that real hosts have sent is in the books before it is judged.
         passed += [(card, card.receive(ALL_READS)) for card in self._real]
-        real = [
-            (card.host, [(out, bytes(packet)) for out, packet in packets])
-            for card, packets in passed
-            if packets and isinstance(card.host, RealHost)
-        ]
+        real = [(card.host, copies) for card, copies in passed if copies and isinstance(card.host, RealHost)]
         for machine, copies in real:
             machine.saw_sent([packet for out, packet in copies if out], now)
         for machine, copies in real:
@@ -192,7 +188,7 @@ class Cards:
         touched: dict[Host, None] = {}
         for card, came in passed:
             if came and not card.real:
-                card.host.handle_packets([packet for _, packet in came], now)
+                card.host.handle_packets([bytearray(packet) for _, packet in came], now)
                 touched[card.host] = None
         for host in self._due(now):
             host.handle_timeout(now)
