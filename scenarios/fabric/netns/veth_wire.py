@@ -61,10 +61,10 @@ class VethWire:
         packets: list[bytearray] = []
         for _ in range(PACKETS):
             try:
-                data, (_, protocol, kind, *_) = self._held.recvfrom(READ_SIZE)
+                data, (_, protocol, *_) = self._held.recvfrom(READ_SIZE)
             except BlockingIOError:
                 break
-            if kind != socket.PACKET_OUTGOING and protocol in (ETH_P_IP, ETH_P_IPV6):
+            if protocol in (ETH_P_IP, ETH_P_IPV6):
                 packets.append(bytearray(data))
         return packets
 
