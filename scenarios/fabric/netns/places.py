@@ -135,15 +135,12 @@ class Places:
         interface = TUNNEL if site is None else ETHERNET
         machine = self.ends[host.name] if site is None else self.lans[site].machines[host.name]
         self.machines[host.name] = machine
-        if (
-            host.name in self.world.script.cast.proxied
-        ):  # what passes its interface, nobody else gets like this
-            self._programs[host.name] = MachinePlace(machine, self.spawner, {})
-            return
         if isinstance(host, RealHost):
             self._programs[host.name] = MachinePlace(machine, self.spawner, {})
         else:
             machine.silence(interface)
+        if host.name in self.world.script.cast.proxied:
+            return  # what passes its card, nobody else gets like this
         card = Card(host, machine.space, interface, mtu=host.mtu)
         if site is not None:
             card.plug_in()
