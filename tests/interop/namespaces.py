@@ -15,6 +15,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 #: Seconds a command in a namespace may take before the test fails instead of hanging.
 COMMAND_TIMEOUT = 20.0
+
+#: Seconds a program may think about its next line; more than any wait of its own.
+LINE_TIMEOUT = 120.0
 
 
 class Process:
@@ -58,9 +62,16 @@ class Process:
                 stream.close()
         return self.popen.wait(timeout)
 
-    def read_line(self) -> str:
+    def read_line(self, timeout: float = LINE_TIMEOUT) -> str:
+        """The next line that it prints, or "" at its end. Who is silent for too long is killed for it."""
         assert self.popen.stdout is not None
-        return self.popen.stdout.readline().strip()
+        late = threading.Timer(timeout, self.popen.kill)
+        late.start()
+        line = self.popen.stdout.readline()
+        if not late.is_alive():
+            raise AssertionError(f"silent for {timeout:g} s: {self.popen.args!r}\n{self.output()}")
+        late.cancel()
+        return line.strip()
 
     def result(self, timeout: float) -> str:
         """What it printed, once it has ended by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -25,6 +26,15 @@ def run(*arguments: str) -> str:
     return subprocess.run(arguments, capture_output=True, text=True, timeout=20, check=False).stdout
 
 
+def children() -> str:
+    """Of all threads of this process, of which one may end meanwhile: a pool of threads keeps idle ones for a while."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += (task / "children").read_text().split()
+    return " ".join(sorted(found))
+
+
 def surroundings() -> dict[str, object]:
     """What an attempt in the wrong place would change."""
     me = Path("/proc/self")
@@ -34,7 +44,7 @@ def surroundings() -> dict[str, object]:
         "mounts": (me / "mountinfo").read_text(),
         "namespaces": sorted(os.readlink(path) for path in (me / "ns").iterdir()),
         "files": len(os.listdir(me / "fd")),
-        "children": [(task / "children").read_text() for task in (me / "task").iterdir()],
+        "children": children(),
         "rules": [run(ip, family, "rule") for family in ("-4", "-6")] if ip else [],
         "addresses": re.findall(r"inet6? \S+", run(ip, "address", "show", "lo")) if ip else [],
     }
