@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class TunSide:
         open_device: Callable[[], AbstractContextManager[PacketDevice]],
         border: Border,
         *,
-        own: Collection[bytes] = (),
+        own: Iterable[bytes] = (),
     ) -> None:
         self.border = border
         self._own = frozenset(own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -50,9 +50,9 @@ class LabSide(TunSide):
         open_device: Callable[[], AbstractContextManager[Tun | VethWire]],
         border: Border,
         port: Port,
-        own: list[Prefix],
+        own: Iterable[bytes],
     ) -> None:
-        super().__init__(open_device, border, own=[prefix.address for prefix in own])
+        super().__init__(open_device, border, own=own)
         self._port = port
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
@@ -115,8 +115,9 @@ class NetnsNetwork(SocketNetwork):
         machine = places.ends[end.name]
         own = [Prefix.of(bytes(end.address))] if end.address is not None else []
         border = Border(ip_network(str(prefix)) for prefix in (*places.behind(end), *own))
+        here = [bytes(address) for address in (end.address, *end.on_lan) if address is not None]
         side = self._sides[end.name] = LabSide(
-            partial(places.tunnel, end, own), border, end.premises.ports[end.name], own
+            partial(places.tunnel, end, own), border, end.premises.ports[end.name], here
         )
         masque = None
         if world.certificate is not None and self._masque_pop is not None and end.tunnel != "wireguard":
