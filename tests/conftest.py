@@ -6,6 +6,7 @@ import signal
 
 collect_ignore = ["foreign_project"]
 
-# Whoever starts the tests in the background has them ignore Ctrl-C, and every program that they start as well; what
-# Ctrl-C does is tested, so it is given back.
+# Whoever starts the tests in the background, or by nohup(1), has them ignore Ctrl-C or a hangup, and every program that
+# they start as well; what these do is tested, so they are given back.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
