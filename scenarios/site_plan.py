@@ -59,7 +59,7 @@ class SitePlan:
     prefixes: tuple[Prefix, ...]
     """What is on the link."""
     remote: tuple[Prefix, ...]
-    """What is behind the connector: the pool of the network and the routes of its other sites."""
+    """What is behind the connector: the pools of the network and the routes of its other sites."""
     shared: tuple[Prefix, ...]
     """Of each IP version, the address that hosts and routers send to, with its length. It is of full length, and on no
     prefix, where the LAN has none free."""
@@ -128,9 +128,9 @@ class SitePlans(Mapping[str, SitePlan]):
         plan = self._plans.get(name)
         if plan is None:
             site = self._scenario.topology.sites[name]
-            pool = self._scenario.vnets[site.vnet].pool
+            pools = self._scenario.vnets[site.vnet].pools
             others = (route for route, owner in self._owned[site.vnet] if owner != name)
-            plan = self._plans[name] = _Planner(name, site, (pool, *others)).plan()
+            plan = self._plans[name] = _Planner(name, site, (*pools, *others)).plan()
         return plan
 
     def of(self, machine: str) -> SitePlan:

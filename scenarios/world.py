@@ -201,7 +201,7 @@ def build(
     if problems:
         raise ConfigError(problems)
     for name, vnet in config.vnets.items():
-        ledger.routers[name] = {vnet.gateway4}
+        ledger.routers[name] = set(vnet.gateways)
     for name, site in scenario.topology.sites.items():
         if site.router is not None:
             ledger.routers[site.vnet].update(plans[name].routers)
@@ -367,6 +367,7 @@ def _vnet(scenario: Scenario, name: str) -> VnetConfig:
     return VnetConfig(
         name=name,
         pool=vnet.pool,
+        pool6=vnet.pool6,
         mtu=vnet.mtu,
         default=Action(vnet.default),
         policy=tuple(rule(text) for text in rules),

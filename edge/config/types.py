@@ -64,8 +64,12 @@ class VnetConfig:
         return (self.pool,) if self.pool6 is None else (self.pool, self.pool6)
 
     @property
+    def gateways(self) -> tuple[bytes, ...]:
+        """The PoP's own addresses in this network: the first of each pool."""
+        return tuple(map(_first, self.pools))
+
+    @property
     def gateway4(self) -> bytes:
-        """The PoP's own address in this network: the first of the pool."""
         return _first(self.pool)
 
     @property

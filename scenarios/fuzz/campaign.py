@@ -100,7 +100,11 @@ def plan(script: Script, seed: int) -> tuple[Plan | None, Outcome]:
     data: Mapping[str, Any] = script.places.data
     steps = tuple(_excused(data.get("steps") or [], outcome))
     built = world.build(script)
-    gateways = {name: address_text(vnet.gateway4) for name, vnet in built.config.vnets.items()}
+    gateways = {
+        (name, len(address)): address_text(address)
+        for name, vnet in built.config.vnets.items()
+        for address in vnet.gateways
+    }
     base = {
         "name": f"{scenario.name}-shrunk"[:60],
         **{key: value for key, value in data.items() if key not in DROPPED},
@@ -115,9 +119,9 @@ def plan(script: Script, seed: int) -> tuple[Plan | None, Outcome]:
         steps,
         (),
         tuple(
-            (actor.name, gateways[actor.vnet])
+            (actor.name, gateways[actor.vnet, len(actor.ip)])
             for actor in script.cast.actors.values()
-            if len(actor.ip) == 4 and actor.name not in script.cast.outside
+            if (actor.vnet, len(actor.ip)) in gateways and actor.name not in script.cast.outside
         ),
         scenario.seed,
         span,

@@ -136,7 +136,7 @@ def _names(stage: Stage, probes: list[MtuProbe]) -> list[str]:
 
 def _routers(stage: Stage, vnet: str) -> dict[str, str]:
     """Who has which address between the hosts of a network."""
-    known = {str(ip_address(stage.world.config.vnets[vnet].gateway4)): "the PoP"}
+    known = {str(ip_address(each)): "the PoP" for each in stage.world.config.vnets[vnet].gateways}
     for end in stage.world.ends:
         if end.vnet == vnet:
             known |= dict.fromkeys(

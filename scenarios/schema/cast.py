@@ -125,13 +125,18 @@ class Cast:
         if uri := _URI.match(to):
             host, _, site = uri["host"].partition(".")
             named = self.actors.get(f"{site}/{host}") or self.actors.get(uri["host"])
-            return f"sip:{uri['user']}@{named.ip if named is not None else uri['host']}{uri['rest']}"
+            return f"sip:{uri['user']}@{in_uri(named.ip) if named is not None else uri['host']}{uri['rest']}"
         if registrar is None:
             return None
         callee = self.actors.get(to)
         if callee is not None and callee.phone is not None:
-            return f"sip:{callee.user}@{registrar.ip}"
-        return f"sip:{to}@{registrar.ip}" if to in self.extensions(registrar) else None
+            return f"sip:{callee.user}@{in_uri(registrar.ip)}"
+        return f"sip:{to}@{in_uri(registrar.ip)}" if to in self.extensions(registrar) else None
+
+
+def in_uri(address: IPAddress) -> str:
+    """As the host of a URI: RFC 3986 3.2.2."""
+    return f"[{address}]" if len(address) == 16 else str(address)
 
 
 def _actors(scenario: Scenario) -> Iterator[Actor]:

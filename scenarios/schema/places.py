@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from edge.document import Path, did_you_mean
+from edge.document import Path, address_bytes, address_text, did_you_mean
 from scenarios.schema.cast import Actor, Cast
 
 
@@ -75,3 +75,21 @@ def one_vnet(cast: Cast, name: str, other: str, path: Path) -> Iterator[Finding]
     if vnet != home:
         text = f"{other!r} is in vnet {vnet}, {name} in {home}: neither can reach the other"
         yield Finding(path, text, f"name somebody of {home}")
+
+
+def one_version(cast: Cast, words: tuple[str, ...] | str, to: str, path: Path) -> Iterator[Finding]:
+    """Packets can go from everybody in `words` to `to`, which stands at `path`: actors, or an address. Strangers are
+    somebody else's business."""
+    literal = address_bytes(to)
+    targets = {to: literal} if literal is not None else _addresses(cast, to)
+    for name, source in _addresses(cast, words).items():
+        for target, address in targets.items():
+            if len(source) != len(address):
+                far = "" if literal is not None else f" ({address_text(address)})"
+                text = f"{name} ({address_text(source)}) cannot reach {target}{far}: that is the other IP version"
+                yield Finding(path, text, "name somebody of the same version")
+                return
+
+
+def _addresses(cast: Cast, words: tuple[str, ...] | str) -> dict[str, bytes]:
+    return {name: cast.actors[name].ip for name in cast.names(words) if name in cast.actors}

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from edge.document import Path, address_bytes, did_you_mean
+from edge.proto.types import BadPacket
 from scenarios.proto.link_profile import PRESETS
+from scenarios.proto.sip_uri import uri_untrusted
 from scenarios.schema import agent_semantics, programs_semantics, tolerance_semantics, topology_semantics
 from scenarios.schema.cast import Cast
 from scenarios.schema.language import Load, Scenario, Step
-from scenarios.schema.places import Finding, is_a, known, not_ours, one_vnet
+from scenarios.schema.places import Finding, is_a, known, not_ours, one_version, one_vnet
 from scenarios.schema.programs import ExecRun, ExecStart, ExecStop
 from scenarios.schema.verbs import (
     FAULT_WORDS,
@@ -150,16 +152,19 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
     match verb:
         case SipRegister():
             yield from is_a(cast, verb.phones, (*path, "phones"), "phone")
+            yield from _registrars(cast, verb.phones, (*path, "phones"))
         case SipCall():
             yield from _call(verb, path, cast)
         case PbxDial():
             yield from _dial(verb, path, cast)
         case UdpSend() | Ping() | HttpRequest():
             yield from known(cast, verb.sender, (*path, "from"))
-            yield from _target(cast, verb.to, (*path, "to"))
-        case ProbeMtu():
+            yield from _target(cast, verb.sender, verb.to, (*path, "to"))
+        case ProbeMtu() | WebhookPost():
             yield from known(cast, verb.sender, (*path, "from"))
             yield from known(cast, verb.to, (*path, "to"))
+            for target in cast.names(verb.to):
+                yield from one_version(cast, verb.sender, target, (*path, "to"))
         case RouteCheck():
             strangers = [
                 *known(cast, verb.sender, (*path, "from")),
@@ -168,10 +173,7 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
             yield from strangers or _flow(cast, verb.sender, verb.to, (*path, "to"))
         case DnsQuery():
             yield from known(cast, verb.sender, (*path, "from"))
-            yield from _target(cast, verb.server, (*path, "server"))
-        case WebhookPost():
-            yield from known(cast, verb.sender, (*path, "from"))
-            yield from known(cast, verb.to, (*path, "to"))
+            yield from _target(cast, verb.sender, verb.server, (*path, "server"))
         case TrafficRun():
             yield from is_a(cast, verb.sources, (*path, "from"), "source of traffic")
         case DirectoryPush():
@@ -202,17 +204,25 @@ def _verb(verb: Verb, path: Path, scenario: Scenario, cast: Cast) -> Iterator[Fi
 def _flow(cast: Cast, sender: str, to: str, path: Path) -> Iterator[Finding]:
     """Packets can go from one actor to the other."""
     yield from one_vnet(cast, sender, to, path)
-    one, other = cast.actors[sender].ip, cast.actors[to].ip
+    yield from one_version(cast, sender, to, path)
     if sender == to:
         yield Finding(path, f"from {sender!r} to itself nothing has to be routed", "name somebody else")
-    elif len(one) != len(other):
-        text = f"{sender} has {one} and {to} has {other}: no packet goes from one IP version to the other"
-        yield Finding(path, text, "name somebody of the same version")
 
 
-def _target(cast: Cast, to: str, path: Path) -> Iterator[Finding]:
+def _target(cast: Cast, sender: str, to: str, path: Path) -> Iterator[Finding]:
     if address_bytes(to) is None:
         yield from known(cast, to, path)
+    yield from one_version(cast, sender, to, path)
+
+
+def _registrars(cast: Cast, phones: tuple[str, ...] | str, path: Path) -> Iterator[Finding]:
+    """Phones can reach the PBX where they register."""
+    for name in cast.names(phones):
+        phone = cast.actors.get(name)
+        pbx = None if phone is None else cast.registrar(phone)
+        if pbx is not None and (found := next(one_version(cast, name, pbx.name, path), None)):
+            yield found
+            return
 
 
 def _tunnels(
@@ -272,11 +282,24 @@ def _call(call: SipCall, path: Path, cast: Cast) -> Iterator[Finding]:
     for name in cast.names(call.caller):
         caller = cast.actors[name]
         registrar = cast.registrar(caller)
-        if registrar is not None and cast.sip_uri(caller, call.to) is None:
+        uri = cast.sip_uri(caller, call.to)
+        if registrar is not None and uri is None:
             phones = [actor.name for actor in cast.phones(registrar)]
             near = did_you_mean(call.to, dict.fromkeys([*phones, *cast.extensions(registrar)]))
             yield Finding((*path, "to"), f"nobody answers to {call.to!r} at {registrar.name}", near)
             return
+        if uri is not None and "${" not in uri and not _is_uri(uri):
+            fix = "write sip:USER@HOST, such as sip:bob@10.0.50.60 or sip:bob@[fd00:50::60]"
+            yield Finding((*path, "to"), f"{call.to!r} is no SIP URI", fix)
+            return
+    yield from _registrars(cast, call.caller, (*path, "from"))
+
+
+def _is_uri(text: str) -> bool:
+    try:
+        return uri_untrusted(text).is_sip
+    except BadPacket:
+        return False
 
 
 def _dial(dial: PbxDial, path: Path, cast: Cast) -> Iterator[Finding]:

@@ -28,10 +28,16 @@ class Vnet(Section, frozen=True, kw_only=True):
     """A virtual network: it shares nothing with the others, not even address space."""
 
     pool: Prefix = written(DEFAULT_POOL)
+    pool6: Prefix | None = None
+    """Of clients whose `ip` is an IPv6 one; who has none written gets one of `pool`."""
     mtu: Annotated[int, msgspec.Meta(ge=576, le=65455)] = 1420
     default: Literal["allow", "block", "reject"] = "block"
     policy: tuple[RuleFile, ...] | None = None
     """Rules of this network alone; without them those at the top of the file apply."""
+
+    @property
+    def pools(self) -> tuple[Prefix, ...]:
+        return (self.pool,) if self.pool6 is None else (self.pool, self.pool6)
 
 
 class Impairment(Section, frozen=True, kw_only=True):

@@ -33,10 +33,11 @@ def config_text(world: World, end: End, endpoint: str) -> str:
 
 
 def accounts(world: World, end: End) -> Iterator[Account]:
-    """At every PBX of its network that lets it in."""
+    """At every PBX of its network that it can reach and that lets it in."""
     cast = world.script.cast
     for actor in cast.actors.values():
-        if actor.pbx is not None and actor.vnet == end.vnet and end.name in cast.users(actor):
+        reaches = actor.vnet == end.vnet and len(actor.ip) == len(cast.actors[end.name].ip)
+        if actor.pbx is not None and reaches and end.name in cast.users(actor):
             address = str(ip_address(actor.ip))
             password = sip_password(end.private_key, actor.name)
             yield Account(actor.name, end.name, password, address, actor.pbx.echo_extension)

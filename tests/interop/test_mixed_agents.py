@@ -117,6 +117,36 @@ def test_the_lives_of_an_agent(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+POOL6 = """\
+version: 1
+name: agents
+vnets: {acme: {pool6: "fd00:96::/64"}}
+policy: [{id: all, action: allow}]
+topology:
+  sites:
+    hq:
+      vnet: acme
+      routes: ["fd00:50::/64"]
+      hosts: {web: {ip: "fd00:50::80", app: {udp.echo: {}, http.server: {}}}}
+  clients:
+    alice: {vnet: acme, ip: "fd00:96::a", agent: wireguard-go, app: {udp.echo: {}}}
+    bob: {vnet: acme, ip: "fd00:96::b", agent: xray}
+    carol: {vnet: acme, ip: "fd00:96::c", agent: daemon, tunnel: auto, app: {udp.echo: {}}}
+steps:
+  - {wait: {tunnels: up}, within: 40s}
+  - {udp.send: {from: hq/web, to: alice, count: 3}}
+  - {udp.send: {from: alice, to: carol, count: 3}}
+  - {udp.send: {from: carol, to: hq/web, count: 3}}
+  - {exec.run: {on: bob, run: [curl, -sg, -m, "9", -o, page, "http://[fd00:50::80]/"]}}
+"""
+
+
+@needs("wireguard-go", "xray", "curl")
+def test_agents_whose_addresses_are_of_ipv6(tmp_path: Path) -> None:
+    record = ran(POOL6, tmp_path)
+    assert record.state is State.PASSED, (record.error, findings(record), logs(tmp_path))
+
+
 @pytest.fixture
 def wireguard_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What is taken for it."""

@@ -32,7 +32,7 @@ def run(folder: Path, name: str, fabrics: str) -> str:
 
 
 @pytest.mark.skipif(missing() != "", reason=missing())
-@pytest.mark.parametrize("name", ["closed", "hops", "lossy-tcp", "nats", "sizes", "twins", "ways"])
+@pytest.mark.parametrize("name", ["closed", "hops", "lossy-tcp", "nats", "pool6", "sizes", "twins", "ways"])
 def test_both_fabrics_say_the_same(tmp_path: Path, name: str) -> None:
     said = run(tmp_path, name, "sim,netns")
     assert f"SAME {name}: sim and netns agree in" in said

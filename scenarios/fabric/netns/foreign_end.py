@@ -206,10 +206,11 @@ class ForeignEnd:
         return found is not None and found.interface == TUNNEL
 
     def _nudge(self) -> None:
+        family = socket.AF_INET6 if ":" in self._gateway else socket.AF_INET
         with (
             suppress(OSError),
             self._machine.space.inside(),
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+            socket.socket(family, socket.SOCK_DGRAM) as sock,
         ):
             sock.sendto(b"", (self._gateway, DISCARD))
 

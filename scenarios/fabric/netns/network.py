@@ -142,13 +142,14 @@ class NetnsNetwork(SocketNetwork):
         told = Told.of(end, self._world, self._pop, self._masque_pop)
         site = self._world.scenario.topology.sites.get(end.premises.inside.name)
         mode = "" if end.kind is Kind.CLIENT or site is None else site.deploy
-        vnet = self._world.config.vnets[end.vnet]
+        size = len(end.premises.hosts[0].packed) if end.kind is Kind.CLIENT else 4
+        gateways = self._world.config.vnets[end.vnet].gateways
         return ForeignEnd(
             end,
             program(told, mode),
             self.places,
             partial(self._tunnel, end.name),
-            gateway=str(ip_address(vnet.gateway4)),
+            gateway=str(next(ip_address(each) for each in gateways if len(each) == size)),
         )
 
     def _tunnel(self, name: str) -> TunnelSnapshot | None:

@@ -99,3 +99,25 @@ def test_a_pbx_asks_for_the_digests_that_its_file_says(app: str, asked: list[str
     ((_, _, reply),) = pbx.poll_transmit()
     assert reply.startswith(b"SIP/2.0 401 ")
     assert re.findall("algorithm=([^,\\s]+)", reply.decode()) == asked
+
+
+def test_phones_and_their_pbx_may_have_ipv6_addresses() -> None:
+    text = WORLD.replace("{acme: {}}", '{acme: {pool6: "fd00:96::/64"}}', 1)
+    for old, new in (
+        ("10.0.50.0/24", '"fd00:50::/64"'),
+        ("10.0.50.60", '"fd00:50::60"'),
+        ("alice: {vnet: acme", 'alice: {vnet: acme, ip: "fd00:96::a"'),
+        ("bob: {vnet: acme", 'bob: {vnet: acme, ip: "fd00:96::b"'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    steps = """
+  - {sip.call: {from: alice, to: bob, hold: 1s}, expect: [media.direct, media.to_callee == clients.bob.ip]}
+  - {sip.call: {from: bob, to: "sip:alice@[fd00:50::60]", hold: 1s}}
+  - {pbx.dial: {pbx: hq/pbx, to: alice, hold: 1s}}
+"""
+    (script,) = check(text + steps)
+    fabric = FABRICS["sim"]
+    done = fabric.execute(partial(run, script, fabric), seed=7)
+    assert done.state is State.PASSED, (done.error, done.failed_checks)
+    assert len(done.calls) == 3
