@@ -115,7 +115,7 @@ class Endpoint:
 
     def moved(self) -> None:
         """Its address has changed, as it would learn from the system."""
-        if isinstance(self._end, ChoosingEnd) and self._driver is not None:
+        if self._end is not None and self._driver is not None:
             self._end.moved(trio.current_time())
             self._driver.wake()
 

@@ -93,6 +93,10 @@ class TunnelEnd:
         """Start a handshake, at most one per REKEY_TIMEOUT, whatever the age of the present keys."""
         self.device.initiate(self.tunnel, now)
 
+    def moved(self, now: float) -> None:
+        """Our own address has changed: tell the PoP, which otherwise sends to the old one until we speak."""
+        self.device.announce(self.tunnel, now)
+
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         """Datagrams for the PoP."""
         return self.device.poll_transmit()

@@ -218,6 +218,20 @@ async def test_what_strangers_send_is_dropped() -> None:
             await hub.until(lambda: len(side.received) == 1)
 
 
+async def test_who_has_moved_says_so_at_once() -> None:
+    async with pop() as hub:
+        end = client(hub.port.address, Side(), keepalive=None)
+        end.moved()  # before it runs: harmless
+        async with running(end):
+            await hub.until(lambda: hub.tunnel.is_up(trio.current_time()))
+            await trio.testing.wait_all_tasks_blocked()
+            hub.step()
+            heard = hub.device.datagrams_in
+            end.moved()
+            await hub.until(lambda: hub.device.datagrams_in > heard)
+        end.moved()
+
+
 async def test_a_stop_delivers_what_has_arrived_and_sends_what_is_said_to_it() -> None:
     side = Side()
     side.answer = lambda packet: [udp(b"bye", back=True)]
