@@ -132,9 +132,11 @@ class Daemon:
         heeded = [
             each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN
         ]
-        relookup = Relookup(partial(resolve_aside, self.profile), lambda: endpoint.answers)
         with trio.open_signal_receiver(*heeded) as signals, KernelChanges() as changes:
             uplink = Uplink(self.dialled.addresses, changes)
+            relookup = Relookup(
+                partial(resolve_aside, self.profile), lambda: uplink.is_there and endpoint.answers
+            )
             async with trio.open_nursery() as nursery:
                 await nursery.start(endpoint.run)
                 notify("READY=1\nSTATUS=waiting for the PoP")

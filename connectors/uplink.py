@@ -103,6 +103,11 @@ class Uplink:
         """From now on towards these."""
         self._sources = {pop: self._look(pop) for pop in pops}
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a way to one of them, as when it was last looked at."""
+        return any(self._sources.values())
+
     async def follow(self, moved: Moved) -> None:
         """Call `moved` when the address has become another, for ever; ever more slowly if it keeps doing so."""
         pause, at = SETTLING, trio.current_time()

@@ -81,8 +81,10 @@ async def test_the_way_that_was_lost_and_is_back_is_told_even_if_it_is_the_same(
     async with machine() as one:
         one.move("")
         await trio.sleep(2)
+        assert not one.uplink.is_there
         one.move(HOME)
         await trio.sleep(2)
+        assert one.uplink.is_there
         assert one.moves == [(HOME, ""), ("", HOME)]
 
 
