@@ -80,10 +80,12 @@ class Laptop:
         wait_for(answered, "an answer from where she is now", timeout=SOON)
 
 
-@pytest.mark.parametrize("kind", ["wireguard", "masque"])
-def test_who_is_silent_is_reached_in_its_new_network(lab: Lab, tmp_path: Path, kind: str):
+@pytest.mark.parametrize(("kind", "options"), [("wireguard", ()), ("masque", ("--include", "0.0.0.0/0"))])
+def test_who_is_silent_is_reached_in_its_new_network(
+    lab: Lab, tmp_path: Path, kind: str, options: tuple[str, ...]
+):
     laptop = Laptop(lab, tmp_path, kind)
-    laptop.world.start()
+    laptop.world.start(*options)
     laptop.is_reached()
     laptop.moves()
     laptop.is_reached()
