@@ -28,14 +28,16 @@ from connectors.proto.border import Border
 from connectors.proto.interface_plan import HostAddress, InterfacePlan, Lookup, clashes, plan
 from connectors.proto.masque_way import Http2Way, QuicWay
 from connectors.proto.split_tunnel import Network
-from connectors.resolve import Dialled, masque_target, resolve
+from connectors.relookup import Relookup
+from connectors.resolve import Dialled, has_names, masque_target, resolve, resolve_aside
 from connectors.tun import DEVICE, Tun, check_name, unavailable
 from connectors.tun_side import PacketDevice, TunSide
-from edge.document import HostPort
+from connectors.uplink import KernelChanges, Uplink, source_towards
 from edge.errors import FabricUnavailable, PoplabError, Refused
 from edge.io.udp import UdpPort
 from edge.log import configure_log
 from edge.proto.masque.route import AddressRange
+from edge.proto.types import Address
 
 LINGER = 0.001  # the process is there for this tunnel
 READS = 16  # of the socket in a turn, 64 KiB of buffer each
@@ -75,7 +77,8 @@ class Daemon:
             )
         self._ipv6 = has_ipv6()
         self.dialled: Dialled = resolve(profile)
-        self.plan = self._planned(options.include or profile.reaches or ())
+        self._wanted: Sequence[Network] = options.include or profile.reaches or ()
+        self.plan = self._planned()
         with netlink() as handle:
             self._around = neighbours(handle)
             if found := clashes(self.plan, self._around, main_table(handle)):
@@ -129,7 +132,11 @@ class Daemon:
         heeded = [
             each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) is not signal.SIG_IGN
         ]
-        with trio.open_signal_receiver(*heeded) as signals:
+        with trio.open_signal_receiver(*heeded) as signals, KernelChanges() as changes:
+            uplink = Uplink(self.dialled.addresses, changes)
+            relookup = Relookup(
+                partial(resolve_aside, self.profile), lambda: uplink.is_there and endpoint.answers
+            )
             async with trio.open_nursery() as nursery:
                 await nursery.start(endpoint.run)
                 notify("READY=1\nSTATUS=waiting for the PoP")
@@ -138,7 +145,7 @@ class Daemon:
                     tunnel=self.profile.name,
                     interface=self.options.interface,
                     process=os.getpid(),
-                    pop=" ".join(str(HostPort(address)) for address in self.dialled.addresses),
+                    pop=self.dialled.words,
                     addresses=" ".join(map(str, self.plan.addresses)),
                     routes=len(self.plan.routes),
                 )
@@ -149,6 +156,11 @@ class Daemon:
                 self._tell()
                 nursery.start_soon(self._watch, endpoint)
                 nursery.start_soon(advertised.follow, self._heard)
+                nursery.start_soon(uplink.follow, partial(self._moved, endpoint, relookup))
+                if has_names(self.profile):
+                    nursery.start_soon(
+                        relookup.follow, partial(self._found, endpoint, uplink), self._not_found
+                    )
                 async for number in signals:
                     log.info("stopping", signal=signal.Signals(number).name)
                     notify("STOPPING=1")
@@ -172,10 +184,15 @@ class Daemon:
             keepalive=None if wireguard is None else wireguard.keepalive,
             tunnel=profile.tunnel,
             masque=masque_target(profile, self.dialled),
-            bind=(self.dialled.any_address, 0 if wireguard is None else wireguard.listen_port),
+            bind=self._bind,
             open_port=partial(UdpPort.bind, reads=READS, may_fragment=profile.tunnel == "wireguard"),
             linger=LINGER,
         )
+
+    @property
+    def _bind(self) -> Address:
+        wireguard = self.profile.wireguard
+        return self.dialled.any_address, 0 if wireguard is None else wireguard.listen_port
 
     @contextmanager
     def _open_device(self) -> Iterator[PacketDevice]:
@@ -191,11 +208,11 @@ class Daemon:
                 self._interface.remove()
                 self._interface = None
 
-    def _planned(self, include: Sequence[Network]) -> InterfacePlan:
+    def _planned(self) -> InterfacePlan:
         """Of the IP versions that this machine has."""
         pops: list[HostAddress] = [ip_address(address) for address, _ in self.dialled.addresses]
         addresses = [address for address in self.profile.addresses if self._has(address.version)]
-        wanted = [prefix for prefix in include if self._has(prefix.version)]
+        wanted = [prefix for prefix in self._wanted if self._has(prefix.version)]
         return plan(addresses, wanted, self.options.exclude, pops, mtu=self.profile.mtu)
 
     def _has(self, version: int) -> bool:
@@ -215,14 +232,8 @@ class Daemon:
         if self._interface is None:
             return
         try:
-            wanted, beside = self._planned(prefixes(ranges)), self._interface.index
-            with netlink() as handle:
-                found = clashes(wanted, neighbours(handle, beside=beside), main_table(handle, beside=beside))
-            for clash in found[:SHOWN]:
-                log.warning("left-out", route=str(clash.route), because=clash.message, fix=clash.fix)
-            left_out = {clash.route for clash in found}
-            self.plan = replace(wanted, routes=tuple(r for r in wanted.routes if r not in left_out))
-            self._interface.apply(self.plan)
+            self._wanted = prefixes(ranges)
+            self._apply()
         except (PoplabError, OSError) as error:
             log.error("routes", problem=str(error))
         else:
@@ -230,6 +241,50 @@ class Daemon:
             more = {"and_others": len(routes) - SHOWN} if len(routes) > SHOWN else {}
             log.info("routes", routes=" ".join(map(str, routes[:SHOWN])), told_by="the PoP", **more)
         self._tell()
+
+    def _apply(self) -> None:
+        """What is wanted now, towards the PoPs of now."""
+        if self._interface is None:
+            return
+        wanted, beside = self._planned(), self._interface.index
+        with netlink() as handle:
+            found = clashes(wanted, neighbours(handle, beside=beside), main_table(handle, beside=beside))
+        for clash in found[:SHOWN]:
+            log.warning("left-out", route=str(clash.route), because=clash.message, fix=clash.fix)
+        left_out = {clash.route for clash in found}
+        self.plan = replace(wanted, routes=tuple(r for r in wanted.routes if r not in left_out))
+        self._interface.apply(self.plan)
+
+    def _moved(self, endpoint: Endpoint, relookup: Relookup, before: str, now: str) -> None:
+        """This machine has another address towards the PoP, or none."""
+        relookup.hurry()
+        if now:
+            log.info("moved", before=before or "nowhere", now=now)
+            endpoint.moved()
+        else:
+            log.warning("no-way", before=before, because="this machine has no route to the PoP")
+
+    def _found(self, endpoint: Endpoint, uplink: Uplink, dialled: Dialled) -> None:
+        """The names of the servers, looked up again while nobody answers."""
+        if dialled.same_as(self.dialled) or not any(map(source_towards, dialled.addresses)):
+            return
+        try:
+            masque = masque_target(self.profile, dialled)
+        except PoplabError as error:
+            self._not_found(error)
+            return
+        before, self.dialled = self.dialled, dialled
+        log.warning("server-moved", before=before.words, now=dialled.words)
+        try:
+            self._apply()  # before anything is sent there: it must not go into the tunnel
+        except (PoplabError, OSError) as error:
+            log.error("routes", problem=str(error))
+        endpoint.redial(dialled.wireguard or dialled.masque[0], masque, self._bind)
+        uplink.head_for(dialled.addresses)
+
+    @staticmethod
+    def _not_found(error: PoplabError) -> None:
+        log.warning("lookup", problem=str(error).partition("\n")[0])
 
     def _instructions(self) -> list[str]:
         mode, profile = self.options.mode, self.profile
@@ -252,8 +307,9 @@ class Daemon:
         if isinstance(endpoint.core, ChoosingEnd):
             ways = [way for way in endpoint.core.ways if isinstance(way, QuicWay | Http2Way)]
             reasons = [f"{way.word}: {way.previous.reason}" for way in ways if way.previous is not None]
-        pops = " ".join(str(HostPort(address)) for address in self.dialled.addresses)
-        log.warning("no-tunnel", pop=pops, seconds=PATIENCE, reasons="; ".join(reasons) or NO_ANSWER)
+        log.warning(
+            "no-tunnel", pop=self.dialled.words, seconds=PATIENCE, reasons="; ".join(reasons) or NO_ANSWER
+        )
 
 
 def _need_privilege() -> None:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import trio
 
 from connectors.arrivals import Arrivals, Datagrams, DatagramsAndPackets
 from connectors.dialer import Dialer, Streams
 from connectors.proto import ChoosingEnd, EndpointStatistics, PacketSide, TunnelEnd
-from connectors.tun_side import TunSide
+from connectors.tun_side import PacketDevice, TunSide
 from connectors.ways import MasqueTarget, TunnelWord, WireGuardTarget, make_end
 from edge.io.driver import Driver, Port
 from edge.io.udp import UdpPort
@@ -73,6 +74,8 @@ class Endpoint:
         self._end: TunnelEnd | ChoosingEnd | None = None
         self._scope: trio.CancelScope | None = None
         self._crashed = False
+        self._to_redial = False
+        self._earlier = NOTHING_YET  # of this run, towards other addresses
         self._up = trio.Event()
         self._way = ""
         self.on_way: Callable[[str], None] | None = None
@@ -115,8 +118,19 @@ class Endpoint:
 
     def moved(self) -> None:
         """Its address has changed, as it would learn from the system."""
-        if isinstance(self._end, ChoosingEnd) and self._driver is not None:
+        if self._end is not None and self._driver is not None:
             self._end.moved(trio.current_time())
+            self._driver.wake()
+
+    def redial(self, pop: Address, masque: MasqueTarget | None, bind: Address) -> None:
+        """Go on with the PoP at other addresses, from a fresh port. The side and its device stay as they are.
+
+        What is under way to the old ones is given up without a word: this is for when they do not answer.
+        """
+        self.pop, self._masque, self._bind = pop, masque, bind
+        self._wireguard = replace(self._wireguard, pop=pop)
+        if self._driver is not None:
+            self._to_redial = True
             self._driver.wake()
 
     def stop(self, *, graceful: bool) -> None:
@@ -135,35 +149,52 @@ class Endpoint:
             self._driver.release()
 
     def statistics(self) -> EndpointStatistics:
-        return NOTHING_YET if self._end is None else self._end.statistics()
+        return self._earlier if self._end is None else self._earlier + self._end.statistics()
+
+    @property
+    def answers(self) -> bool:
+        """Whether the PoP answers, as far as is known."""
+        return self._end is not None and self._end.answers(trio.current_time())
 
     async def run(self, *, task_status: trio.TaskStatus[Endpoint] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled or stopped; started once port and device are open. The tunnel comes up on its own.
 
         A cancellation is graceful: what has arrived is still delivered, and what the hosts say to it still leaves.
         """
+        self._earlier, self._crashed = NOTHING_YET, False
+        if self._up.is_set():  # an earlier run's
+            self._up = trio.Event()
         with ExitStack() as stack:
             port = self._open_port(self._bind)
-            stack.callback(port.close)
-            source: Datagrams | DatagramsAndPackets
-            if isinstance(self.side, TunSide):
-                device = stack.enter_context(self.side.attached())
-                source = DatagramsAndPackets(port, self.side, device)
-            else:
-                source = Datagrams(port)
-            stack.callback(source.close)
-            if self._up.is_set():  # an earlier run's
-                self._up = trio.Event()
-            self._crashed = False
+            stack.callback(lambda: port.close())
+            device = stack.enter_context(self.side.attached()) if isinstance(self.side, TunSide) else None
             with trio.CancelScope() as self._scope:
-                await self._run(port, source, task_status)
+                while True:
+                    self._to_redial = False
+                    self._earlier += await self._towards_one_pop(port, device, task_status)
+                    port.close()
+                    port = self._open_port(self._bind)
+                    task_status = trio.TASK_STATUS_IGNORED
+
+    async def _towards_one_pop(
+        self, port: Port, device: PacketDevice | None, task_status: trio.TaskStatus[Endpoint]
+    ) -> EndpointStatistics:
+        """Until it shall be redialled."""
+        source: Datagrams | DatagramsAndPackets
+        if isinstance(self.side, TunSide):
+            assert device is not None
+            source = DatagramsAndPackets(port, self.side, device)
+        else:
+            source = Datagrams(port)
+        with closing(source):
+            return await self._run(port, source, task_status)
 
     async def _run(
         self,
         port: Port,
         source: Datagrams | DatagramsAndPackets,
         task_status: trio.TaskStatus[Endpoint],
-    ) -> None:
+    ) -> EndpointStatistics:
         try:
             now = trio.current_time()
             end = make_end(
@@ -182,7 +213,7 @@ class Endpoint:
                 self._send(end, port, streams)
                 task_status.started(self)
                 try:
-                    while True:
+                    while not self._to_redial:
                         at = end.poll_timeout()
                         if streams is not None:
                             at = min(at, streams.poll_timeout())
@@ -191,6 +222,8 @@ class Endpoint:
                     if not self._crashed:
                         self._drain(end, port, source, streams)
                     raise
+                nursery.cancel_scope.cancel()  # what is left of TCP
+            return end.statistics()
         finally:
             self._driver = self._port = None
             if self._way:

@@ -108,7 +108,7 @@ class Interface:
         self._slot: int | None = None
         self._is_set_up = False
         self._routes: dict[tuple[int, Network], None] = {}  # with their tables, as they are in the kernel
-        self._rules: tuple[Rule, ...] = ()
+        self._rules: list[Rule] = []
 
     @property
     def table(self) -> int | None:
@@ -123,17 +123,12 @@ class Interface:
         if not self._is_set_up:
             self._set_up(plan)
             self._is_set_up = True
-        if self._rules != plan.rules:
-            self._remove_rules()
         if plan.own and self._slot is None:
             self._slot = self._take_slot()
         wanted = {(MAIN_TABLE, route): None for route in plan.main}
         if self.table is not None:
             wanted |= {(self.table, route): None for route in plan.own}
-        for table, route in [each for each in self._routes if each not in wanted]:
-            with suppress(Refused):  # gone already, as when somebody has set the interface down
-                self._route("del", route, table, None)
-            del self._routes[table, route]
+        # What is new comes before what is old goes: meanwhile nothing leaves beside the tunnel that never should.
         problems = []
         for table, route in [each for each in wanted if each not in self._routes]:
             try:
@@ -142,10 +137,17 @@ class Interface:
                 problems.append(str(error))
             else:
                 self._routes[table, route] = None
-        if self._rules != plan.rules:
-            for rule in plan.rules:
-                self._add_rule(rule)
-            self._rules = plan.rules
+        for rule in [each for each in plan.rules if each not in self._rules]:
+            self._rule("add", rule)
+            self._rules.append(rule)
+        for rule in [each for each in reversed(self._rules) if each not in plan.rules]:
+            with suppress(Refused):  # gone already
+                self._rule("del", rule)
+            self._rules.remove(rule)
+        for table, route in [each for each in self._routes if each not in wanted]:
+            with suppress(Refused):  # gone already, as when somebody has set the interface down
+                self._route("del", route, table, None)
+            del self._routes[table, route]
         if problems:
             more = f"\nand {len(problems) - SHOWN} others" if len(problems) > SHOWN else ""
             raise Refused("\n".join(problems[:SHOWN]) + more)
@@ -195,7 +197,7 @@ class Interface:
             f"{self._name}: {SLOTS} tunnels have tables of their own already\n    fix: stop some of them"
         )
 
-    def _add_rule(self, rule: Rule) -> None:
+    def _rule(self, verb: str, rule: Rule) -> None:
         assert self._slot is not None and self.table is not None
         more: dict[str, Any] = {}
         if rule.to is not None:
@@ -204,7 +206,7 @@ class Interface:
             more["FRA_SUPPRESS_PREFIXLEN"] = rule.ignore_length
         _ask(
             self._handle.rule,
-            "add",
+            verb,
             family=_FAMILY[rule.version],
             priority=_priority(self._slot, rule.step),
             action=_UNREACHABLE if rule.lookup is Lookup.NOWHERE else _TO_TABLE,
@@ -215,7 +217,7 @@ class Interface:
 
     def _remove_rules(self) -> None:
         """The last first: while some are gone, nothing goes where it would not have gone before."""
-        self._rules = ()
+        self._rules = []
         if self._slot is None:
             return
         mine = [rule for rule in _our_rules(self._handle) if _slot_of(rule) == self._slot]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+
+import trio
 
 from connectors.profile import Profile
 from connectors.ways import MasqueTarget
@@ -26,6 +29,14 @@ class Dialled:
         return (*self.masque, *(() if self.wireguard is None else (self.wireguard,)))
 
     @property
+    def words(self) -> str:
+        return " ".join(str(HostPort(address)) for address in self.addresses)
+
+    def same_as(self, other: Dialled) -> bool:
+        """Whatever the order in which the PoPs of MASQUE are tried."""
+        return self.wireguard == other.wireguard and set(self.masque) == set(other.masque)
+
+    @property
     def any_address(self) -> str:
         """What to bind."""
         return "::" if ":" in self.addresses[0][0] else "0.0.0.0"
@@ -44,6 +55,28 @@ def resolve(profile: Profile) -> Dialled:
         f"{profile.name}: the two servers of `tunnel: {profile.tunnel}` have no address of one IP version\n"
         "    fix: write addresses of the same version"
     )
+
+
+async def resolve_aside(profile: Profile) -> Dialled:
+    """As ``resolve``, which may block for long, in a thread.
+
+    Who is cancelled does not wait: the thread ends once the system has given up, or with the process.
+    """
+    return await trio.to_thread.run_sync(resolve, profile, abandon_on_cancel=True)
+
+
+def has_names(profile: Profile) -> bool:
+    """Whether there is something to look up: an address stays what it is."""
+    servers = (profile.masque, profile.wireguard)
+    return any(server is not None and not _is_address(server.server[0]) for server in servers)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def _of_version(addresses: tuple[Address, ...], *, v6: bool) -> tuple[Address, ...]:

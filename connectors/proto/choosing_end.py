@@ -43,6 +43,11 @@ class ChoosingEnd:
         active = self._active
         return () if active is None else self.ways[active].advertised
 
+    def answers(self, now: float) -> bool:
+        """Whether packets go a way that the PoP answers, as far as is known."""
+        active = self._active
+        return active is not None and self.ways[active].health(now) is Health.UP
+
     @property
     def _active(self) -> int | None:
         return None if self._stopped else self.choice.active

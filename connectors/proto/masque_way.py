@@ -227,7 +227,9 @@ class QuicWay(_MasqueWay):
 
     def moved(self, now: float) -> None:
         if self._quic is not None:
-            self._quic.rebind(now)
+            self._quic.rebind(now)  # asks for a sign of life
+            if self._is_up:
+                self._asked, self._probed = min(self._asked, now), now
 
     def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
         self._now = now

@@ -28,6 +28,18 @@ class EndpointStatistics:
     last_handshake_seconds: float | None
     datagrams_dropped: int
 
+    def __add__(self, later: EndpointStatistics) -> EndpointStatistics:
+        seconds = later.last_handshake_seconds
+        return EndpointStatistics(
+            self.packets_in + later.packets_in,
+            self.bytes_in + later.bytes_in,
+            self.packets_out + later.packets_out,
+            self.bytes_out + later.bytes_out,
+            self.handshakes + later.handshakes,
+            self.last_handshake_seconds if seconds is None else seconds,
+            self.datagrams_dropped + later.datagrams_dropped,
+        )
+
 
 class TunnelEnd:
     """Connects `side` to the PoP at `pop` whose public key is `pop_public`; begins to at once.
@@ -71,6 +83,10 @@ class TunnelEnd:
         """wireguard, once it has been up."""
         return "wireguard" if self.has_been_up else ""
 
+    def answers(self, now: float) -> bool:
+        """Whether the PoP has answered the last that it must answer: an initiation. Silence alone is no sign."""
+        return self.has_been_up and self.tunnel.last_initiation_out <= self.tunnel.last_handshake
+
     def turn(self, reads: Sequence[tuple[memoryview, int, Address]], now: float) -> None:
         """Both ways once: from the tunnel to the side, and from the side into the tunnel."""
         device, side = self.device, self.side
@@ -92,6 +108,10 @@ class TunnelEnd:
     def rekey(self, now: float) -> None:
         """Start a handshake, at most one per REKEY_TIMEOUT, whatever the age of the present keys."""
         self.device.initiate(self.tunnel, now)
+
+    def moved(self, now: float) -> None:
+        """Our own address has changed: tell the PoP, which otherwise sends to the old one until we speak."""
+        self.device.announce(self.tunnel, now)
 
     def poll_transmit(self) -> list[tuple[Address, list[bytes]]]:
         """Datagrams for the PoP."""

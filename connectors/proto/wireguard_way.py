@@ -59,7 +59,9 @@ class WireGuardWay:
         return Health.QUIET if self.tunnel.attempts > 1 and self.tunnel.pending is not None else Health.UP
 
     def moved(self, now: float) -> None:
-        """The next packet tells the PoP."""
+        """Else the PoP sends to the old one until we speak."""
+        if self._running:
+            self.device.announce(self.tunnel, now)
 
     def turn(self, reads: Reads, streams: Sequence[StreamEvent], now: float) -> list[bytearray]:
         device, packets = self.device, []

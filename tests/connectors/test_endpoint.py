@@ -218,6 +218,61 @@ async def test_what_strangers_send_is_dropped() -> None:
             await hub.until(lambda: len(side.received) == 1)
 
 
+async def test_who_has_moved_says_so_at_once() -> None:
+    async with pop() as hub:
+        end = client(hub.port.address, Side(), keepalive=None)
+        end.moved()  # before it runs: harmless
+        async with running(end):
+            await hub.until(lambda: hub.tunnel.is_up(trio.current_time()))
+            await trio.testing.wait_all_tasks_blocked()
+            hub.step()
+            heard = hub.device.datagrams_in
+            end.moved()
+            await hub.until(lambda: hub.device.datagrams_in > heard)
+        end.moved()
+
+
+async def test_who_redials_finds_the_pop_elsewhere_and_its_side_as_it_was() -> None:
+    side = Side()
+    async with pop() as old, pop() as new:
+        end = client(old.port.address, side)
+        ways: list[str] = []
+        end.on_way = ways.append
+        assert not end.answers
+        async with running(end):
+            await old.until(lambda: old.tunnel.is_up(trio.current_time()))
+            assert end.answers
+            side.outbox.append(udp(b"one", back=True))
+            end.wake()
+            await old.until(lambda: bool(old.received))
+            end.redial(new.port.address, None, ("127.0.0.1", 0))
+            await new.until(lambda: new.tunnel.is_up(trio.current_time()))
+            assert end.answers and end.pop == new.port.address
+            side.outbox.append(udp(b"two", back=True))
+            end.wake()
+            await new.until(lambda: bool(new.received))
+            new.send(udp(b"answer"))
+            await new.until(lambda: bool(side.received))
+            seen = end.statistics()
+            assert (seen.packets_out, seen.handshakes, len(old.received)) == (2, 2, 1)
+            assert ways == ["wireguard", "", "wireguard"]
+
+
+async def test_who_is_not_answered_knows_it(autojump_clock: trio.testing.MockClock) -> None:
+    """Silence of a PoP that has nothing to say is no sign; an initiation without a response is one."""
+    async with pop() as hub:
+        end = client(hub.port.address, Side(), keepalive=20.0)
+        async with running(end):
+            while not end.up:
+                await hub.port.wait_readable()
+                hub.step()
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            await trio.sleep(100)
+            assert end.answers
+            await trio.sleep(100)  # new keys have been due
+            assert not end.answers
+
+
 async def test_a_stop_delivers_what_has_arrived_and_sends_what_is_said_to_it() -> None:
     side = Side()
     side.answer = lambda packet: [udp(b"bye", back=True)]

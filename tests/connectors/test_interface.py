@@ -27,6 +27,7 @@ class Kernel:
         self.routes: set[tuple[int, str]] = set()
         self.refused: set[str] = set()  # prefixes, and alternative names of interfaces
         self.rules: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, str]] = []  # of rules: verb, and for whom
 
     def route(self, verb: str, *, table: int, dst: str, **_: Any) -> None:
         if verb == "add":
@@ -54,12 +55,15 @@ class Kernel:
         """Anything goes."""
 
     def rule(self, verb: str, **what: Any) -> None:
-        assert verb == "add"
-        self.rules.append(what)
+        if verb == "add":
+            self.rules.append(what)
+        else:
+            self.rules.remove(what)
+        self.asked.append((verb, what.get("dst", "")))
 
 
-def planned(*include: str) -> InterfacePlan:
-    pops = [ip_address("192.0.2.1")]
+def planned(*include: str, pop: str = "192.0.2.1") -> InterfacePlan:
+    pops = [ip_address(pop)]
     return plan([ip_address("100.96.0.2")], map(ip_network, include), (), pops, mtu=1280)
 
 
@@ -104,6 +108,20 @@ def test_the_pops_of_all_tunnels_are_beside_all_tunnels():
     assert len({*places[0], *places[1]}) == 8
     assert max(*places[0][:2], *places[1][:2]) < min(*places[0][2:], *places[1][2:])
     assert all("dst" in rule for kernel in (first, second) for rule in kernel.rules[:2])
+
+
+def test_a_pop_that_has_moved_changes_its_own_rules_and_no_others():
+    kernel = Kernel()
+    ours = interface(kernel)
+    ours.apply(planned("0.0.0.0/0"))
+    before = len(kernel.rules)
+    kernel.asked.clear()
+    ours.apply(planned("0.0.0.0/0", pop="192.0.2.2"))
+    new, old = "192.0.2.2", "192.0.2.1"
+    assert kernel.asked == [("add", new), ("add", new), ("del", old), ("del", old)]
+    assert len(kernel.rules) == before and len(kernel.routes) == 1
+    ours.apply(planned("10.0.0.0/24", pop="192.0.2.2"))
+    assert kernel.rules == [] and kernel.routes == {(MAIN_TABLE, "10.0.0.0/24")}
 
 
 def test_taking_back_never_raises():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
+import trio
 
 from connectors.profile import MasqueServer, Profile, WireGuardServer
-from connectors.resolve import lookup, resolve
+from connectors.resolve import Dialled, has_names, lookup, resolve, resolve_aside
 from edge.document import HostPort
 from edge.errors import FabricUnavailable, Refused
 
@@ -72,3 +74,39 @@ def test_what_cannot_be_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, name:
     monkeypatch.undo()
     with pytest.raises(Refused, match="cannot be the name of a server"):
         lookup(HostPort((name, 443)))
+
+
+@pytest.mark.parametrize(
+    ("masque", "wireguard", "names"),
+    [
+        ("both.example", "", True),
+        ("192.0.2.1", "four.example", True),
+        ("192.0.2.1", "2001:db8::1", False),
+        ("", "fe80::1%eth0", False),
+    ],
+)
+def test_an_address_is_no_name(masque: str, wireguard: str, names: bool):
+    assert has_names(profile(masque, wireguard)) is names
+
+
+def test_the_order_of_pops_is_no_difference():
+    one, two = ("192.0.2.1", 443), ("192.0.2.2", 443)
+    assert Dialled(None, (one, two)).same_as(Dialled(None, (two, one)))
+    assert not Dialled(None, (one, two)).same_as(Dialled(None, (one,)))
+    assert not Dialled(one, (one,)).same_as(Dialled(two, (one,)))
+
+
+async def test_who_stops_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatch):
+    release = threading.Event()
+
+    def getaddrinfo(*_: object, **__: object) -> list[object]:
+        release.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    try:
+        with trio.move_on_after(0.01) as scope:
+            await resolve_aside(profile("", "four.example"))
+        assert scope.cancelled_caught and not release.is_set()
+    finally:
+        release.set()

@@ -364,6 +364,17 @@ class Device:
             timers.persistent_at = now + seconds
             self._agenda.arm(tunnel)
 
+    def announce(self, tunnel: Tunnel, now: float) -> None:
+        """Have the peer learn where we are, as when our own address has changed: only what it authenticates tells it.
+
+        With keys that is a keepalive. One datagram may be lost, so if nothing is heard within REKEY_TIMEOUT it is a
+        handshake, which is repeated; without keys at once, but not within REKEY_TIMEOUT of another.
+        """
+        self._send_keepalive(tunnel, now)
+        if tunnel.is_up(now):
+            tunnel.timers.silence_at = min(tunnel.timers.silence_at, now + REKEY_TIMEOUT)
+        self._agenda.arm(tunnel)
+
     def _handle_timers(self, tunnel: Tunnel, now: float) -> None:
         timers = tunnel.timers
         if now >= timers.erase_at:

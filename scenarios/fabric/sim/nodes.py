@@ -272,11 +272,13 @@ class EndNode(Node):
 
     def moved(self) -> None:
         """The address has changed: TCP connections of the old one are lost, and the core is told."""
+        if self._core is None:
+            return
         if isinstance(self._core, ChoosingEnd):
             self.starts += 1
             self.streams = self._fresh_streams()
-            self._core.moved(self._heap.now)
-            self.wake()
+        self._core.moved(self._heap.now)
+        self.wake()
 
     def forgotten(self) -> None:
         """The NAT has lost its mappings, those of TCP as well."""

@@ -180,6 +180,28 @@ def test_a_new_address_moves_quic_and_makes_tcp_new():
     assert world.way == "h2" and world.dials[H2][-1] == 1005.0
 
 
+def test_where_udp_does_not_pass_who_has_moved_there_soon_goes_another_way_though_nobody_talks():
+    world = World()
+    world.run(5)
+    world.modes[H3] = DOWN
+    world.end.moved(world.now)
+    world.turn()
+    world.run(ANSWER + STAGGER + 1)
+    assert world.way == "h2"
+
+
+def test_it_knows_whether_it_is_answered():
+    world = World(h3=DOWN, h2=DOWN)
+    world.run(60)
+    assert not world.end.answers(world.now)
+    world = World()
+    world.run(60)
+    assert world.end.answers(world.now)
+    world.modes.update({H3: DOWN, H2: DOWN})
+    world.run(PROBE + ANSWER + 1)
+    assert not world.end.answers(world.now)
+
+
 def test_packets_that_no_way_takes_are_counted():
     world = World(h3=DOWN, h2=DOWN)
     world.side.talk(world.now, every=0.1)

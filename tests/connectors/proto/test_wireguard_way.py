@@ -195,8 +195,22 @@ def test_alone_it_makes_a_far_end_that_comes_up_and_again_after_an_outage():
     assert end.way == "wireguard"
 
 
+def test_moving_is_told_at_once_but_not_by_who_has_ended():
+    world = World()
+    world.way.begin(world.now)
+    world.run(3)
+    sent = world.sent
+    world.way.moved(world.now)
+    world.exchange()
+    assert world.sent == sent + 1
+    world.way.end(world.now)
+    world.way.moved(world.now)
+    world.exchange()
+    assert world.sent == sent + 1
+
+
 @pytest.mark.parametrize("seconds", [0.0, 3.0])
-def test_moving_and_a_farewell_need_no_words(seconds):
+def test_moving_and_a_farewell_dial_nothing(seconds):
     world = World()
     world.way.begin(world.now)
     world.run(seconds)

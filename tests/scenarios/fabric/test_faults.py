@@ -79,6 +79,11 @@ CASES = {
   - fault.roam: {{tunnel: alice}}
   - {ASK}
 """,
+    "who roams is reached though it has nothing to say": f"""
+  - fault.roam: {{tunnel: depot}}
+  - {{wait: {{for: 400ms}}}}
+  - {ASK_DEPOT}
+""",
     "a NAT that forgets costs a moment": """
   - fault.rebind: {client: bob}
   - {wait: {for: 1200ms}}

@@ -74,6 +74,11 @@ class Pair:
         dev.initiate(tunnel, self.now)
         self._collect()
 
+    def announce(self) -> None:
+        """`a` tells where it is."""
+        self.a.announce(self.to_b, self.now)
+        self._collect()
+
     def inject(self, receiver: str, datagram: bytes, source: Address) -> None:
         """A datagram from anywhere, at once."""
         self._open(receiver, datagram, source)

@@ -237,6 +237,56 @@ def test_roaming_follows_the_first_authenticated_packet() -> None:
     assert pair.packets["a"][-1].startswith(b"found you")
 
 
+def test_who_has_moved_is_reached_at_once_without_a_word_of_its_own() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.drive(60)
+    pair.wire.clear()
+    moved = ("198.51.100.7", 7777)
+    pair.move_a(moved)
+    pair.announce()
+    pair.drive(pair.now + 1)
+    assert pair.to_a.endpoint == moved
+    pair.send("b", b"a call")
+    pair.drive(pair.now + 30)
+    assert len(pair.packets["a"]) == 1
+    assert pair.on_wire("a", INITIATION) == []  # it has heard the peer: nothing is in doubt
+
+
+def test_an_announcement_that_is_lost_is_followed_by_a_handshake() -> None:
+    pair = Pair()
+    pair.connect()
+    pair.drive(60)
+    moved = ("198.51.100.7", 7777)
+    pair.move_a(moved)
+    pair.wire.clear()
+    pair.filter = lambda sender, datagram: False
+    pair.announce()
+    pair.drive(pair.now + REKEY_TIMEOUT + 1)
+    assert pair.to_a.endpoint == Pair.A
+    pair.filter = lambda sender, datagram: True
+    pair.drive(pair.now + REKEY_TIMEOUT + MAX_TIMER_JITTER)
+    assert pair.to_a.endpoint == moved and pair.to_a.handshakes == 2
+
+
+def test_who_announces_itself_without_keys_begins_a_handshake_and_never_two_in_a_row() -> None:
+    pair = Pair()
+    for _ in range(100):
+        pair.announce()
+    assert [len(pair.on_wire("a", kind)) for kind in (INITIATION, TRANSPORT)] == [1, 0]
+    pair.drive(REKEY_TIMEOUT - 1)
+    assert pair.to_a.is_up(pair.now)
+    gone = Pair()
+    gone.filter = lambda sender, datagram: False
+    gone.initiate("a")
+    gone.drive(REKEY_ATTEMPT_TIME + 60)
+    assert gone.a.poll_timeout().at == NEVER  # it has given up
+    gone.filter = lambda sender, datagram: True
+    gone.announce()
+    gone.drive(gone.now + 1)
+    assert gone.to_a.is_up(gone.now)
+
+
 def test_a_first_packet_from_a_new_address_is_a_move_even_if_packets_wait_for_it() -> None:
     """What the owner is not told of it cannot keep over a restart."""
     pair = Pair(b_knows_a=True)
