@@ -18,6 +18,7 @@ def capture(folder: Path, **caps: int) -> Capture:
         OutputFile(folder, "c.pcapng", mode=0o600),
         edges=["acme"],
         hosts={"alice": "acme"},
+        connectors={},
         program="poplab test",
         **{"most_packets": 100, **caps},
     )
