@@ -98,7 +98,7 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
             yield Finding(("invariants", index), text, "write one condition")
     yield from tolerance_semantics.check(scenario, cast)
     if scenario.outputs.captures is not None:
-        there = {EDGE, *cast.actors, *cast.tunnels}
+        there = {EDGE, *scenario.topology.sites, *cast.actors, *cast.tunnels}
         for name in cast.vantage_points(scenario.outputs.captures.at):
             if name not in there:
                 near = did_you_mean(name, there)
