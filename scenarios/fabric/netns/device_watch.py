@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import trio
@@ -31,13 +32,17 @@ _VERSIONS = {ETH_P_IP: 4, ETH_P_IPV6: 6}
 
 
 class DeviceWatch:
-    """Tells `watch` what passes `interface`, with the time at which the kernel had it, as we may read late.
+    """Tells `watch` what passes `interface`, with the times at which the kernel had it: we may read late.
 
+    By `catch_up` the cards of hosts are read, so that what they have sent is told before it is told that it went on.
     OSError if the interface is not there.
     """
 
-    def __init__(self, space: Namespace, interface: str, watch: Watch) -> None:
+    def __init__(
+        self, space: Namespace, interface: str, watch: Watch, catch_up: Callable[[float], None]
+    ) -> None:
         self._watch = watch
+        self._catch_up = catch_up
         with space.inside():
             # Protocol 0: nothing comes before it is bound to the interface.
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
@@ -62,6 +67,7 @@ class DeviceWatch:
             self._socket.close()
 
     def _read(self) -> None:
+        went: list[tuple[bytes, float]] = []
         for _ in range(ALL_READS):
             try:
                 data, ancillary, _, (_, protocol, kind, *_) = self._socket.recvmsg(READ_SIZE, _ANCILLARY)
@@ -75,7 +81,11 @@ class DeviceWatch:
             if kind == socket.PACKET_HOST:
                 self._watch.came(data, "", _time(ancillary))
             elif kind == socket.PACKET_OUTGOING:
-                self._watch.went(data, "", _time(ancillary))
+                went.append((data, _time(ancillary)))
+        if went:
+            self._catch_up(trio.current_time())
+        for data, at in went:
+            self._watch.went(data, "", at)
         raw = self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
         self._watch.missed(struct.unpack("=II", raw)[1])
 

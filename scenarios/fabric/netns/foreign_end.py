@@ -184,7 +184,9 @@ class ForeignEnd:
             await trio.sleep(LOOK_AGAIN)
         if self._end.watch is not None and self._nursery is not None:
             with suppress(OSError):  # it may just be ending
-                self._nursery.start_soon(DeviceWatch(self._machine.space, TUNNEL, self._end.watch).run)
+                catch_up = self._places.cards.catch_up
+                watch = DeviceWatch(self._machine.space, TUNNEL, self._end.watch, catch_up)
+                self._nursery.start_soon(watch.run)
         while True:
             try:
                 await self._program.begun(folder)

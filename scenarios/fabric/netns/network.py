@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -12,10 +11,7 @@ import trio
 
 from connectors.dialer import Dialer
 from connectors.endpoint import Endpoint
-from connectors.proto import Watch
 from connectors.proto.border import Border
-from connectors.tun import Tun
-from connectors.tun_side import TunSide
 from edge.config import Kind, public_key
 from edge.document import HostPort, Prefix
 from edge.io.udp import UdpPort
@@ -24,16 +20,15 @@ from edge.server.relay import Relay
 from edge.state import StateStore
 from scenarios.fabric.door import Door
 from scenarios.fabric.netns.agents import Told, program
-from scenarios.fabric.netns.cards import is_chatter
 from scenarios.fabric.netns.foreign_end import ForeignEnd
+from scenarios.fabric.netns.lab_side import LabSide
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
-from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
-from scenarios.proto.premises import ZOMBIE, Port, Premises
+from scenarios.proto.premises import Premises
 from scenarios.proto.route_table import Hop
 from scenarios.world import End, World, masque_target
 
@@ -42,53 +37,6 @@ LOOK = 0.05
 
 ELECTION = 0.1
 """Seconds between two looks at which connector of a site is its gateway."""
-
-
-class LabSide(TunSide):
-    """The device of a tunnel, which tells the premises behind it that the tunnel is alive."""
-
-    def __init__(
-        self,
-        open_device: Callable[[], AbstractContextManager[Tun | VethWire]],
-        border: Border,
-        port: Port,
-        own: list[Prefix],
-        watch: Watch | None,
-    ) -> None:
-        super().__init__(open_device, border, own=[prefix.address for prefix in own])
-        self._port = port
-        self._watch = watch
-        self._died: dict[int, str] | None = None
-        """Of the packets that are just coming out of the tunnel, why; by identity."""
-        if watch is not None:
-            border.on_drop = self._drop
-            self.on_zombie = partial(self._drop, ZOMBIE)
-
-    def handle_packets(self, packets: list[bytearray], now: float) -> None:
-        self._port.heard_at = now
-        if self._watch is None:
-            super().handle_packets(packets, now)
-            return
-        died: dict[int, str] = {}
-        self._died = died
-        super().handle_packets(packets, now)
-        self._died = None
-        for packet in packets:
-            self._watch.came(bytes(packet), died.get(id(packet), ""), now)
-
-    def poll_packets(self) -> list[bytearray]:
-        packets = super().poll_packets()
-        if self._watch is not None and packets:
-            now = trio.current_time()
-            for packet in packets:
-                self._watch.went(bytes(packet), "", now)
-        return packets
-
-    def _drop(self, reason: str, packet: bytearray) -> None:
-        if self._died is not None:
-            self._died[id(packet)] = reason
-        elif self._watch is not None and packet and not is_chatter(packet, packet[0] >> 4):
-            self._watch.went(bytes(packet), reason, trio.current_time())
 
 
 class NetnsNetwork(SocketNetwork):
@@ -147,7 +95,12 @@ class NetnsNetwork(SocketNetwork):
         own = [Prefix.of(bytes(end.address))] if end.address is not None else []
         border = Border(ip_network(str(prefix)) for prefix in (*places.behind(end), *own))
         side = self._sides[end.name] = LabSide(
-            partial(places.tunnel, end, own), border, end.premises.ports[end.name], own, end.watch
+            partial(places.tunnel, end, own),
+            border,
+            end.premises.ports[end.name],
+            own,
+            end.watch,
+            places.cards.catch_up,
         )
         masque = None
         if world.certificate is not None and self._masque_pop is not None and end.tunnel != "wireguard":

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from connectors.tun import Tun
+from edge.errors import FabricUnavailable
 from scenarios.recording import Recording
 from scenarios.report import State
 from scenarios.runner import check
@@ -14,7 +16,7 @@ from scenarios.trace import Recorder
 from scenarios.world import build
 from tests.scenarios.fabric.netns.needs import missing
 from tests.scenarios.trace.captured import Captured, packets
-from tests.scenarios.trace.runs import record
+from tests.scenarios.trace.runs import events, record
 
 WORLD = """\
 version: 1
@@ -93,6 +95,21 @@ def test_what_dies_at_a_connector_is_there_with_the_reason(tmp_path: Path, fabri
     ]
 
 
+def test_where_veth_stands_for_a_tun_device_it_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def may_not(*_: object, **__: object) -> Tun:
+        raise FabricUnavailable("it is root's alone")
+
+    monkeypatch.setattr(Tun, "open", may_not)
+    found = between(seen(tmp_path, PING + ZOMBIE, "depot", "netns"), "10.0.60.9", "100.96.0.12")
+    assert [(each.inbound, each.comment.partition("; step")[0]) for each in found] == [
+        *[(False, "into the tunnel"), (True, "from the tunnel")] * 2,
+        (True, "from the tunnel; dropped: zombie"),
+        (False, "for the tunnel; dropped: zombie"),
+    ]
+
+
 @pytest.mark.parametrize("fabric", ["sim", "loopback"])
 def test_what_a_router_of_ours_refuses_is_there_too(tmp_path: Path, fabric: str) -> None:
     """On netns the kernel is the router: it never gives the tunnel what is too big for it."""
@@ -128,6 +145,24 @@ def test_the_same_run_is_the_same_capture(tmp_path: Path) -> None:
         assert seen(tmp_path / name, PING + ZOMBIE, "[hq, depot]")
     one, two = ((tmp_path / name / "capture.pcapng").read_bytes() for name in ("one", "two"))
     assert one == two
+
+
+def test_who_looks_on_changes_nothing(tmp_path: Path) -> None:
+    runs = [
+        record(f"{WORLD}{PING}{ZOMBIE}outputs: {{captures: {{at: {at}}}}}\n", tmp_path / at)
+        for at in ("edge", "[hq, depot]")
+    ]
+    told = [events(tmp_path / at) for at in ("edge", "[hq, depot]")]
+    assert runs[0].events == runs[1].events and told[0] == told[1]
+
+
+def test_what_nobody_saw_is_said(tmp_path: Path) -> None:
+    (script,) = check(f"{WORLD}{PING}outputs: {{captures: {{at: hq-a}}}}\n", "connectors.yaml")
+    with Recording(script, tmp_path, fabric="sim", seed=7) as recording:
+        (end,) = (each for each in build(script, recorder=recording.recorder).ends if each.watch is not None)
+        assert end.watch is not None and recording.complaints == []
+        end.watch.missed(3)
+    assert recording.complaints == ["the capture is not complete: the kernel had no room for 3 packets"]
 
 
 @pytest.mark.parametrize("at", ["[edge, alice, hq/server]", "[hq-b]"])

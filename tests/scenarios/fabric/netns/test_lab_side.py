@@ -12,7 +12,7 @@ from connectors.proto.border import Border
 from edge.document import Prefix
 from edge.proto.ip import build_udp
 from edge.proto.types import DropReason
-from scenarios.fabric.netns.network import LabSide
+from scenarios.fabric.netns.lab_side import LabSide
 from scenarios.proto.lan import Lan
 from scenarios.proto.premises import Premises
 
@@ -68,7 +68,15 @@ async def test_every_packet_at_the_device_is_told_in_order_with_its_fate(
     premises = Premises(Lan("hq", []), ["hq"])
     border = Border([ip_network("10.0.50.0/24"), ip_network(f"{OWN}/32")])
     own = [Prefix.of(ip_address(OWN).packed)]
-    side = LabSide(opened, border, premises.ports["hq"], own, onlooker)
+    caught: list[tuple[float, int]] = []
+    side = LabSide(
+        opened,
+        border,
+        premises.ports["hq"],
+        own,
+        onlooker,
+        lambda now: caught.append((now, len(onlooker.told))),
+    )
     side.zombie = zombie
     dead = "zombie" if zombie else ""
     with side.attached():
@@ -88,10 +96,11 @@ async def test_every_packet_at_the_device_is_told_in_order_with_its_fate(
         assert side.poll_packets() == ([] if zombie else [mine])
         now = trio.current_time()
         assert onlooker.told == [("went", foreign, DropReason.SPOOFED_SOURCE, now), ("went", mine, dead, now)]
+        assert caught[0] == (now, 0), "whoever sent it comes first"
 
 
 def test_nobody_who_does_not_look_on_pays_for_it() -> None:
     premises = Premises(Lan("hq", []), ["hq"])
     border = Border([ip_network("10.0.50.0/24")])
-    side = LabSide(contextmanager(lambda: iter([Device()])), border, premises.ports["hq"], [], None)
+    side = LabSide(contextmanager(lambda: iter([Device()])), border, premises.ports["hq"], [], None, print)
     assert border.on_drop is None and side.on_zombie is None
