@@ -42,6 +42,8 @@ class TunSide:
         self.packets_in = 0  # into the tunnel
         self.packets_out = 0
         self.lost = 0  # to a zombie, or for want of a device
+        self.on_zombie: Callable[[bytearray], None] | None = None
+        """Told what a zombie does not let pass, while somebody looks on."""
         self._open_device = open_device
         self._device: PacketDevice | None = None
         self._inbox: list[bytearray] = []
@@ -88,12 +90,14 @@ class TunSide:
 
     def _spared(self, packets: list[bytearray], place4: slice, place6: slice) -> list[bytearray]:
         """What a zombie lets pass; the places are those of the address that counts, in IPv4 and IPv6."""
-        spared = [
-            packet
-            for packet in packets
-            if packet and bytes(packet[place4 if packet[0] >> 4 == 4 else place6]) in self._own
-        ]
-        self.lost += len(packets) - len(spared)
+        spared = []
+        for packet in packets:
+            if packet and bytes(packet[place4 if packet[0] >> 4 == 4 else place6]) in self._own:
+                spared.append(packet)
+                continue
+            self.lost += 1
+            if self.on_zombie is not None:
+                self.on_zombie(packet)
         return spared
 
     def handle_timeout(self, now: float) -> None:

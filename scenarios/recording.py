@@ -46,11 +46,17 @@ class Recording:
             if place is not None
         ]
         if folder is not None and outputs.captures is not None:
-            names = script.cast.names(outputs.captures.at)
+            cast = script.cast
+            names = cast.vantage_points(outputs.captures.at)
             self.capture = Capture(
                 OutputFile(folder, CAPTURE, mode=pcapng.MODE),
                 edges=script.scenario.vnets if EDGE in names else (),
-                hosts={name: script.cast.actors[name].vnet for name in names if name != EDGE},
+                connectors={
+                    name: script.scenario.topology.sites[site].vnet
+                    for name in names
+                    if (site := cast.tunnels.get(name)) is not None
+                },
+                hosts={name: cast.actors[name].vnet for name in names if name in cast.actors},
                 program=f"poplab {about['poplab']}",
                 most_packets=outputs.captures.packets,
             )
@@ -78,5 +84,9 @@ class Recording:
         if self.capture is not None and self.capture.why:
             said.append(
                 f"the capture is not complete: {self.capture.why}; {self.capture.left_out:,} packets are left out"
+            )
+        if self.capture is not None and self.capture.unseen:
+            said.append(
+                f"the capture is not complete: the kernel had no room for {self.capture.unseen:,} packets"
             )
         return said

@@ -10,6 +10,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from random import Random
 from typing import Any
 
+from connectors.proto import Watch
 from connectors.ways import MasqueTarget
 from edge.config import (
     MASQUE_MTU,
@@ -78,6 +79,8 @@ class End:
     token: bytes = field(default=b"", repr=False)
     """Of a MASQUE tunnel."""
     agent: AgentWord = "poplab"
+    watch: Watch | None = field(default=None, repr=False)
+    """Who looks on at the tunnel of a connector."""
 
     @property
     def has_choice(self) -> bool:
@@ -247,7 +250,11 @@ def _watched(end: End, recorder: Recorder) -> End:
     """`end`, whose losses are heard."""
     site = end.premises.inside.name
     end.premises.on_lost = lambda reason, packets: recorder.lost_inside(site, end.vnet, reason, packets)
-    return replace(end, path=lambda: recorder.follow(end.path(), end.name, end.vnet))
+    return replace(
+        end,
+        path=lambda: recorder.follow(end.path(), end.name, end.vnet),
+        watch=recorder.at_connector(end.name) if end.kind is Kind.CONNECTOR else None,
+    )
 
 
 def _ends(

@@ -6,7 +6,7 @@ The kernel is the router: it decrements the TTL, fragments and answers; here not
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network
 
 from edge.proto.types import DropReason
@@ -19,6 +19,8 @@ class Border:
 
     def __init__(self, prefixes: Iterable[IPv4Network | IPv6Network]) -> None:
         self.drops: Counter[DropReason] = Counter()
+        self.on_drop: Callable[[DropReason, bytearray], None] | None = None
+        """Told what dies here, while somebody looks on."""
         # (address length, prefix as integer without its host bits, number of host bits)
         self._prefixes = [
             (
@@ -67,10 +69,15 @@ class Border:
             elif version == 6 and len(packet) >= 40:
                 address = bytes(packet[at6 : at6 + 16])
             else:
-                self.drops[DropReason.BAD_VERSION if version else DropReason.BAD_LENGTH] += 1
+                self._drop(DropReason.BAD_VERSION if version else DropReason.BAD_LENGTH, packet)
                 continue
             if known.get(address) or holds(address):
                 passed.append(packet)
             else:
-                self.drops[reason] += 1
+                self._drop(reason, packet)
         return passed
+
+    def _drop(self, reason: DropReason, packet: bytearray) -> None:
+        self.drops[reason] += 1
+        if self.on_drop is not None:
+            self.on_drop(reason, packet)

@@ -1,4 +1,5 @@
-"""What lies behind a tunnel: one host, or a site's router with a LAN of hosts. The port that both implement."""
+"""What lies behind a tunnel: one host, or a site's router with a LAN of hosts. The port that both implement, and
+who may look on there."""
 
 from __future__ import annotations
 
@@ -19,3 +20,16 @@ class PacketSide(Protocol):
 
     def poll_timeout(self) -> float:
         """When ``handle_timeout`` is wanted next, or NEVER."""
+
+
+class Watch(Protocol):
+    """Looks on at the tunnel of a connector. `reason` is why a packet went no further; empty if it did."""
+
+    def came(self, packet: bytes, reason: str, now: float) -> None:
+        """Out of the tunnel, as it was there."""
+
+    def went(self, packet: bytes, reason: str, now: float) -> None:
+        """Into the tunnel; with a `reason`, it would have."""
+
+    def missed(self, packets: int) -> None:
+        """So many have passed unseen."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 from struct import Struct, error
 
-from connectors.proto.side import PacketSide
+from connectors.proto.side import PacketSide, Watch
 from edge.proto.ip import (
     TCP,
     UDP,
@@ -67,6 +67,8 @@ class SiteRouter:
         self.drops: Counter[DropReason] = Counter()
         self.packets_to_lan = 0
         self.packets_to_tunnel = 0
+        self.watch: Watch | None = None
+        """Told of every packet at the tunnel, while somebody looks on."""
         self._mtu = mtu
         self._own = frozenset((*addresses, *on_lan))
         # By length of an address.
@@ -95,6 +97,9 @@ class SiteRouter:
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
+        watch = self.watch
+        came = [] if watch is None else [bytes(packet) for packet in packets]  # before the hop
+        died: dict[int, DropReason] = {}
         accepted = []
         for packet in packets:
             if _hop_known(packet, self._inward):
@@ -112,6 +117,10 @@ class SiteRouter:
                 _remember(packet, header, self._inward)
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
+                died[id(packet)] = bad.reason
+        if watch is not None:  # before anybody on the LAN sees them
+            for packet, copy in zip(packets, came, strict=True):
+                watch.came(copy, died.get(id(packet), ""), now)
         self.packets_to_lan += len(accepted)
         self.lan.handle_packets(accepted, now)
 
@@ -128,6 +137,9 @@ class SiteRouter:
         if not out:
             return []
         self._to_tunnel = []
+        if self.watch is not None:
+            for packet in out:
+                self.watch.went(bytes(packet), "", self._now)
         return out
 
     def _collect(self, now: float) -> None:
@@ -150,6 +162,8 @@ class SiteRouter:
                 _remember(packet, header, self._outward)
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
+                if self.watch is not None and bad.reason is not DropReason.LOCAL:
+                    self.watch.went(bytes(packet), bad.reason, now)
 
     @staticmethod
     def _parse(packet: bytearray) -> Header:

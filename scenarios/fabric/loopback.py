@@ -23,6 +23,7 @@ from scenarios.fabric.door import Door
 from scenarios.fabric.linked_port import LinkedPort
 from scenarios.fabric.linked_streams import LinkedStreams
 from scenarios.fabric.sockets import SocketNetwork
+from scenarios.fabric.watched_router import watch
 from scenarios.flows import Planned
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
@@ -186,7 +187,7 @@ def _endpoint(
             open_port=path.bind,
             open_streams=streams.open,
         )
-    return Connector(
+    connector = Connector(
         end.name,
         end.private_key,
         pop_public,
@@ -203,3 +204,5 @@ def _endpoint(
         open_port=path.bind,
         open_streams=streams.open,
     )
+    watch(connector.router, end)
+    return connector

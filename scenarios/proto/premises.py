@@ -17,11 +17,14 @@ from scenarios.proto.routed_lan import RoutedLan
 TRACKING_TIME = 1.0
 """Seconds without a sign of life from its tunnel after which a gateway that has a stand-in gives up its role."""
 
+ZOMBIE = "zombie"
+"""Why packets die at a connector whose tunnel is alive, and which forwards nothing."""
+
 
 class Port:
     """The packet side of one tunnel. Whoever drives the tunnel drives what is inside too."""
 
-    __slots__ = ("_now", "_outgoing", "_premises", "heard_at", "name", "running", "zombie")
+    __slots__ = ("_now", "_outgoing", "_premises", "heard_at", "name", "on_zombie", "running", "zombie")
 
     def __init__(self, premises: Premises, name: str) -> None:
         self.name = name
@@ -29,6 +32,8 @@ class Port:
         """Whether the process behind this port is there: the fabric says so."""
         self.zombie = False
         """Its tunnel is alive, but it forwards nothing, either way."""
+        self.on_zombie: Callable[[Sequence[bytearray], float], None] | None = None
+        """Told what it then keeps from the tunnel, while somebody looks on."""
         self.heard_at = -NEVER
         """When its tunnel last brought anything."""
         self._premises = premises
@@ -42,7 +47,7 @@ class Port:
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self.heard_at = self._now = now
         if self.zombie:
-            self._premises.lose("zombie", packets)
+            self._premises.lose(ZOMBIE, packets)
         elif packets:
             self._premises.inside.handle_packets(packets, now)
 
@@ -57,7 +62,9 @@ class Port:
             return []
         self._outgoing = []
         if self.zombie:
-            self._premises.lose("zombie", out)
+            self._premises.lose(ZOMBIE, out)
+            if self.on_zombie is not None:
+                self.on_zombie(out, self._now)
             return []
         return out
 

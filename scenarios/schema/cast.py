@@ -90,6 +90,10 @@ class Cast:
             found.update(dict.fromkeys(own or [name]))
         return tuple(found)
 
+    def vantage_points(self, words: tuple[str, ...] | str) -> tuple[str, ...]:
+        """Everywhere that `words` mean, where packets are looked at: a site is its connectors. Unknown words stay."""
+        return self.tunnels_of(many(words))
+
     def registrar(self, phone: Actor) -> Actor | None:
         """The PBX where `phone` registers; None if it names none and its network has not exactly one."""
         if phone.phone is not None and phone.phone.registrar is not None:

@@ -85,7 +85,7 @@ class Captures(Section, frozen=True, kw_only=True):
     """Decrypted inner packets, in capture.pcapng."""
 
     at: Actors = "edge"
-    """The PoP, hosts, clients."""
+    """The PoP, connectors, hosts, clients; a site is all of its connectors."""
     packets: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
     """At most."""
 

@@ -100,9 +100,11 @@ def check(scenario: Scenario, cast: Cast) -> Iterator[Finding]:
             yield Finding(("invariants", index), text, "write one condition")
     yield from tolerance_semantics.check(scenario, cast)
     if scenario.outputs.captures is not None:
-        for name in cast.names(scenario.outputs.captures.at):
-            if name != EDGE:
-                yield from known(cast, name, ("outputs", "captures", "at"))
+        there = {EDGE, *scenario.topology.sites, *cast.actors, *cast.tunnels}
+        for name in cast.vantage_points(scenario.outputs.captures.at):
+            if name not in there:
+                near = did_you_mean(name, there)
+                yield Finding(("outputs", "captures", "at"), f"there is no {name!r}", near)
     if scenario.faults is not None:
         least, _, most = scenario.faults.draw.count.partition("..")
         if int(least) > int(most):

@@ -31,7 +31,10 @@ _SNAPLEN = 1 << 18
 
 
 class Capture:
-    """`edges`: virtual networks seen at the PoP; `hosts`: name -> network. Ends by itself at a cap or an error."""
+    """`edges`: virtual networks seen at the PoP; `connectors` and `hosts`: name -> network.
+
+    It ends by itself at a cap or an error.
+    """
 
     def __init__(
         self,
@@ -39,6 +42,7 @@ class Capture:
         *,
         edges: Iterable[str],
         hosts: Mapping[str, str],
+        connectors: Mapping[str, str],
         program: str,
         most_packets: int,
         most_bytes: int = MOST_BYTES,
@@ -48,18 +52,24 @@ class Capture:
         self.packets = 0
         self.left_out = 0
         """Packets that came after the end."""
+        self.unseen = 0
+        """Packets of which the kernel had no copy for us."""
         self.why = ""
         """It ended early because of that."""
         self._file = file
         self._most_packets = most_packets
         self._most_bytes = most_bytes
         self._edges: dict[str, int] = {}
+        self._connectors: dict[str, int] = {}
         self._hosts: dict[str, int] = {}
         body = _SECTION.pack(_MAGIC, 1, 0, -1) + _option(_APPLICATION, program.encode()) + _option(0, b"")
         self._blocks = [_block(_SHB, body)]
         self._buffered = 0
         for vnet in edges:
             self._edges[vnet] = self._add_interface(f"edge:{vnet}", f"the PoP, virtual network {vnet}")
+        for name, vnet in connectors.items():
+            about = f"the tunnel of the connector {name}, virtual network {vnet}"
+            self._connectors[name] = self._add_interface(f"{name}:{vnet}", about)
         for name, vnet in hosts.items():
             self._hosts[name] = self._add_interface(f"{name}:{vnet}", f"{name}, virtual network {vnet}")
         self._flush()
@@ -67,6 +77,9 @@ class Capture:
     def edge(self, vnet: str) -> int | None:
         """The interface of the PoP in `vnet`; None if it is not captured there."""
         return self._edges.get(vnet)
+
+    def connector(self, name: str) -> int | None:
+        return self._connectors.get(name)
 
     def host(self, name: str) -> int | None:
         return self._hosts.get(name)
@@ -109,7 +122,7 @@ class Capture:
             + _option(0, b"")
         )
         self._blocks.append(_block(_IDB, body))
-        return len(self._edges) + len(self._hosts)
+        return len(self._edges) + len(self._connectors) + len(self._hosts)
 
     def _flush(self) -> None:
         packets = sum(1 for block in self._blocks if block[0] == _EPB)

@@ -1,4 +1,4 @@
-"""Collects what is seen at hosts, at the PoP, on the paths and by the runner into one stream of events."""
+"""Collects what is seen at hosts, connectors, at the PoP, on the paths and by the runner into one stream of events."""
 
 from __future__ import annotations
 
@@ -72,6 +72,30 @@ class Recorder:
             if capture is not None and (interface := capture.host(host.name)) is not None:
                 comment = self._comment(f"{kind.value} by {host.name}")
                 capture.packet(interface, at, packet, comment, inbound=kind is Kind.RECEIVED)
+
+    # -- connectors
+
+    def at_connector(self, name: str) -> TunnelWatch | None:
+        """Who is to be told what passes the tunnel of a connector; None if nobody wants to know."""
+        interface = None if self._capture is None else self._capture.connector(name)
+        return None if interface is None else TunnelWatch(self, interface)
+
+    def at_tunnel(self, interface: int, packet: bytes, reason: str, now: float, *, inbound: bool) -> None:
+        """A packet came out of the tunnel of a connector, or went in; or died there, for `reason`."""
+        if self._capture is None:
+            return
+        if inbound:
+            parts = ["from the tunnel"]
+        else:
+            parts = ["for the tunnel" if reason else "into the tunnel"]
+        if reason:
+            parts.append(f"dropped: {reason}")
+        self._capture.packet(interface, now - self._zero, packet, self._comment(*parts), inbound=inbound)
+
+    def missed(self, packets: int) -> None:
+        """So many that should be in the capture were seen by nobody."""
+        if self._capture is not None:
+            self._capture.unseen += packets
 
     # -- the PoP
 
@@ -186,6 +210,23 @@ class Recorder:
     def _tell(self, event: Event) -> None:
         for sink in self._sinks:
             sink(event)
+
+
+class TunnelWatch:
+    """Of one connector: it has `interface` in the capture of `recorder`."""
+
+    def __init__(self, recorder: Recorder, interface: int) -> None:
+        self._recorder = recorder
+        self._interface = interface
+
+    def came(self, packet: bytes, reason: str, now: float) -> None:
+        self._recorder.at_tunnel(self._interface, packet, reason, now, inbound=True)
+
+    def went(self, packet: bytes, reason: str, now: float) -> None:
+        self._recorder.at_tunnel(self._interface, packet, reason, now, inbound=False)
+
+    def missed(self, packets: int) -> None:
+        self._recorder.missed(packets)
 
 
 def _header(packet: bytes) -> Header | None:

@@ -100,6 +100,49 @@ def test_answers_leave_in_the_same_turn_and_once(router: SiteRouter, lan: Lan) -
     assert router.poll_packets() == []
 
 
+class Onlooker:
+    """Remembers what it is told, and what the LAN had by then."""
+
+    def __init__(self, lan: Lan) -> None:
+        self.lan = lan
+        self.told: list[tuple[str, bytes, str]] = []
+        self.on_lan: list[int] = []
+
+    def came(self, packet: bytes, reason: str, now: float) -> None:
+        self.told.append(("came", packet, reason))
+        self.on_lan.append(len(self.lan.received))
+
+    def went(self, packet: bytes, reason: str, now: float) -> None:
+        self.told.append(("went", packet, reason))
+
+    def missed(self, packets: int) -> None:
+        raise AssertionError
+
+
+def test_who_looks_on_hears_of_every_packet_at_the_tunnel_as_it_is_there(
+    router: SiteRouter, lan: Lan
+) -> None:
+    router.watch = onlooker = Onlooker(lan)
+    for _ in range(2):  # the second time by heart
+        onlooker.told.clear()
+        foreign = udp(ALICE, "10.0.51.10")
+        ping = build_icmp_echo(ip(ALICE), ip(ROUTER), ident=7, sequence=9, payload=b"token")
+        came = [udp(ALICE, PHONE, ttl=9), foreign, ping, udp(ALICE, PHONE, b"more")]
+        copies = [bytes(packet) for packet in came]
+        router.handle_packets(came, 1.0)
+        reasons = ["", DropReason.NO_ROUTE, DropReason.LOCAL, ""]
+        assert onlooker.told == [("came", *each) for each in zip(copies, reasons, strict=True)]
+    assert onlooker.on_lan == [0] * 4 + [2] * 4, "before the LAN has any of them"
+    router.poll_packets()
+    onlooker.told.clear()
+    from_lan(router, lan, udp(PHONE, ALICE, ttl=9), udp("1.2.3.4", ALICE), udp(PHONE, ROUTER))
+    assert [(way, packet[8], reason) for way, packet, reason in onlooker.told] == [
+        ("went", 63, DropReason.SPOOFED_SOURCE),
+        ("went", 8, ""),
+    ], "what is for the router itself is not at its tunnel"
+    assert onlooker.told[1][1] == udp(PHONE, ALICE, ttl=8)
+
+
 def test_padding_is_cut(router: SiteRouter, lan: Lan) -> None:
     router.handle_packets([udp(ALICE, PHONE) + bytes(11)], 0.0)
     assert lan.received == [udp(ALICE, PHONE, ttl=63)]

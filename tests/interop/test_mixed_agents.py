@@ -18,6 +18,8 @@ from scenarios.fabric import Netns
 from scenarios.report import RunRecord, State, findings
 from scenarios.runner import check, run
 from tests.scenarios.fabric.netns.needs import needs
+from tests.scenarios.trace import runs
+from tests.scenarios.trace.captured import packets
 
 pytestmark = [pytest.mark.interop, needs("tun", "veth", "bridge")]
 
@@ -145,6 +147,45 @@ steps:
 def test_agents_whose_addresses_are_of_ipv6(tmp_path: Path) -> None:
     record = ran(POOL6, tmp_path)
     assert record.state is State.PASSED, (record.error, findings(record), logs(tmp_path))
+
+
+SEEN = """\
+steps:
+  - {wait: {tunnels: up}, within: 40s}
+  - {name: there, udp.send: {from: dave, to: hq/web, count: 2}}
+  - {fault.kill: {machine: hq, graceful: true}}
+  - {await: not tunnels.hq.up, within: 10s}
+  - {fault.restart: {machine: hq}}
+  - {wait: {tunnels: up}, within: 40s}
+  - {name: again, udp.send: {from: dave, to: hq/web, count: 1}}
+outputs: {captures: {at: [hq, hq/web, edge]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("agent", "tunnel"),
+    [pytest.param("wireguard-go", "wireguard", marks=needs("wireguard-go")), ("daemon", "masque")],
+)
+def test_a_connector_that_is_a_program_is_captured_at_its_device(
+    agent: str, tunnel: str, tmp_path: Path
+) -> None:
+    done = runs.record(scenario(SEEN, agent, tunnel), tmp_path, fabric="netns", trace=False)
+    assert done.state is State.PASSED, (done.error, findings(done))
+    echo = [each for each in packets(tmp_path) if each.packet[9] == 17]
+    for step, count in (("there", 2), ("again", 1)):
+        at_hq = [
+            each for each in echo if each.interface == "hq:acme" and each.comment.endswith(f"step {step}")
+        ]
+        assert [each.comment for each in at_hq if each.inbound] == [f"from the tunnel; step {step}"] * count
+        assert [each.comment for each in at_hq if not each.inbound] == [
+            f"into the tunnel; step {step}"
+        ] * count
+        for each in at_hq:
+            way = sorted((other for other in echo if other.flow == each.flow), key=lambda other: other.at)
+            names = [other.interface.partition(":")[0] for other in way]
+            assert names == (
+                ["edge", "edge", "hq", "hq/web"] if each.inbound else ["hq/web", "hq", "edge", "edge"]
+            )
 
 
 @pytest.fixture

@@ -69,14 +69,15 @@ def test_every_packet_of_the_library_is_read_and_none_is_malformed(file: Path, t
 
 @pytest.mark.parametrize("fabric", ["sim", "loopback"])
 def test_verdict_rule_and_place_are_in_wireshark_too(tmp_path: Path, fabric: str) -> None:
-    record(SMALL, tmp_path, fabric=fabric)
+    record(SMALL.replace("[edge, alice]", "[edge, hq, alice]"), tmp_path, fabric=fabric)
     capture = tmp_path / "capture.pcapng"
     assert read(capture, "frame.number", only="_ws.malformed") == []
     refused = read(capture, "ip.src", "icmp.type", "frame.comment", only='frame.comment contains "no-ping"')
     assert refused
     assert {row[0] for row in refused} == {"100.96.0.12"}
     names = {row[0] for row in read(capture, "frame.interface_name")}
-    assert names == {"edge:acme", "alice:acme"}
+    assert names == {"edge:acme", "hq:acme", "alice:acme"}
+    assert read(capture, "frame.number", only='udp and frame.comment contains "from the tunnel"')
     times = [float(row[0]) for row in read(capture, "frame.time_epoch")]
     assert min(times) > 1_700_000_000
 
@@ -108,7 +109,7 @@ steps:
   - exec.run: {on: far/six, within: 15s, run: [python3, -c, "import socket as s; a = s.socket(s.AF_INET6, s.SOCK_DGRAM);
       a.settimeout(5); a.sendto(b'hello', ('fd00:50::61', 7)); a.recv(99)"]}
   - udp.send: {from: bob, to: hq/ours, count: 3, size: 900, interval: 10ms, patience: 1s}
-outputs: {captures: {at: [edge, alice, bob, hq/web, hq/ours, hq/six, far/six], packets: 100000}}
+outputs: {captures: {at: [edge, hq, far, alice, bob, hq/web, hq/ours, hq/six, far/six], packets: 100000}}
 """
 
 
@@ -123,13 +124,14 @@ def test_machines_of_the_kernel_are_captured_as_a_wire_would_have_it(tmp_path: P
         assert read(capture, "frame.number", only=f"{layer}.checksum.status == 0") == [], layer
     seen = Counter(row[0] for row in read(capture, "frame.interface_name"))
     assert set(seen) == {
-        f"{name}:acme" for name in ("edge", "alice", "bob", "hq/web", "hq/ours", "hq/six", "far/six")
+        f"{name}:acme"
+        for name in ("edge", "hq", "far", "alice", "bob", "hq/web", "hq/ours", "hq/six", "far/six")
     }
     assert read(capture, "frame.number", only='http.request and frame.interface_name == "alice:acme"')
     assert read(
         capture, "frame.number", only='http.response.code == 200 and frame.interface_name == "hq/web:acme"'
     )
-    for name in ("alice", "hq/web"):
+    for name in ("alice", "hq", "hq/web"):
         flags = read(capture, "tcp.flags.str", only=f'tcp and frame.interface_name == "{name}:acme"')
         assert [row[0].strip("·") for row in flags[:3]] == ["S", "A··S", "A"], "as they passed"
     assert not run.incomplete

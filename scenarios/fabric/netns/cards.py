@@ -82,7 +82,7 @@ class Card:
                 break
             except OSError:
                 continue  # the interface is gone; it may come back
-            if protocol != self._protocol or self._is_chatter(data):
+            if protocol != self._protocol or is_chatter(data, self._version):
                 continue
             if kind in (socket.PACKET_HOST, socket.PACKET_OUTGOING):
                 passed.append((kind == socket.PACKET_OUTGOING, data))
@@ -113,17 +113,18 @@ class Card:
             self.refused += 1
             self.host.counters["too_big" if error.errno == EMSGSIZE else "refused_by_kernel"] += 1
 
-    def _is_chatter(self, packet: bytes) -> bool:
-        """What kernels say to each other, and to everybody on a link."""
-        if self._version == 4:
-            return len(packet) < 20 or packet[16] >= 224
-        if len(packet) < 41 or packet[24] == 0xFF:
-            return True
-        return packet[6] == ICMPV6 and (packet[40] in _NEIGHBOURS or packet[40] in _MULTICAST_LISTENERS)
-
     def close(self) -> None:
         self._taken.close()
         self._given.close()
+
+
+def is_chatter(packet: bytes | bytearray, version: int) -> bool:
+    """What kernels say to each other, and to everybody on a link."""
+    if version == 4:
+        return len(packet) < 20 or packet[16] >= 224
+    if len(packet) < 41 or packet[24] == 0xFF:
+        return True
+    return packet[6] == ICMPV6 and (packet[40] in _NEIGHBOURS or packet[40] in _MULTICAST_LISTENERS)
 
 
 class Cards:

@@ -17,6 +17,7 @@ from edge.errors import FabricUnavailable
 from edge.metrics import TunnelSnapshot
 from scenarios.fabric.base import FarEndEnded
 from scenarios.fabric.netns.agents import Launch, Program, environment
+from scenarios.fabric.netns.device_watch import DeviceWatch
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
 from scenarios.fabric.process import Process
@@ -181,6 +182,11 @@ class ForeignEnd:
         """What it needs of us on the way to a tunnel that is up."""
         while self._machine.index(TUNNEL) is None:  # noqa: ASYNC110 - an interface tells nobody
             await trio.sleep(LOOK_AGAIN)
+        if self._end.watch is not None and self._nursery is not None:
+            with suppress(OSError):  # it may just be ending
+                catch_up = self._places.cards.catch_up
+                watch = DeviceWatch(self._machine.space, TUNNEL, self._end.watch, catch_up)
+                self._nursery.start_soon(watch.run)
         while True:
             try:
                 await self._program.begun(folder)

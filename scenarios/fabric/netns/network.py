@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import partial
 from ipaddress import IPv4Network, ip_address, ip_network
@@ -13,8 +12,6 @@ import trio
 from connectors.dialer import Dialer
 from connectors.endpoint import Endpoint
 from connectors.proto.border import Border
-from connectors.tun import Tun
-from connectors.tun_side import TunSide
 from edge.config import Kind, public_key
 from edge.document import HostPort, Prefix
 from edge.io.udp import UdpPort
@@ -24,14 +21,14 @@ from edge.state import StateStore
 from scenarios.fabric.door import Door
 from scenarios.fabric.netns.agents import Told, program
 from scenarios.fabric.netns.foreign_end import ForeignEnd
+from scenarios.fabric.netns.lab_side import LabSide
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, Places
-from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
-from scenarios.proto.premises import Port, Premises
+from scenarios.proto.premises import Premises
 from scenarios.proto.route_table import Hop
 from scenarios.world import End, World, masque_target
 
@@ -40,24 +37,6 @@ LOOK = 0.05
 
 ELECTION = 0.1
 """Seconds between two looks at which connector of a site is its gateway."""
-
-
-class LabSide(TunSide):
-    """The device of a tunnel, which tells the premises behind it that the tunnel is alive."""
-
-    def __init__(
-        self,
-        open_device: Callable[[], AbstractContextManager[Tun | VethWire]],
-        border: Border,
-        port: Port,
-        own: Iterable[bytes],
-    ) -> None:
-        super().__init__(open_device, border, own=own)
-        self._port = port
-
-    def handle_packets(self, packets: list[bytearray], now: float) -> None:
-        self._port.heard_at = now
-        super().handle_packets(packets, now)
 
 
 class NetnsNetwork(SocketNetwork):
@@ -117,7 +96,12 @@ class NetnsNetwork(SocketNetwork):
         border = Border(ip_network(str(prefix)) for prefix in (*places.behind(end), *own))
         here = [bytes(address) for address in (end.address, *end.on_lan) if address is not None]
         side = self._sides[end.name] = LabSide(
-            partial(places.tunnel, end, own), border, end.premises.ports[end.name], here
+            partial(places.tunnel, end, own),
+            border,
+            end.premises.ports[end.name],
+            here,
+            end.watch,
+            places.cards.catch_up,
         )
         masque = None
         if world.certificate is not None and self._masque_pop is not None and end.tunnel != "wireguard":

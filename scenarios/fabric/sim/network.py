@@ -14,7 +14,7 @@ import trio
 import trio.testing
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from connectors.proto import ChoosingEnd, SiteRouter, TunnelEnd
+from connectors.proto import ChoosingEnd, PacketSide, SiteRouter, TunnelEnd
 from connectors.ways import WireGuardTarget, make_end
 from edge.config import EdgeConfig, Kind, public_key
 from edge.errors import FabricUnavailable, Refused
@@ -29,6 +29,7 @@ from scenarios.fabric.sim.heap import EventHeap
 from scenarios.fabric.sim.leftovers import after_everything
 from scenarios.fabric.sim.nodes import MASQUE_ADDRESS, POP_ADDRESS, EndNode, Node, PopNode
 from scenarios.fabric.sim.underlay import Underlay
+from scenarios.fabric.watched_router import watch
 from scenarios.flows import Planned
 from scenarios.proto.host import Host
 from scenarios.proto.link_pair import LinkPair
@@ -98,11 +99,10 @@ class SimNetwork:
     def _make_end(self, node: EndNode, pop_public: bytes) -> TunnelEnd | ChoosingEnd:
         end = node.end
         own = () if end.address is None else (end.address,)
-        side = (
-            node.port
-            if end.kind is Kind.CLIENT
-            else SiteRouter(node.port, end.networks, on_lan=end.on_lan, addresses=own, mtu=end.mtu)
-        )
+        side: PacketSide = node.port
+        if end.kind is Kind.CONNECTOR:
+            side = SiteRouter(node.port, end.networks, on_lan=end.on_lan, addresses=own, mtu=end.mtu)
+            watch(side, end)
         certificate = self.world.certificate
         return make_end(
             end.tunnel,

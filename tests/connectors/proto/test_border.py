@@ -39,6 +39,15 @@ def test_what_does_not_belong_dies_counted():
     assert border.drops == {DropReason.SPOOFED_SOURCE: 1, DropReason.NO_ROUTE: 1}
 
 
+def test_who_looks_on_hears_what_dies():
+    border = Border(PREFIXES)
+    heard: list[tuple[DropReason, bytearray]] = []
+    border.on_drop = lambda reason, packet: heard.append((reason, packet))
+    good, foreign, short = packet("10.0.50.7", "10.9.0.1"), packet("10.0.51.7", "10.9.0.1"), bytearray(3)
+    border.outward([good, foreign, short])
+    assert heard == [(DropReason.SPOOFED_SOURCE, foreign), (DropReason.BAD_LENGTH, short)]
+
+
 def test_what_is_no_packet_dies_counted():
     border = Border([ip_network("0.0.0.0/0"), ip_network("::/0")])
     crumbs = [bytearray(), bytearray(b"\x45" * 19), bytearray(b"\x75" * 60), bytearray(b"\x60" * 39)]

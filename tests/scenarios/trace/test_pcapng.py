@@ -10,6 +10,7 @@ from struct import unpack_from
 import pytest
 
 from scenarios.trace import Capture, OutputFile
+from tests.scenarios.trace.captured import blocks
 from tests.scenarios.trace.runs import SMALL, record
 
 
@@ -18,36 +19,26 @@ def capture(folder: Path, **caps: int) -> Capture:
         OutputFile(folder, "c.pcapng", mode=0o600),
         edges=["acme"],
         hosts={"alice": "acme"},
+        connectors={"hq": "acme"},
         program="poplab test",
         **{"most_packets": 100, **caps},
     )
-
-
-def blocks(data: bytes) -> list[tuple[int, bytes]]:
-    """(type, body) of all; both lengths must agree."""
-    found, at = [], 0
-    while at < len(data):
-        kind, length = unpack_from("<II", data, at)
-        assert length % 4 == 0
-        assert unpack_from("<I", data, at + length - 4) == (length,)
-        found.append((kind, data[at + 8 : at + length - 4]))
-        at += length
-    return found
 
 
 def test_a_capture_is_a_section_its_interfaces_and_packets(tmp_path: Path) -> None:
     made = capture(tmp_path)
     made.epoch = 1_750_000_000.25
     interface = made.host("alice")
-    assert interface == 1 and made.edge("acme") == 0 and made.edge("other") is None
+    assert (made.edge("acme"), made.connector("hq"), interface) == (0, 1, 2)
+    assert made.edge("other") is None and made.connector("alice") is None and made.host("hq") is None
     made.packet(interface, 1.5, b"\x45" + bytes(20), "a comment", inbound=True)
     made.close()
-    section, edge, alice, packet = blocks((tmp_path / "c.pcapng").read_bytes())
+    section, edge, hq, alice, packet = blocks((tmp_path / "c.pcapng").read_bytes())
     assert section[0] == 0x0A0D0D0A and b"poplab test" in section[1]
-    assert [unpack_from("<H", body)[0] for _, body in (edge, alice)] == [101, 101]
-    assert b"edge:acme" in edge[1] and b"alice:acme" in alice[1]
+    assert [unpack_from("<H", body)[0] for _, body in (edge, hq, alice)] == [101] * 3
+    assert b"edge:acme" in edge[1] and b"hq:acme" in hq[1] and b"alice:acme" in alice[1]
     number, high, low, captured, original = unpack_from("<IIIII", packet[1])
-    assert (number, captured, original) == (1, 21, 21)
+    assert (number, captured, original) == (2, 21, 21)
     assert high << 32 | low == 1_750_000_001_750_000_000
     assert b"a comment" in packet[1]
 
@@ -88,7 +79,7 @@ def test_a_full_disk_ends_the_capture_with_the_last_whole_block(
     monkeypatch.undo()
     assert "No space left" in made.why
     assert made.packets == 0 and made.left_out == 90
-    assert [kind for kind, _ in blocks((tmp_path / "c.pcapng").read_bytes())] == [0x0A0D0D0A, 1, 1]
+    assert [kind for kind, _ in blocks((tmp_path / "c.pcapng").read_bytes())] == [0x0A0D0D0A, 1, 1, 1]
 
 
 def test_a_long_comment_is_cut_between_characters(tmp_path: Path) -> None:
