@@ -151,6 +151,11 @@ def route(
 ROUTE_SIZE = _route.size
 
 
+def kind_of_route(answer: bytes) -> int:
+    """RTN_UNICAST and so on, of the route that an answer is about."""
+    return answer[7]
+
+
 def destination_length(answer: bytes) -> int:
     """Of the route that an answer is about."""
     return answer[1]

@@ -108,6 +108,7 @@ class Places:
         for member in self.world.members.values():
             if member.actor.name not in self.world.script.cast.outside:
                 self._place(member.host, member.actor.site)
+        self._settle(self.pop)
 
     def _keep(self, machine: Machine) -> Machine:
         self._stack.callback(machine.close)
@@ -130,6 +131,12 @@ class Places:
             except FabricUnavailable:  # as for an ordinary user where /dev/net/tun is root's alone
                 self._hub = self._keep(Machine("hub"))
         return machine.veth_wire(name, self._hub, mtu=mtu)
+
+    def _settle(self, machine: Machine) -> None:
+        """`machine` is ready, and so are wires that stand for TUN devices."""
+        machine.settle()
+        if self._hub is not None:
+            self._hub.settle()
 
     def _place(self, host: Host, site: str | None) -> None:
         interface = TUNNEL if site is None else ETHERNET
@@ -218,6 +225,7 @@ class Places:
             machine.address(TUNNEL, str(address))
         for version in sorted(versions):
             machine.route(_ANY[version], interface=TUNNEL, metric=_BY_TUNNEL)
+        self._settle(machine)
 
     def watch_tunnel(self, end: End) -> None:
         """The interface of a tunnel is there: a client has its network card in it."""

@@ -44,6 +44,8 @@ class SiteLan:
                 machine.address(ETHERNET, str(address))
         for planned in self.plan.machines:
             self._set_routes(planned)
+        for machine in self.everything:
+            machine.settle()
 
     @property
     def everything(self) -> list[Machine]:

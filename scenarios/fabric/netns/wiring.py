@@ -6,8 +6,11 @@ import array
 import fcntl
 import socket
 import sys
+import time
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from errno import ENODEV
+from functools import partial
 from ipaddress import ip_address, ip_interface, ip_network
 from struct import pack
 from typing import NamedTuple
@@ -26,8 +29,10 @@ OURS_FIRST, LOCAL = 1, 10
 
 # Numbers of rtnetlink(7) that no module names.
 _LOOPBACK = 1
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN, _IFLA_LINKINFO = 1, 3, 4, 10, 13, 18
-_IFLA_NET_NS_FD = 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_QDISC, _IFLA_MASTER = 1, 3, 4, 6, 10
+_IFLA_TXQLEN, _IFLA_OPERSTATE, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 13, 16, 18, 28
+_OPERSTATE_UP = b"\x06"
+_NO_QUEUE_YET = b"noop\0"
 _IFF_NOARP = 0x80
 _ETH_P_ALL = 0x0003
 _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
@@ -38,7 +43,11 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _STATIC = 4  # RTPROT_STATIC
 _UNIVERSE, _ON_LINK = 0, 253  # scopes
-_UNICAST, _BLACKHOLE = 1, 6  # types of routes; of rules, a table to look at and, by the same number, nowhere
+_UNICAST, _LOCAL_ROUTE, _BLACKHOLE = (
+    1,
+    2,
+    6,
+)  # types of routes; of rules, a table to look at and, by the same number, nowhere
 _LOOK, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_IP_PROTO = 1, 3, 6, 22
 _FLAG_ON_LINK = 4
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what is made of it
@@ -47,6 +56,10 @@ _SIOCETHTOOL = 0x8946
 _OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # ETHTOOL_STXCSUM, STSO, SGSO, SGRO
 _TRANSPORTS = (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
+
+SETTLING, LOOK = 1.0, 0.0002
+"""Seconds that the kernel gets for what it does after it has answered, and between two looks; it takes some tens of
+microseconds."""
 
 _SYSCTLS = {
     "ipv6/conf/all/accept_dad": 0,
@@ -86,6 +99,8 @@ class Machine:
         self.name = name
         self.held = 0
         """Wires whose other end is here, so far."""
+        self._unready: list[Callable[[], bool]] = []
+        """Cables that are plugged in here and addresses: of each, whether the kernel has still to do something."""
         with ExitStack() as undo:
             self.space = Namespace(name)
             undo.callback(self.space.close)
@@ -151,6 +166,7 @@ class Machine:
         )
         other.plain(ETHERNET)
         other.up(ETHERNET)
+        self._unready += [partial(self._is_rising, port), partial(other._is_rising, ETHERNET)]
 
     def veth_wire(self, name: str, hub: Machine, *, mtu: int) -> VethWire:
         """An interface without ARP, whose other end is in `hub` and held by us. It is down."""
@@ -170,6 +186,7 @@ class Machine:
         self.plain(name)
         hub.space.sysctls({f"ipv6/conf/{theirs}/disable_ipv6": 1})
         hub.up(theirs)
+        hub._unready += [partial(hub._is_rising, theirs), partial(self._is_rising, name)]
         answer = self._ask(Do.GET_LINK, netlink.link(index))
         address = netlink.attributes(answer[netlink.LINK_SIZE :])[_IFLA_ADDRESS]
         with hub.space.inside():
@@ -193,6 +210,37 @@ class Machine:
             parts.append(attribute(_IFLA_TXQLEN, queue))
         self._ask(Do.SET_LINK, *parts)
 
+    def settle(self) -> None:
+        """Wait until cables that are plugged in here carry, and addresses are taken packets for.
+
+        The kernel gets there a little after it was told, when the interfaces are up; until then it throws packets away.
+        """
+        deadline = time.monotonic() + SETTLING
+        while self._unready and time.monotonic() < deadline:
+            if self._unready[-1]():
+                time.sleep(LOOK)
+            else:
+                self._unready.pop()
+        self._unready.clear()
+
+    def _is_rising(self, interface: str) -> bool:
+        """Whether it is there and does not carry yet."""
+        try:
+            answer = self._ask(Do.GET_LINK, netlink.link(), attribute(_IFLA_IFNAME, interface))
+        except OSError:
+            return False
+        found = netlink.attributes(answer[netlink.LINK_SIZE :])
+        return found.get(_IFLA_OPERSTATE) != _OPERSTATE_UP or found.get(_IFLA_QDISC) == _NO_QUEUE_YET
+
+    def _is_strange(self, address: bytes) -> bool:
+        """Whether it is not yet a local one, as those of IPv6 become in a task of their own."""
+        asked = netlink.route(socket.AF_INET6, 8 * len(address))
+        try:
+            answer = self._ask(Do.GET_ROUTE, asked, attribute(_RTA_DST, address))
+        except OSError:
+            return True
+        return netlink.kind_of_route(answer) != _LOCAL_ROUTE
+
     def plain(self, interface: str) -> None:
         """No offloads: what is seen on it is what a wire would carry, checksums and all."""
         with self.space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -207,7 +255,10 @@ class Machine:
     def address(self, interface: str, text: str) -> None:
         """Add an address with its prefix length, such as 10.0.50.1/24."""
         given = ip_interface(text)
-        flags = attribute(_IFA_FLAGS, _IFA_F_NODAD) if given.version == 6 else b""
+        flags = b""
+        if given.version == 6:
+            flags = attribute(_IFA_FLAGS, _IFA_F_NODAD)
+            self._unready.append(partial(self._is_strange, given.packed))
         self._ask(Do.ADD_ADDRESS, *self._address(interface, text), flags, how=How.CREATE)
 
     def forget_address(self, interface: str, text: str) -> None:

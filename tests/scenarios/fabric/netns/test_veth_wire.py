@@ -35,9 +35,11 @@ def wire(machine: Machine) -> Iterator[VethWire]:
     hub = Machine("hub")
     with machine.veth_wire("poplab0", hub, mtu=1280) as made:
         machine.up("poplab0", mtu=1280)
+        hub.settle()
         for version in (4, 6):
             machine.address("poplab0", f"{HERE[version]}/{32 if version == 4 else 128}")
             machine.route(ANY[version], interface="poplab0")
+        machine.settle()
         yield made
     hub.close()
 
@@ -82,6 +84,25 @@ def test_a_packet_that_is_too_large_is_a_counted_drop(wire: VethWire) -> None:
     source, target = ip_address(THERE[4]).packed, ip_address(HERE[4]).packed
     wire.send([build_udp(source, target, 9, 7, bytes(1400))])
     assert wire.drops == {DropReason.OTHER: 1}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_the_first_packet_is_not_lost(version: int) -> None:
+    """The kernel is ready a moment after it has said so: often enough that one of fifty shows it."""
+    source, target = ip_address(THERE[version]).packed, ip_address(HERE[version]).packed
+    for _ in range(50):
+        machine, hub = Machine("alice"), Machine("hub")
+        with machine.veth_wire("poplab0", hub, mtu=1280) as wire:
+            machine.up("poplab0")
+            machine.address("poplab0", f"{HERE[version]}/{8 * len(target)}")
+            machine.route(ANY[version], interface="poplab0")
+            machine.settle()
+            hub.settle()
+            with socket_of(machine, version) as sock:
+                wire.send([build_udp(source, target, 9, 7, b"in")])
+                assert sock.recv(100) == b"in"
+        machine.close()
+        hub.close()
 
 
 def test_closed_it_is_gone(machine: Machine, wire: VethWire) -> None:
