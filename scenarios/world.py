@@ -325,6 +325,7 @@ def _routed(plan: SitePlan, hosts: list[Host]) -> Lan:
         router=None
         if router is None
         else LanRouter([each.address for each in router.addresses], router.table),
+        connector=LanRouter([each.address for each in plan.shared], plan.connectors[0].table),
     )
 
 
