@@ -131,6 +131,12 @@ def test_each_broken_copy_has_a_line_and_a_fix_of_its_own(file: Path) -> None:
     assert third == "  on branch-2/desk: ip route replace default via 10.0.62.1"
 
 
+def test_all_that_one_flow_needs_is_named_at_once(file: Path) -> None:
+    file.write_text(FILE.replace("pbx: {ip: 10.0.50.60}", "pbx: {ip: 10.0.50.60, gateway: 10.0.50.9}"))
+    *_, first, second = invoke(file, "--from", "alice", "--to", "hq/pbx").stdout.splitlines()
+    assert (first, second) == ("  on hq/pbx: ip route replace default via 10.0.50.1", f"  {ROUTE}")
+
+
 def test_who_is_not_there_is_refused(file: Path) -> None:
     result = invoke(file, "--from", "alicia")
     assert result.exit_code == 2
