@@ -37,9 +37,8 @@ def paths(
 
     Exit codes: 0 all answers come back, 1 some do not, 2 a bad file or wrong usage.
     """
-    found: list[Judged] = []
-    for script in batch.select([file]):
-        found += (each for each in survey(script, source, destination) if each not in found)
+    cells = (survey(script, source, destination) for script in batch.select([file]))
+    found = list(dict.fromkeys(each for cell in cells for each in cell))
     if json:
         click.echo(json_format.dumps(_document(file, found), indent=2))
     else:
