@@ -23,7 +23,7 @@ MOST_FIXES = 40
 
 @click.command("paths")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--from", "source", metavar="A", help="Only from this client, host, site or group.")
+@click.option("--from", "source", metavar="A", help="Only from this client, host, site, group or address.")
 @click.option("--to", "destination", metavar="B", help="Only to this one.")
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -60,6 +60,7 @@ def _document(file: Path, found: list[Judged]) -> dict[str, object]:
                 "reply": list(each.verdict.reply),
                 "says": each.verdict.says,
                 "fix": each.verdict.fix,
+                "fixes": list(each.verdict.fixes),
             }
             for each in found
         ],

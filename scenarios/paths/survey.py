@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from edge.document import did_you_mean
+from edge.document import address_bytes, did_you_mean
 from edge.errors import Refused
 from scenarios.flows import Flows, Planned, Verdict
 from scenarios.proto.route_table import Network, RouteTable
@@ -59,7 +59,7 @@ def survey(
 ) -> list[Judged]:
     """Flows between actors of different LANs; only from `source` and to `destination` if they are given.
 
-    Both are an actor, a site or a group. Refused if there is no such, or if there are more flows
+    Both are an actor or its address, a site or a group. Refused if there is no such, or if there are more flows
     than `at_most`, MOST_FLOWS if left out.
     """
     plans = SitePlans(script.scenario)
@@ -191,6 +191,7 @@ def _chosen(script: Script, parties: list[Party], word: str | None) -> list[Part
     cast = script.cast
     wanted = {name for name in cast.names(word) if name in cast.actors}
     wanted |= {actor.name for actor in cast.actors.values() if actor.site in cast.names(word)}
+    wanted |= {actor.name for actor in cast.actors.values() if actor.ip == address_bytes(word)}
     if not wanted:
         sites = script.scenario.topology.sites
         near = did_you_mean(word, [*cast.actors, *cast.groups, *sites])

@@ -90,12 +90,17 @@ def _repair(ground: Ground, step: Step, destination: bytes, next_hop: NextHop) -
         word, network = "replace", wrong
     else:  # an entry that is right for all else stays: a longer prefix goes before it
         word, network = "add", everything if hop is None and by_default else missing
-    return Repair(machine, word, Route(network, via=right, onlink=not _on_link(next_hop(machine, right))))
+    onlink = not _is_on_link(right, next_hop(machine, right))
+    return Repair(machine, word, Route(network, via=right, onlink=onlink))
 
 
-def _on_link(hop: Hop | None) -> bool:
-    """Whether the kernel takes what has this hop for a next hop; else it has to be told."""
-    return hop is not None and hop.device is Device.LAN and hop.via is None
+def _is_on_link(address: bytes, hop: Hop | None) -> bool:
+    """Whether the kernel takes `address`, which has this hop, for a next hop; else it has to be told.
+
+    A link-local one is on every link, so the kernel is told which one is meant.
+    """
+    known = hop is not None and hop.device is Device.LAN and hop.via is None
+    return known and not ip_address(address).is_link_local
 
 
 # -- what is wrong

@@ -88,6 +88,8 @@ def test_only_what_is_asked_for_is_looked_at(file: Path) -> None:
     assert result.stdout.splitlines()[1].startswith("40 of 40 flows")
     good = invoke(file, "--from", "branch", "--to", "hq")
     assert (good.exit_code, good.stdout.splitlines()[-1]) == (0, "all 12 flows have a way there and back")
+    by_address = invoke(file, "--from", "100.96.1.7", "--to", "10.0.50.61").stdout
+    assert by_address.startswith("FAIL  fleet-7 -> hq/desk: hq/desk (10.0.50.61)")
     assert invoke(file, "--from", "alice", "--to", "fleet").stdout == "no flow goes through a connector\n"
 
 
@@ -99,7 +101,7 @@ def test_programs_get_every_flow_with_its_path(file: Path) -> None:
     assert (flow["from"], flow["to"], flow["count"]) == (["alice"], ["hq/pbx", "hq/desk"], 2)
     assert flow["request"] == ["alice", "PoP", "hq", "hq/pbx"]
     assert flow["reply"] == ["hq/pbx", "router:hq", "the Internet"]
-    assert flow["fix"] == ROUTE
+    assert (flow["fix"], flow["fixes"]) == (ROUTE, [ROUTE])
 
 
 def test_a_file_in_which_all_is_well_exits_with_0(file: Path) -> None:

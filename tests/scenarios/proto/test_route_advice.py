@@ -192,3 +192,11 @@ def test_where_the_router_does_not_forward_that_version_hosts_send_to_the_connec
     tables = Tables(RouteTable([ON_LINK]))
     leg = trace(ground, "hq/pbx", FAR, tables)
     assert fixes(ground, leg, tables) == ["on hq/pbx: ip -6 route add fd00:60::/64 via fd00:50::10"]
+
+
+def test_a_link_local_next_hop_of_ipv6_needs_its_interface_though_kernels_know_the_prefix() -> None:
+    gateway = packed("fe80::1")
+    ground = replace(V6, mode=DEFAULT, gateways={16: gateway}, owners={**V6.owners, gateway: "hq"})
+    tables = Tables(RouteTable([ON_LINK, Route(network("fe80::/64"))]))
+    leg = trace(ground, "hq/pbx", FAR, tables)
+    assert fixes(ground, leg, tables) == ["on hq/pbx: ip -6 route add default via fe80::1 dev eth0 onlink"]
