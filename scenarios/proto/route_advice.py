@@ -77,6 +77,9 @@ def _culprit(ground: Ground, leg: Leg) -> Step:
 
 def _repair(ground: Ground, step: Step, destination: bytes, next_hop: NextHop) -> Repair:
     machine, hop = step
+    wrong = None if hop is None else hop.network
+    if destination in ground.owners:  # a neighbour, to whom somebody has written a detour
+        return Repair(machine, "replace", Route(wrong or (destination, len(destination) * 8)))
     everything: Network = (bytes(len(destination)), 0)
     missing, right = ground.entry(destination), ground.gateways[len(destination)]
     by_default = machine != ground.router and ground.mode == "default-gateway"
@@ -84,7 +87,6 @@ def _repair(ground: Ground, step: Step, destination: bytes, next_hop: NextHop) -
         own = (each for each in ground.addresses(ground.router) if len(each) == len(destination))
         router = next(own, None)  # None: it forwards none of that IP version, and a host has to do without
         by_default, right = router is not None, router or right
-    wrong = None if hop is None else hop.network
     word: Literal["add", "replace"]
     if wrong is not None and (wrong != everything or by_default):
         word, network = "replace", wrong

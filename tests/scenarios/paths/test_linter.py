@@ -30,7 +30,9 @@ FLOWS = [
     *(("alice", "hq/pbx"), ("hq/pbx", "alice"), ("branch/web", "hq/pbx"), ("hq/pbx", "branch/web")),
     *(("hq/pbx", "hq/desk"), ("hq/desk", "hq/pbx")),
 ]
-FIX = re.compile(r"on (?P<machine>\S+): ip route (?P<word>add|replace) (?P<to>\S+) via (?P<via>\S+)")
+FIX = re.compile(
+    r"on (?P<machine>\S+): ip route (?P<word>add|replace) (?P<to>\S+) (via (?P<via>\S+)|dev eth0)"
+)
 
 next_hops = st.sampled_from([ROUTER, GATEWAY, NEIGHBOUR, NOBODY])
 host_routes = st.dictionaries(st.sampled_from([*PREFIXES, f"{NEIGHBOUR}/32"]), next_hops, max_size=3)
@@ -111,7 +113,9 @@ def mended(world: World, fixes: list[str]) -> World:
             continue
         routes = pbx.setdefault("routes", [])
         assert any(route["to"] == to for route in routes) == (match["word"] == "replace")
-        routes[:] = [*(route for route in routes if route["to"] != to), {"to": to, "via": via}]
+        routes[:] = [route for route in routes if route["to"] != to]
+        if via is not None:  # else it is on the link without a route of its own
+            routes.append({"to": to, "via": via})
     return new
 
 

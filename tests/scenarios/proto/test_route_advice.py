@@ -12,6 +12,7 @@ from scenarios.proto.route_table import Device, Hop, Route, RouteTable
 from tests.scenarios.proto.office import (
     ANY,
     CLIENT,
+    DESK,
     GATEWAY,
     GROUND,
     HOST,
@@ -87,6 +88,12 @@ def test_all_that_a_packet_needs_on_its_way_is_named() -> None:
         f"on hq/pbx: ip route replace default via {ROUTER}",
         f"on router:hq: ip route add 100.96.0.0/12 via {GATEWAY}",
     ]
+
+
+def test_a_neighbour_is_on_the_link_again() -> None:
+    detour = table("10.0.50.61/32 via 10.0.50.9", f"{ANY} via {GATEWAY}")
+    ground, leg, tables = follow(detour, to=packed(DESK))
+    assert fixes(ground, leg, tables) == ["on hq/pbx: ip route replace 10.0.50.61/32 dev eth0"]
 
 
 def test_a_machine_that_keeps_its_entry_whatever_it_is_told_is_told_once() -> None:
