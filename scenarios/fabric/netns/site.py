@@ -94,7 +94,7 @@ def _set_route(machine: Machine, route: Route) -> None:
     else:
         family = socket.AF_INET if len(route.via) == 4 else socket.AF_INET6
         via = socket.inet_ntop(family, route.via)
-        # Every next hop is on the link, also one to which another route of this table leads by a detour: there the
+        # Every next hop is on the link, also one to which another route of this table leads by a detour: of IPv6, the
         # kernel would refuse it.
         machine.route(to, via=via, interface=ETHERNET, onlink=True)
 
