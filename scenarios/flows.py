@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple, Protocol
 
-from scenarios.proto import return_path
-from scenarios.proto.return_path import POP, Advice, Fate, Ground, Leg
-from scenarios.proto.route_table import Device, Hop, Network
+from scenarios.proto.return_path import POP, Fate, Ground, Leg, trace
+from scenarios.proto.route_advice import Advice, Repair, advise
+from scenarios.proto.route_table import Device, Hop, Network, Route
 from scenarios.schema import Actor, Cast
 from scenarios.site_plan import SitePlan, SitePlans
 
@@ -80,7 +80,7 @@ class Flows:
             request.names,
             reply.names,
             "; ".join(advice.says for advice in wrong),
-            tuple(dict.fromkeys(advice.fix for advice in wrong)),
+            tuple(dict.fromkeys(str(repair) for advice in wrong for repair in advice.repairs)),
         )
 
     def _half(self, source: Actor, destination: Actor, *, answers: bool) -> _Half:
@@ -90,7 +90,7 @@ class Flows:
             leg = self._trace(ground, source.name, destination.ip)
             out = tuple(leg.names)
             if not leg.arrives:
-                return _Half(out, return_path.advise(ground, leg, answers=answers))
+                return _Half(out, advise(ground, leg, self._next_hop, answers=answers))
             if leg.fate is Fate.DELIVERED:
                 return _Half(out, None)
         if destination.site is None:
@@ -101,13 +101,14 @@ class Flows:
             return _Half(whole, None)
         connector = into.steps[0].machine
         says = f"connector {connector} does not send what is for {destination.name} ({destination.ip}) to the LAN"
-        return _Half(whole, Advice(says, f"on {connector}: ip route add {destination.ip} dev eth0"))
+        route = Route((bytes(destination.ip), len(destination.ip) * 8))
+        return _Half(whole, Advice(says, (Repair(connector, "add", route),)))
 
     def _trace(self, ground: Ground, machine: str, destination: bytes) -> Leg:
-        def next_hop(machine: str, destination: bytes) -> Hop | None:
-            return self._routing.next_hop(machine, str(ip_address(destination)))
+        return trace(ground, machine, destination, self._next_hop)
 
-        return return_path.trace(ground, machine, destination, next_hop)
+    def _next_hop(self, machine: str, destination: bytes) -> Hop | None:
+        return self._routing.next_hop(machine, str(ip_address(destination)))
 
     def _ground(self, site: str) -> Ground:
         found = self._grounds.get(site)
@@ -129,5 +130,4 @@ def ground_of(plan: SitePlan) -> Ground:
         {machine.name for machine in plan.connectors},
         None if plan.router is None else plan.router.name,
         remote,
-        any(plan.is_link_local(each.version) for each in plan.shared),
     )

@@ -15,12 +15,9 @@ from typing import Literal
 from edge.document import IPAddress, Prefix
 from scenarios.proto.route_table import Device, Hop, Route, RouteTable
 from scenarios.schema import Scenario
-from scenarios.schema.topology import DeployWord, Host, Site
+from scenarios.schema.topology import LINK_LOCAL, DeployWord, Host, Site
 
 Role = Literal["host", "router", "connector"]
-
-LINK_LOCAL = {4: IPAddress.parse("169.254.0.1"), 6: IPAddress.parse("fe80::1")}
-"""The gateway of a LAN in which no address is free (RFC 3927, RFC 4291): its neighbours know it as on the link."""
 
 ANY = {4: Prefix.of(bytes(4), 0), 6: Prefix.of(bytes(16), 0)}
 
@@ -77,11 +74,6 @@ class SitePlan:
         """The shared address of an IP version."""
         found = next((each for each in self.shared if each.version == version), None)
         return None if found is None else IPAddress(found.address)
-
-    def is_link_local(self, version: int) -> bool:
-        """Whether the gateway is on no prefix of the LAN, so that routes to it need `onlink`."""
-        gateway = self.gateway(version)
-        return gateway is not None and not any(prefix.covers(gateway) for prefix in self.prefixes)
 
     @property
     def gateways(self) -> list[bytes]:

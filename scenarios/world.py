@@ -198,7 +198,7 @@ def build(
         ),
     )
     problems = [
-        script.problem(_place(finding.path, scenario), finding.message, finding.fix)
+        script.problem(_place(finding.path, scenario), finding.message, _in_a_scenario(finding.fix))
         for finding in check(config)
     ]
     if problems:
@@ -332,6 +332,7 @@ def _routed(plan: SitePlan, hosts: list[Host]) -> Lan:
         router=None
         if router is None
         else LanRouter([each.address for each in router.addresses], router.table),
+        connector=LanRouter([each.address for each in plan.shared], plan.connectors[0].table),
     )
 
 
@@ -430,6 +431,13 @@ def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
         groups=client.groups,
         tags=client.tags,
     )
+
+
+def _in_a_scenario(fix: str) -> str:
+    """Advice for the configuration of a PoP, without the keys that only that has."""
+    if "`default_route: true`" in fix:
+        return "write the prefixes that lie behind it"
+    return fix.partition(", or set `nested_routes: true`")[0]
 
 
 def _place(path: Path, scenario: Scenario) -> Path:

@@ -23,7 +23,7 @@ MOST_FIXES = 40
 
 @click.command("paths")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--from", "source", metavar="A", help="Only from this client, host, site or group.")
+@click.option("--from", "source", metavar="A", help="Only from this client, host, site, group or address.")
 @click.option("--to", "destination", metavar="B", help="Only to this one.")
 @click.option("--json", is_flag=True, help="Print JSON.")
 @click.pass_context
@@ -37,9 +37,8 @@ def paths(
 
     Exit codes: 0 all answers come back, 1 some do not, 2 a bad file or wrong usage.
     """
-    found: list[Judged] = []
-    for script in batch.select([file]):
-        found += (each for each in survey(script, source, destination) if each not in found)
+    cells = (survey(script, source, destination) for script in batch.select([file]))
+    found = list(dict.fromkeys(each for cell in cells for each in cell))
     if json:
         click.echo(json_format.dumps(_document(file, found), indent=2))
     else:
@@ -61,6 +60,7 @@ def _document(file: Path, found: list[Judged]) -> dict[str, object]:
                 "reply": list(each.verdict.reply),
                 "says": each.verdict.says,
                 "fix": each.verdict.fix,
+                "fixes": list(each.verdict.fixes),
             }
             for each in found
         ],

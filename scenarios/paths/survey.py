@@ -7,13 +7,15 @@ whose addresses no table tells apart. One member speaks for all.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from edge.document import did_you_mean
+from edge.document import address_bytes, did_you_mean
 from edge.errors import Refused
 from scenarios.flows import Flows, Planned, Verdict
-from scenarios.proto.route_table import RouteTable
+from scenarios.proto.route_table import Network, RouteTable
 from scenarios.schema import Actor, Script
 from scenarios.site_plan import SitePlans, is_plain
 
@@ -57,7 +59,7 @@ def survey(
 ) -> list[Judged]:
     """Flows between actors of different LANs; only from `source` and to `destination` if they are given.
 
-    Both are an actor, a site or a group. Refused if there is no such, or if there are more flows
+    Both are an actor or its address, a site or a group. Refused if there is no such, or if there are more flows
     than `at_most`, MOST_FLOWS if left out.
     """
     plans = SitePlans(script.scenario)
@@ -100,27 +102,19 @@ def lost(found: list[Judged]) -> str:
 
 def _parties(script: Script, plans: SitePlans) -> Iterator[Party]:
     cast = script.cast
-    tables = {
-        name: _tables(plans, name)
-        for name, site in script.scenario.topology.sites.items()
-        if not is_plain(site)
-    }
     sites = script.scenario.topology.sites
+    tables = {name: _tables(plans, name) for name, site in sites.items() if not is_plain(site)}
     kinds: dict[str, str] = {}
     for group, names in sorted(cast.groups.items(), key=lambda each: len(each[1])):
         kinds.update(dict.fromkeys(names, group))
+    others = _Others(tables, {name: site.vnet for name, site in sites.items()})
     alike: dict[object, list[Actor]] = {}
     for actor in cast.actors.values():
-        seen = tuple(
-            hop and hop.network
-            for site, theirs in tables.items()
-            if site != actor.site and sites[site].vnet == actor.vnet
-            for hop in (table.lookup(actor.ip) for table in theirs)
-        )
         own = 0
         if actor.site in tables:
             own = id(plans[actor.site].by_name[actor.name].table)
-        alike.setdefault((actor.site, actor.vnet, len(actor.ip), own, seen), []).append(actor)
+        key = (actor.site, actor.vnet, len(actor.ip), own, others.see(actor))
+        alike.setdefault(key, []).append(actor)
     for members in alike.values():
         first = members[0]
         names = tuple(actor.name for actor in members)
@@ -128,6 +122,47 @@ def _parties(script: Script, plans: SitePlans) -> Iterator[Party]:
         groups = {kinds.get(each) for each in names}
         kind = groups.pop() if len(groups) == 1 else f"hosts of {_written(script, first.site)}"
         yield Party(name, names, first.site, first.vnet, 4 if len(first.ip) == 4 else 6, kind or name)
+
+
+class _Others:
+    """What the tables of other sites make of the address of an actor.
+
+    Between two neighbouring ends of prefixes, no table tells addresses apart: one of them speaks for all.
+    """
+
+    def __init__(self, tables: dict[str, list[RouteTable]], vnets: dict[str, str]) -> None:
+        self._tables: dict[str, dict[str, list[RouteTable]]] = {}  # by vnet and site
+        for site, theirs in tables.items():
+            self._tables.setdefault(vnets[site], {})[site] = theirs
+        self._ends = {
+            (vnet, size): sorted(set(_ends(by_site.values(), size)))
+            for vnet, by_site in self._tables.items()
+            for size in (4, 16)
+        }
+        self._seen: dict[object, tuple[Network | None, ...]] = {}
+
+    def see(self, actor: Actor) -> tuple[Network | None, ...]:
+        """The entry of each table that is for it."""
+        size = len(actor.ip)
+        ends = self._ends.get((actor.vnet, size), [])
+        key = (actor.vnet, actor.site, size, bisect_right(ends, int.from_bytes(actor.ip)))
+        if key not in self._seen:
+            self._seen[key] = tuple(
+                hop and hop.network
+                for site, theirs in self._tables.get(actor.vnet, {}).items()
+                if site != actor.site
+                for hop in (table.lookup(actor.ip) for table in theirs)
+            )
+        return self._seen[key]
+
+
+def _ends(tables: Iterable[list[RouteTable]], size: int) -> Iterator[int]:
+    for table in chain.from_iterable(tables):
+        for route in table:
+            address, length = route.network
+            if len(address) == size:
+                first = int.from_bytes(address)
+                yield from (first, first + (1 << (size * 8 - length)))
 
 
 def _tables(plans: SitePlans, site: str) -> list[RouteTable]:
@@ -156,6 +191,7 @@ def _chosen(script: Script, parties: list[Party], word: str | None) -> list[Part
     cast = script.cast
     wanted = {name for name in cast.names(word) if name in cast.actors}
     wanted |= {actor.name for actor in cast.actors.values() if actor.site in cast.names(word)}
+    wanted |= {actor.name for actor in cast.actors.values() if actor.ip == address_bytes(word)}
     if not wanted:
         sites = script.scenario.topology.sites
         near = did_you_mean(word, [*cast.actors, *cast.groups, *sites])

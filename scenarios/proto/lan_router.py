@@ -1,4 +1,4 @@
-"""The ordinary router of a LAN: one interface there and one to the Internet. It knows nothing of tunnels."""
+"""A router of a LAN, by its route table: the ordinary one, which knows nothing of tunnels, or a connector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an answer finds its way back to the connector, judged from the route tables on the way, and what is missing.
+"""Whether an answer finds its way back to the connector, judged from the route tables on the way.
 
 One side of a flow is a *leg*: from an actor through the machines of its LAN to the connector of its site. A request
 takes the leg of who sends it, its answer that of who gets it; what is between two connectors is one tunnel each.
@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import ip_address
 from typing import Literal, NamedTuple, TypeAlias
 
-from scenarios.proto.route_table import Device, Hop, Network, network_text
+from scenarios.proto.route_table import Device, Hop, Network
 
 NextHop: TypeAlias = Callable[[str, bytes], Hop | None]
 """Where a machine sends what is for an address; None: nowhere."""
@@ -39,8 +38,6 @@ class Ground:
     router: str | None
     remote: Sequence[Network]
     """What ought to go to the connector."""
-    onlink: bool = False
-    """Whether the connector's address is on no prefix of the LAN."""
 
     def addresses(self, machine: str | None) -> list[bytes]:
         """Of a machine of the LAN."""
@@ -122,6 +119,9 @@ def trace(ground: Ground, start: str, destination: bytes, next_hop: NextHop) -> 
         if neighbour == destination:
             return leg(Fate.DELIVERED, owner)
         if owner in ground.connectors:
+            if _puts_back(ground, next_hop(owner, destination), destination):
+                steps.append(Step(owner, None))
+                return leg(Fate.DELIVERED, ground.owners[destination])
             return leg(Fate.CONNECTOR, owner)
         if owner != ground.router:
             return leg(Fate.NO_ROUTER, owner)
@@ -129,89 +129,7 @@ def trace(ground: Ground, start: str, destination: bytes, next_hop: NextHop) -> 
     return leg(Fate.CIRCLE, machine)
 
 
-class Advice(NamedTuple):
-    """What is wrong with a leg that does not arrive, in words, and what has to be done about it."""
-
-    says: str
-    fix: str
-    """Such as: on router:hq: ip route add 100.96.0.0/12 via 10.0.50.10."""
-
-
-def advise(ground: Ground, leg: Leg, *, answers: bool) -> Advice:
-    """`answers`: whether the packet is an answer, else a request; only the words differ."""
-    start, culprit = leg.steps[0], _culprit(ground, leg)
-    verb = "answers" if answers else "sends to"
-    what = network_text(ground.entry(leg.destination))
-    sender = f"{_name(ground, start.machine)} {verb} {ip_address(leg.destination)}"
-    if start.hop is not None:
-        sender += f" via {ip_address(start.hop.via)}" if start.hop.via else " on its own link"
-    match leg.fate:
-        case Fate.INTERNET:
-            says = f"{sender}: {_to_the_internet(ground, leg)}"
-        case Fate.NO_ROUTE:
-            who = "it" if len(leg.steps) == 1 else _name(ground, leg.steps[-1].machine)
-            says = f"{sender}: {who} has no route to {what}"
-        case Fate.NO_ROUTER:
-            says = f"{sender}: {leg.end} has that address, and forwards nothing"
-        case Fate.CIRCLE:
-            says = f"{sender}: it goes in circles"
-        case _:
-            says = f"{sender}: {_nobody(ground, leg)}"
-    return Advice(says, _fix(ground, culprit, leg.destination))
-
-
-def _to_the_internet(ground: Ground, leg: Leg) -> str:
-    if ground.mode == "default-gateway":
-        return "that is the router, which sends it to the Internet, and not the connector"
-    lacking = "the router" if ground.mode == "intermediate-gateway" else leg.steps[0].machine
-    return (
-        f"{lacking} has no route to {network_text(ground.entry(leg.destination))}, so it goes to the Internet"
-    )
-
-
-def _culprit(ground: Ground, leg: Leg) -> Step:
-    """The machine with the wrong table: a router is to blame only where it is the one that needs routes."""
-    last = leg.steps[-1]
-    blameless = last.machine == ground.router and ground.mode != "intermediate-gateway"
-    return leg.steps[0] if blameless else last
-
-
-def _fix(ground: Ground, step: Step, destination: bytes) -> str:
-    machine, hop = step
-    everything: Network = (bytes(len(destination)), 0)
-    missing, right = ground.entry(destination), ground.gateways.get(len(destination))
-    if machine != ground.router and ground.mode == "intermediate-gateway":
-        right = next(
-            (each for each in ground.addresses(ground.router) if len(each) == len(destination)), None
-        )
-    if right is None:
-        return (
-            f"on {machine}: nobody on the LAN could forward it; give the router an address of that IP version"
-        )
-    needs_default = machine != ground.router and ground.mode != "per-host"
-    wrong = None if hop is None else hop.network
-    if wrong is not None and (wrong != everything or needs_default):
-        word, network = "replace", wrong
-    else:  # an entry that is right for all else stays: a longer prefix goes before it
-        word, network = "add", everything if hop is None and needs_default else missing
-    tail = " dev eth0 onlink" if ground.onlink and right in ground.gateways.values() else ""
-    return f"on {machine}: ip route {word} {network_text(network)} via {ip_address(right)}{tail}"
-
-
-def _nobody(ground: Ground, leg: Leg) -> str:
-    last = leg.steps[-1]
-    if last.hop is None or last.hop.via is None:
-        return f"nobody on the LAN has {ip_address(leg.destination)}"
-    where = (
-        ""
-        if len(leg.steps) == 1
-        else f"{_name(ground, last.machine)} sends it to {ip_address(last.hop.via)}, and "
-    )
-    return f"{where}nobody has that address"
-
-
-def _name(ground: Ground, machine: str) -> str:
-    if machine == ground.router:
-        return f"the router of {machine.partition(':')[2]}"
-    own = ", ".join(str(ip_address(address)) for address in ground.addresses(machine))
-    return f"{machine} ({own})" if own else machine
+def _puts_back(ground: Ground, hop: Hop | None, destination: bytes) -> bool:
+    """Whether a connector with this hop sends a packet on to a neighbour of who sent it."""
+    on_link = hop is not None and hop.device is Device.LAN and hop.via is None
+    return on_link and ground.owners.get(destination) not in (None, *ground.connectors)

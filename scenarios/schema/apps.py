@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -167,5 +167,5 @@ class Apps(Section, frozen=True, kw_only=True):
     @property
     def words(self) -> list[str]:
         """The applications by their names in the file."""
-        fields: Any = msgspec.structs.fields(type(self))
-        return [field.encode_name for field in fields if getattr(self, field.name) is not None]
+        fields = zip(self.__struct_fields__, self.__struct_encode_fields__, strict=True)
+        return [word for name, word in fields if getattr(self, name) is not None]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from edge.document import IPAddress, Path, Prefix
 from scenarios.schema.expand import NOBODY
 from scenarios.schema.places import Finding
-from scenarios.schema.topology import Host, Site
+from scenarios.schema.topology import LINK_LOCAL, Host, Site
 
 
 def check(name: str, site: Site) -> Iterator[Finding]:
@@ -76,7 +76,7 @@ def _to(name: str, site: Site, prefix: Prefix, path: Path) -> Iterator[Finding]:
 def _next_hop(name: str, site: Site, host: Host, address: IPAddress, path: Path) -> Iterator[Finding]:
     """Where a host can send to; whether anybody is there does not matter: that is a mistake one may plant."""
     problem = _off_link(name, site, address, path)
-    if problem is not None:
+    if problem is not None and address not in LINK_LOCAL.values():
         yield problem
     elif _version(address) != _version(host.ip):
         yield Finding(path, f"{address} and {host.ip} are of different IP versions", "take one of the same")

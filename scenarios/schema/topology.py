@@ -65,12 +65,18 @@ class Link(Impairment, frozen=True, kw_only=True):
     down: Impairment | None = None
 
 
+LINK_LOCAL: Mapping[int, IPAddress] = MappingProxyType(
+    {4: IPAddress.parse("169.254.0.1"), 6: IPAddress.parse("fe80::1")}
+)
+"""The gateway of a LAN in which no address is free (RFC 3927, RFC 4291): its neighbours know it as on the link."""
+
+
 class StaticRoute(Section, frozen=True, kw_only=True):
     """A route that somebody wrote into a machine."""
 
     to: Prefix
     via: IPAddress
-    """On the LAN."""
+    """On the LAN, or the address of the connector where none is free."""
 
 
 class Host(Section, frozen=True, kw_only=True):

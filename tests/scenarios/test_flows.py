@@ -83,7 +83,10 @@ def test_what_machines_say_is_believed_more_than_the_plan() -> None:
             if machine == "hq":
                 return Hop(Device.TUNNEL)
             if machine == "hq/good":
-                return Hop(Device.LAN, ip_address("10.0.50.1").packed)
+                known = Hop(Device.LAN, ip_address("10.0.50.1").packed)
+                return (
+                    known if destination.startswith("100.") else self.planned.next_hop(machine, destination)
+                )
             return self.planned.next_hop(machine, destination)
 
     verdict = Flows(script.cast, plans, Kernels()).judge("alice", "hq/good")
@@ -93,7 +96,7 @@ def test_what_machines_say_is_believed_more_than_the_plan() -> None:
         "so it goes to the Internet"
     )
     assert verdict.fixes == (
-        "on hq: ip route add 10.0.50.60 dev eth0",
+        "on hq: ip route add 10.0.50.60/32 dev eth0",
         "on hq/good: ip route add 100.96.0.0/12 via 10.0.50.10",
     )
 

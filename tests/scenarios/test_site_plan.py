@@ -133,7 +133,7 @@ def test_the_copies_of_a_site_have_gateways_and_next_hops_of_their_own() -> None
 def test_a_lan_without_a_free_address_has_a_gateway_that_is_on_the_link_all_the_same(routes: str) -> None:
     other = ", other: {ip: 10.0.50.6}" if "/31" in routes else ""
     hq = plan(f"hosts: {{only: {{ip: 10.0.50.7}}{other}}}", routes=routes)
-    assert [str(each) for each in hq.shared] == ["169.254.0.1/32"] and hq.is_link_local(4)
+    assert [str(each) for each in hq.shared] == ["169.254.0.1/32"]
     assert static(hq, "hq/only") == ["default via 169.254.0.1 dev lan onlink"]
     assert static(hq, "hq") == [f"{routes[1:-1]} dev lan", "default dev tunnel"]
 
@@ -143,13 +143,25 @@ def test_a_lan_without_a_free_address_has_a_gateway_that_is_on_the_link_all_the_
     [("[10.0.50.4/30]", "a: {ip: 10.0.50.5}, b: {ip: 10.0.50.6}"), ("[10.0.50.7/32]", "")],
 )
 def test_a_gateway_has_neither_the_broadcast_address_nor_the_only_one(routes: str, hosts: str) -> None:
-    assert plan(f"hosts: {{{hosts}}}", routes=routes).is_link_local(4)
+    assert [str(each) for each in plan(f"hosts: {{{hosts}}}", routes=routes).shared] == ["169.254.0.1/32"]
 
 
 def test_a_full_ipv6_lan_has_a_link_local_gateway() -> None:
     hq = plan('hosts: {only: {ip: "fd00:50::7"}}', routes='["fd00:50::7/128"]')
-    assert [str(each) for each in hq.shared] == ["fe80::1/128"] and hq.is_link_local(6)
+    assert [str(each) for each in hq.shared] == ["fe80::1/128"]
     assert static(hq, "hq/only") == ["::/0 via fe80::1 dev lan onlink"]
+
+
+def test_what_is_right_on_a_full_lan_can_be_written_too() -> None:
+    hq = plan(
+        "count: 2, hosts: {a: {ip: 10.0.50.7, gateway: 169.254.0.1, routes: [{to: 10.0.0.0/8, via: 169.254.0.1}]}}",
+        routes="[10.0.50.7/32]",
+        site="hq-1",
+    )
+    assert static(hq, "hq-1/a") == [
+        "10.0.0.0/8 via 169.254.0.1 dev lan onlink",
+        "default via 169.254.0.1 dev lan onlink",
+    ]
 
 
 def test_of_two_addresses_both_are_hosts() -> None:

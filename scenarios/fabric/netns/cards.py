@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from errno import EMSGSIZE
 
@@ -36,9 +37,20 @@ _MULTICAST_LISTENERS = (130, 131, 132, 143)  # RFC 2710, RFC 3810
 
 
 class Card:
-    """Of one host. `interface` may come and go, as that of a client's tunnel does."""
+    """Of one host. `interface` may come and go, as that of a client's tunnel does.
 
-    def __init__(self, host: Host, space: Namespace, interface: str, *, mtu: int) -> None:
+    `neighbours` are the hardware addresses of those on its LAN who may take it for a router, by a route of theirs.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        space: Namespace,
+        interface: str,
+        *,
+        mtu: int,
+        neighbours: Collection[bytes] = (),
+    ) -> None:
         self.host = host
         self.interface = interface
         self.mtu = mtu
@@ -47,6 +59,7 @@ class Card:
         self.unseen = 0
         """Copies that the kernel had no room for."""
         self.real = isinstance(host, RealHost)
+        self._neighbours = neighbours
         self._version = 4 if len(host.packed) == 4 else 6
         self._protocol = ETH_P_IP if self._version == 4 else ETH_P_IPV6
         family = socket.AF_INET if self._version == 4 else socket.AF_INET6
@@ -77,14 +90,16 @@ class Card:
         passed: list[tuple[bool, bytes]] = []
         for _ in range(most):
             try:
-                data, (_, protocol, kind, *_) = self._taken.recvfrom(READ_SIZE)
+                data, (_, protocol, kind, _, sender) = self._taken.recvfrom(READ_SIZE)
             except BlockingIOError:
                 break
             except OSError:
                 continue  # the interface is gone; it may come back
             if protocol != self._protocol or is_chatter(data, self._version):
                 continue
-            if kind in (socket.PACKET_HOST, socket.PACKET_OUTGOING):
+            if kind == socket.PACKET_HOST and sender in self._neighbours and not self._is_ours(data):
+                self.host.counters["not_a_router"] += 1  # its kernel drops it: nobody has misdelivered it
+            elif kind in (socket.PACKET_HOST, socket.PACKET_OUTGOING):
                 passed.append((kind == socket.PACKET_OUTGOING, data))
         return passed
 
@@ -112,6 +127,10 @@ class Card:
         except OSError as error:
             self.refused += 1
             self.host.counters["too_big" if error.errno == EMSGSIZE else "refused_by_kernel"] += 1
+
+    def _is_ours(self, packet: bytes) -> bool:
+        start = 16 if self._version == 4 else 24
+        return packet[start : start + len(self.host.packed)] == self.host.packed
 
     def close(self) -> None:
         self._taken.close()

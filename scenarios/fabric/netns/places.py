@@ -148,7 +148,8 @@ class Places:
             machine.silence(interface)
         if host.name in self.world.script.cast.proxied:
             return  # what passes its card, nobody else gets like this
-        card = Card(host, machine.space, interface, mtu=host.mtu)
+        neighbours = frozenset() if site is None else self.lans[site].ordinary
+        card = Card(host, machine.space, interface, mtu=host.mtu, neighbours=neighbours)
         if site is not None:
             card.plug_in()
         self.cards.add(card)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
+from functools import cached_property
 from struct import pack
 
 from edge.document import Prefix
@@ -47,6 +48,12 @@ class SiteLan:
         for machine in self.everything:
             machine.settle()
 
+    @cached_property
+    def ordinary(self) -> frozenset[bytes]:
+        """The hardware addresses of hosts and the router: of all on the LAN that have no tunnel."""
+        names = (planned.name for planned in self.plan.machines if planned.role != "connector")
+        return frozenset(_hardware_address(self.machines[name]) for name in names)
+
     @property
     def everything(self) -> list[Machine]:
         return [self.switch, *self.machines.values()]
@@ -89,14 +96,22 @@ def _set_route(machine: Machine, route: Route) -> None:
     else:
         family = socket.AF_INET if len(route.via) == 4 else socket.AF_INET6
         via = socket.inet_ntop(family, route.via)
-        machine.route(to, via=via, interface=ETHERNET, onlink=route.onlink)
+        # Every next hop is on the link, also one to which another route of this table leads by a detour: of IPv6, the
+        # kernel would refuse it.
+        machine.route(to, via=via, interface=ETHERNET, onlink=True)
+
+
+def _hardware_address(machine: Machine) -> bytes:
+    with machine.space.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+        sock.bind((ETHERNET, 0))
+        return bytes(sock.getsockname()[4])
 
 
 def _announce(machine: Machine, shared: Prefix) -> None:
     """Tell the neighbours who has `shared` now (RFC 5227 section 3, RFC 4861 section 7.2.6)."""
+    own = _hardware_address(machine)
     with machine.space.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.bind((ETHERNET, 0))
-        own = sock.getsockname()[4]
         if shared.version == 4:
             body = pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own + shared.address + bytes(6) + shared.address
             sock.send(_BROADCAST + own + pack("!H", _ETH_P_ARP) + body)

@@ -88,6 +88,8 @@ def test_only_what_is_asked_for_is_looked_at(file: Path) -> None:
     assert result.stdout.splitlines()[1].startswith("40 of 40 flows")
     good = invoke(file, "--from", "branch", "--to", "hq")
     assert (good.exit_code, good.stdout.splitlines()[-1]) == (0, "all 12 flows have a way there and back")
+    by_address = invoke(file, "--from", "100.96.1.7", "--to", "10.0.50.61").stdout
+    assert by_address.startswith("FAIL  fleet-7 -> hq/desk: hq/desk (10.0.50.61)")
     assert invoke(file, "--from", "alice", "--to", "fleet").stdout == "no flow goes through a connector\n"
 
 
@@ -99,7 +101,7 @@ def test_programs_get_every_flow_with_its_path(file: Path) -> None:
     assert (flow["from"], flow["to"], flow["count"]) == (["alice"], ["hq/pbx", "hq/desk"], 2)
     assert flow["request"] == ["alice", "PoP", "hq", "hq/pbx"]
     assert flow["reply"] == ["hq/pbx", "router:hq", "the Internet"]
-    assert flow["fix"] == ROUTE
+    assert (flow["fix"], flow["fixes"]) == (ROUTE, [ROUTE])
 
 
 def test_a_file_in_which_all_is_well_exits_with_0(file: Path) -> None:
@@ -129,6 +131,12 @@ def test_each_broken_copy_has_a_line_and_a_fix_of_its_own(file: Path) -> None:
     assert [line.split(":")[0] for line in lines] == [f"FAIL  alice -> branch-{n}/desk" for n in range(3)]
     assert first == "  on branch-0/desk: ip route replace default via 10.0.60.1"
     assert third == "  on branch-2/desk: ip route replace default via 10.0.62.1"
+
+
+def test_all_that_one_flow_needs_is_named_at_once(file: Path) -> None:
+    file.write_text(FILE.replace("pbx: {ip: 10.0.50.60}", "pbx: {ip: 10.0.50.60, gateway: 10.0.50.9}"))
+    *_, first, second = invoke(file, "--from", "alice", "--to", "hq/pbx").stdout.splitlines()
+    assert (first, second) == ("  on hq/pbx: ip route replace default via 10.0.50.1", f"  {ROUTE}")
 
 
 def test_who_is_not_there_is_refused(file: Path) -> None:

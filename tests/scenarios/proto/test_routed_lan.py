@@ -52,6 +52,7 @@ class World:
             tables={each.name: table for each in self.hosts},
             gateways=[GATEWAY],
             router=LanRouter([ROUTER], RouteTable([*router, LINK])),
+            connector=LanRouter([GATEWAY], RouteTable([LINK, Route(ALL, Device.TUNNEL)])),
         )
         self.premises = Premises(self.lan, ["hq"])
         self.lost: list[tuple[str, bytes]] = []
@@ -91,6 +92,18 @@ def with_ttl(packet: bytearray, ttl: int) -> bytearray:
 
 def ttl_of(packet: bytearray) -> int:
     return parse_untrusted(packet).ttl
+
+
+class Seen:
+    """The TTLs of the packets that came to a host."""
+
+    def __init__(self) -> None:
+        self.ttls: list[int] = []
+
+    def sent(self, host: Host, packets: Sequence[bytes], now: float) -> None: ...
+
+    def received(self, host: Host, packets: Sequence[bytes], now: float) -> None:
+        self.ttls += [ttl_of(bytearray(packet)) for packet in packets]
 
 
 def test_a_route_to_the_connector_leads_out_without_a_hop() -> None:
@@ -179,6 +192,36 @@ def test_the_router_takes_a_packet_to_a_neighbour_whose_link_the_host_does_not_k
     assert world.send("10.0.50.61") == []
     assert world.hosts[1].counters["received"] == 1
     assert world.lost == []
+
+
+DESK: Network = (packed("10.0.50.61"), 32)
+
+
+def test_the_connector_puts_back_on_the_lan_what_is_for_a_neighbour() -> None:
+    world = World(via(GATEWAY, DESK))
+    seen = world.hosts[1].tap = Seen()
+    assert world.send("10.0.50.61") == []
+    assert seen.ttls == [63] and world.lost == [], "it is a hop"
+
+
+def test_so_it_does_with_what_the_router_sends_it() -> None:
+    world = World(via(ROUTER, DESK), router=[via(GATEWAY, DESK)])
+    assert world.send("10.0.50.61") == []
+    assert world.hosts[1].counters["received"] == 1 and world.lost == []
+
+
+def test_of_what_ends_at_the_connector_the_sender_is_told_from_its_address() -> None:
+    world = World(via(GATEWAY, (packed("10.0.50.0"), 25)), on_link=False)
+    assert world.send("10.0.50.61", ttl=1) == world.send("10.0.50.99") == []
+    assert world.reasons == ["ttl_exceeded", "no_neighbour"]
+    assert world.errors == [("10.0.50.10", 11, 0), ("10.0.50.10", 3, 1)]
+
+
+def test_the_router_is_a_neighbour_too_and_the_connector_itself_answers_beyond_the_lan() -> None:
+    world = World(via(GATEWAY), on_link=False)
+    assert world.send("10.0.50.1") == []
+    assert world.reasons == ["for_the_router"] and world.hosts[0].counters["received"] == 1
+    assert len(world.send("10.0.50.10")) == 1
 
 
 def test_the_router_answers_a_ping_from_the_lan_and_from_the_tunnel() -> None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
-DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
-"""It replaces itself with the program, so that the process id is the program's own."""
+DIES_WITH_US = ("env", "--default-signal", "setpriv", "--pdeathsig", "KILL", "--")
+"""Both replace themselves with the program, so that the process id is the program's own. Signals that were ignored
+where the tests were started, as by nohup(1), are not so for it."""
 
 
 class Launched:

@@ -200,8 +200,8 @@ def test_what_takes_too_long_is_killed_with_all_that_it_started() -> None:
 
 def test_a_signal_is_an_outcome_of_its_own() -> None:
     passed("""
-  - exec.run: {on: alice, run: [sh, -c, 'kill -HUP $$']}
-    expect: [outcome == "signalled" and signal == "HUP" and code == none]
+  - exec.run: {on: alice, run: [sh, -c, 'kill -USR1 $$']}
+    expect: [outcome == "signalled" and signal == "USR1" and code == none]
 """)
 
 

@@ -74,6 +74,20 @@ def test_a_check_is_made_of_tables_and_fails_if_answers_do_not_return() -> None:
     assert ran(TEXT + "  - route.check: {from: alice, to: hq/good}\n").state is State.PASSED
 
 
+@pytest.mark.parametrize("fabric", [Sim(), Loopback()], ids=lambda fabric: fabric.name)
+def test_neighbours_that_send_by_the_connector_reach_each_other(fabric: Sim | Loopback) -> None:
+    """It is a router, and the tunnel has nothing to do with it."""
+    (script,) = check(
+        TEXT.replace("gateway: 10.0.50.10, app", "routes: [{to: 10.0.50.60/32, via: 10.0.50.10}], app")
+        + "  - route.check: {from: hq/good, to: hq/web}\n"
+        + '    expect: [\'request == ["hq/good", "hq", "hq/web"]\', returns]\n'
+        + "  - fault.kill: {machine: hq}\n"
+        + "  - udp.send: {from: hq/good, to: hq/web}\n"
+    )
+    record = fabric.execute(lambda: run(script, fabric), seed=7)
+    assert record.state is State.PASSED, (record.error, [step.summary for step in record.steps])
+
+
 def test_what_ends_on_a_lan_is_counted_by_reason() -> None:
     record = ran(
         TEXT

@@ -50,7 +50,7 @@ class Desks:
         else:
             host = Host(f"hq/{name}", address, vnet="acme", ledger=self.ledger, rng=Random(name))
             machine.silence(ETHERNET)
-        card = Card(host, machine.space, ETHERNET, mtu=host.mtu)
+        card = Card(host, machine.space, ETHERNET, mtu=host.mtu, neighbours=self.lan.ordinary)
         card.plug_in()
         self.cards.add(card)
         return host
@@ -250,6 +250,28 @@ async def test_what_nobody_sent_is_an_offence() -> None:
         await sender.sendto(packet, (office.pbx.address, 0))
         await office.until(lambda: office.ledger.offences[Offence.FORGED])
         sender.close()
+
+
+@pytest.mark.parametrize("real", [(), ("pbx",)])
+async def test_a_host_that_another_takes_for_a_router_drops_it_and_no_law_is_broken(
+    real: tuple[str, ...],
+) -> None:
+    hosts = "hosts: {pbx: {ip: 10.0.50.60}, desk: {ip: 10.0.50.61, gateway: 10.0.50.60}}"
+    async with desks(hosts, real=real) as office:
+        assert await office.probe("100.96.0.12", count=1) == 0
+        assert office.pbx.counters["not_a_router"] == 1
+        assert office.pbx.counters["received"] == office.pbx.counters["misdelivered"] == 0
+        assert office.lawful
+
+
+async def test_what_a_connector_brings_to_the_wrong_host_is_misdelivered() -> None:
+    async with desks() as office:
+        connector = office.lan.machines["hq"]
+        connector.route("10.0.50.99/32", via="10.0.50.60", interface=ETHERNET)
+        with open_socket(connector, socket.AF_INET) as sock:
+            await sock.sendto(b"for another", ("10.0.50.99", 9))
+            await office.until(lambda: office.pbx.counters["misdelivered"])
+        assert office.ledger.offences[Offence.MISDELIVERED] == 1
 
 
 async def test_large_datagrams_of_ours_are_cut_and_those_that_must_not_be_are_refused() -> None:

@@ -74,6 +74,22 @@ def test_a_router_sends_what_is_for_other_sites_to_the_connector_and_the_rest_no
         )
 
 
+def test_a_next_hop_to_which_another_route_makes_a_detour_is_taken_all_the_same() -> None:
+    """The kernel's IPv6 would refuse it, and who simulates the same table would not."""
+    routes = 'routes: [{to: "fd00:50::60/128", via: "fd00:50::7"}]'
+    desk = f'desk: {{ip: "fd00:50::61", gateway: "fd00:50::60", {routes}}}'
+    with office(f'hosts: {{pbx: {{ip: "fd00:50::60"}}, {desk}}}', '["fd00:50::/64"]') as lan:
+        found = lan.machines["hq/desk"].route_to
+        assert found("fd00:50::60") == FoundRoute("fd00:50::60/128", ETHERNET, "fd00:50::7")
+        assert found("fd00:60::5") == FoundRoute("::/0", ETHERNET, "fd00:50::60")
+
+
+def test_a_connector_puts_back_on_the_lan_what_is_for_a_neighbour() -> None:
+    desk = "desk: {ip: 10.0.50.61, routes: [{to: 10.0.50.60/32, via: 10.0.50.1}]}"
+    with office(f"hosts: {{pbx: {{ip: 10.0.50.60}}, {desk}}}", "[10.0.50.0/24]") as lan:
+        assert reaches(lan.machines["hq/desk"], lan.machines["hq/pbx"], "10.0.50.60")
+
+
 def test_a_lan_without_a_free_address_has_a_gateway_on_the_link() -> None:
     rest = "hosts: {pbx: {ip: 10.0.50.60}}"
     with office(rest, "[10.0.50.60/32]") as lan:
