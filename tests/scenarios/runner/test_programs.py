@@ -216,6 +216,38 @@ def test_what_cannot_be_started_says_why() -> None:
     assert "is no text now" in record.steps[2].error
 
 
+ENDLESS = "(a+)+$"  # for a row of a and something else it tries all ways to cut the row
+
+
+def test_an_expression_that_would_never_end_is_given_up_and_the_step_says_so() -> None:
+    record = ran(f"""
+  - exec.run:
+      on: alice
+      run: [echo, {"a" * 40}!]
+      capture: {{endless: {{regex: '{ENDLESS}'}}, other: {{regex: '(a+)'}}}}
+    expect: [endless == none and other == "{"a" * 40}"]
+""")
+    assert record.state is State.PASSED
+    assert "no endless: its expression takes more than 1 s for 42 characters" in record.steps[0].summary
+
+
+def test_so_it_is_where_it_says_that_a_program_is_ready() -> None:
+    record = ran(
+        "  - {wait: {programs: ready}}\n",
+        program("site", f"echo {'a' * 40}!; exec sleep 60", more=f"ready: {{output: {ENDLESS}}}"),
+    )
+    assert record.state is State.FAILED
+    assert "takes more than 1 s for 42 characters" in law(record)[1]
+
+
+def test_a_command_that_is_one_long_number_is_searched_for_addresses_at_once() -> None:
+    passed("""
+  - id: digits
+    exec.run: {on: alice, run: [sh, -c, 'head -c 100000 /dev/zero | tr "\\0" 7']}
+  - exec.run: {on: alice, run: [test, "${digits.stdout}", "!=", 7]}
+""".replace("7]", '"7"]'))
+
+
 def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:
     machines = Machines()
     with pytest.raises(FabricUnavailable, match=r"no-such-program is not on this machine.*hq/web"):
