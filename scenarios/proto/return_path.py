@@ -68,6 +68,7 @@ class Fate(Enum):
     NOBODY = "nobody"  # has the address of the next hop
     NO_ROUTER = "no router"  # is at the address of the next hop, but a host
     CIRCLE = "circle"
+    OTHER = "other"  # an interface that a program made
 
 
 class Step(NamedTuple):
@@ -115,6 +116,8 @@ def trace(ground: Ground, start: str, destination: bytes, next_hop: NextHop) -> 
             return leg(Fate.INTERNET)
         if hop.device is Device.TUNNEL:
             return leg(Fate.CONNECTOR)
+        if hop.device is Device.OTHER:
+            return leg(Fate.OTHER)
         neighbour = hop.via or destination
         owner = ground.owners.get(neighbour)
         if owner is None:
@@ -155,6 +158,9 @@ def advise(ground: Ground, leg: Leg, *, answers: bool) -> Advice:
             says = f"{sender}: {leg.end} has that address, and forwards nothing"
         case Fate.CIRCLE:
             says = f"{sender}: it goes in circles"
+        case Fate.OTHER:
+            who = "it" if len(leg.steps) == 1 else _name(ground, leg.steps[-1].machine)
+            says = f"{sender}: {who} has a route into an interface that a program made"
         case _:
             says = f"{sender}: {_nobody(ground, leg)}"
     return Advice(says, _fix(ground, culprit, leg.destination))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from scenarios.checks import ExpressionError, Plain, Seconds, parse, show
+from scenarios.checks import ExpressionError, Plain, Seconds, parse, printable, show
 from scenarios.report import CallRecord, SightingRecord, State, StepRecord
 from scenarios.runner.actions import ACTIONS, action
 from scenarios.runner.placeholders import readable
@@ -80,11 +80,11 @@ class Stepping:
                     self._text = f"waiting for {step.until}"
                     await self._await(step.until)
             if within.cancelled_caught and step.within is not None:
-                record.error = f"not within {Seconds(step.within)}: {self._explained()}"
+                record.error = printable(f"not within {Seconds(step.within)}: {self._explained()}")
         except ExpressionError as error:
-            record.error = f"{error}; {error.fix}" if error.fix else str(error)
+            record.error = printable(f"{error}; {error.fix}" if error.fix else str(error))
         except Impossible as error:
-            record.error = str(error)
+            record.error = printable(str(error))
         self._text = ""
         record.ended = self._stage.elapsed()
         self.refresh()
@@ -102,7 +102,7 @@ class Stepping:
         """It ends here."""
         record = self.record
         record.state = state
-        record.waiting = self._explained()
+        record.waiting = printable(self._explained())
         record.error = f"{why} while {record.waiting}" if record.waiting else why
         record.ended = self._stage.elapsed()
         record.results = dict(self.results())
@@ -111,9 +111,9 @@ class Stepping:
     def refresh(self) -> None:
         """Bring the record up to date."""
         record = self.record
-        record.waiting = self.waiting() if record.ended is None else ""
+        record.waiting = printable(self.waiting()) if record.ended is None else ""
         if record.ended is not None:
-            record.summary = self._acting.summary() if self._acting is not None else ""
+            record.summary = printable(self._acting.summary()) if self._acting is not None else ""
             record.table = self._acting.table() if self._acting is not None else []
             record.output = self._acting.written() if self._acting is not None else []
             record.results = dict(self.results())
@@ -196,6 +196,6 @@ def _title(step: Step, names: Mapping[str, Plain]) -> str:
         name if isinstance(name, str) else ", ".join(name) for name in who if isinstance(name, str | tuple)
     )
     if isinstance(verb, ExecRun):
-        named = f"{named}: {' '.join(' '.join(readable(verb.run, names)).split())}"
+        named = f"{named}: {printable(' '.join(' '.join(readable(verb.run, names)).split()))}"
         named = named if len(named) <= LONGEST_TITLE else f"{named[: LONGEST_TITLE - 1]}…"
     return f"{word} {named}".strip()

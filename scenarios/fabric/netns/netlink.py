@@ -23,6 +23,7 @@ _attribute = Struct("=HH")
 _link = Struct("=BxHiII")
 _address = Struct("=BBBBI")
 _route = Struct("=8BI")
+_next_hop = Struct("=HBBi")  # struct rtnexthop: its length with its attributes, flags, weight, interface
 
 
 class Do(IntEnum):
@@ -149,6 +150,12 @@ def route(
 
 
 ROUTE_SIZE = _route.size
+
+
+def first_next_hop(several: bytes) -> tuple[int, dict[int, bytes]]:
+    """The interface and the attributes of the first of the next hops of a route."""
+    length, _, _, index = _next_hop.unpack_from(several)
+    return index, attributes(several[_next_hop.size : length])
 
 
 def destination_length(answer: bytes) -> int:

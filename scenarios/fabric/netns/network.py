@@ -13,7 +13,7 @@ import trio
 from connectors.dialer import Dialer
 from connectors.endpoint import Endpoint
 from connectors.proto.border import Border
-from connectors.tun import Tun
+from connectors.tun import DeviceGone, Tun
 from connectors.tun_side import TunSide
 from edge.config import Kind, public_key
 from edge.document import HostPort, Prefix
@@ -25,7 +25,7 @@ from scenarios.fabric.door import Door
 from scenarios.fabric.netns.agents import Told, program
 from scenarios.fabric.netns.foreign_end import ForeignEnd
 from scenarios.fabric.netns.place import MachinePlace
-from scenarios.fabric.netns.places import TUNNEL, Places
+from scenarios.fabric.netns.places import TUNNEL, UPLINK, Places
 from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
@@ -79,6 +79,8 @@ class NetnsNetwork(SocketNetwork):
         self.places = places
         self.address = str(HostPort(self._pop))
         self._sides: dict[str, LabSide] = {}
+        self._gone: list[str] = []
+        """Far ends whose tunnel's interface somebody has deleted."""
         self._again: set[str] = set()
         """Far ends that are to start again once they have died."""
         self._sites = {
@@ -105,6 +107,19 @@ class NetnsNetwork(SocketNetwork):
         if any(len(premises.ports) > 1 for premises in self._sites.values()):
             self.every(ELECTION, self._elect)
         self._watch_outside()
+
+    async def _run_end(
+        self, name: str, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        try:
+            await super()._run_end(name, task_status=task_status)
+        except* DeviceGone:
+            self._gone.append(name)  # it has died of it, as of a crash; the others go on
+
+    @property
+    def damage(self) -> list[str]:
+        lost = [*((name, TUNNEL) for name in self._gone), *((name, UPLINK) for name in self.places.wires.gone)]
+        return [f"the interface {interface} of {name} was deleted" for name, interface in lost]
 
     def _settle(self) -> None:
         self.places.cards.catch_up(trio.current_time())

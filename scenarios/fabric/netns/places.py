@@ -183,7 +183,7 @@ class Places:
             return Hop(Device.INTERNET) if name.startswith(router_name("")) else None
         via = None if found.via is None else ip_address(found.via).packed
         network = ip_network(found.to)
-        return Hop(_DEVICES[found.interface], via, (network.network_address.packed, network.prefixlen))
+        return Hop(_DEVICES.get(found.interface, Device.OTHER), via, (network.network_address.packed, network.prefixlen))
 
     def _named(self, name: str) -> Machine:
         found = self.machines.get(name) or self.ends.get(name)

@@ -34,7 +34,7 @@ _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _BRIDGE_DELAY, _BRIDGE_STP, _BRIDGE_SNOOPING = 1, 5, 23
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD = 0x02
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _STATIC = 4  # RTPROT_STATIC
 _UNIVERSE, _ON_LINK = 0, 253  # scopes
@@ -69,7 +69,7 @@ _FORWARDING = {
 
 
 class FoundRoute(NamedTuple):
-    """An entry of a route table."""
+    """An entry of a route table; of one that leads several ways, the first of them."""
 
     to: str
     interface: str
@@ -284,9 +284,13 @@ class Machine:
         except OSError:  # unreachable, or a route to nowhere
             return None
         found = netlink.attributes(answer[netlink.ROUTE_SIZE :])
+        index = int.from_bytes(found.get(_RTA_OIF, b""), sys.byteorder)
+        if _RTA_MULTIPATH in found:
+            index, first = netlink.first_next_hop(found[_RTA_MULTIPATH])
+            found |= first
         to = ip_network((found.get(_RTA_DST, bytes(size // 8)), netlink.destination_length(answer)))
         via = found.get(_RTA_GATEWAY)
-        name = self._name(int.from_bytes(found[_RTA_OIF], sys.byteorder))
+        name = self._name(index) if index else ""
         return FoundRoute(str(to), name, None if via is None else str(ip_address(via)))
 
     def _name(self, index: int) -> str:

@@ -15,6 +15,7 @@ import trio
 
 from edge.errors import ConfigError, FabricUnavailable
 from scenarios import doctor, world
+from scenarios.live import PlainLines
 from scenarios.report import RunRecord, State, findings, write
 from scenarios.runner import check, run
 from scenarios.trace import OutputFile
@@ -246,6 +247,33 @@ def test_a_command_that_is_one_long_number_is_searched_for_addresses_at_once() -
     exec.run: {on: alice, run: [sh, -c, 'head -c 100000 /dev/zero | tr "\\0" 7']}
   - exec.run: {on: alice, run: [test, "${digits.stdout}", "!=", 7]}
 """.replace("7]", '"7"]'))
+
+
+def test_nothing_that_a_program_writes_moves_the_cursor_of_whoever_watches() -> None:
+    evil = "\\033]0;title\\007\\033[2J\\342\\200\\256evil"
+    record = ran(f"""
+  - id: evil
+    exec.run:
+      on: alice
+      run: [printf, '{evil}']
+      capture: {{text: {{}}}}
+    expect: [text == ""]
+  - exec.run: {{on: alice, run: [echo, "${{evil.text}}"]}}
+  - exec.run: {{on: alice, run: [printf, '{{"a": {{"{evil}": 1}}}}'], capture: {{keys: {{json: a}}}}}}
+    expect: [keys == 1]
+  - exec.run: {{on: alice, run: [printf, '{{"a": {{"\\\\u001b[2J\\\\u202e": 1}}}}'], capture: {{keys: {{json: a}}}}}}
+    expect: [keys == 1]
+""")
+    first, second, _, last = record.steps
+    assert "text \\x1b]0;title\\x07\\x1b[2J\\u202eevil" in first.summary
+    assert second.name == r"exec.run alice: echo \x1b]0;title\x07\x1b[2J\u202eevil"
+    assert r"{\x1b[2J\u202e: 1}" in last.checks[0].saw[0][1]
+    lines: list[str] = []
+    watcher = PlainLines(lines.append)
+    for step in record.steps:
+        watcher.step_ended(record, step)
+    watcher.ended(record)
+    assert not {"\x1b", "\x07", "\u202e"} & set("".join(lines))
 
 
 def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:

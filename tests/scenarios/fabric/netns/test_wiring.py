@@ -124,6 +124,14 @@ def test_nowhere_is_silent(office: Office, version: int, address: str) -> None:
         sock.sendto(MARK, (address, 9))
 
 
+def test_of_a_route_that_a_program_has_split_the_first_way_is_told(office: Office) -> None:
+    machine = office.machine("pbx", "10.0.50.60/24")
+    hops = "nexthop via 10.0.50.1 dev eth0 nexthop via 10.0.50.2 dev eth0"
+    with machine.space.inside():
+        subprocess.run(["ip", "route", "add", "10.9.0.0/16", *hops.split()], check=True)
+    assert machine.route_to("10.9.1.1") == FoundRoute("10.9.0.0/16", ETHERNET, "10.0.50.1")
+
+
 def test_no_way_is_none(office: Office) -> None:
     assert office.machine("pbx", "10.0.50.60/24").route_to("192.0.2.1") is None
 
