@@ -170,7 +170,10 @@ class Launcher:
 
     def _workshop(self, host: str) -> Workshop:
         if host not in self._workshops:
-            self._workshops[host] = Workshop(host, self._world.script.file)
+            try:
+                self._workshops[host] = Workshop(host, self._world.script.file)
+            except OSError as error:
+                raise NotStarted(f"no working folder can be made: {error.strerror or error}") from error
         return self._workshops[host]
 
     def _names(self, host: str) -> Mapping[str, Plain]:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -215,6 +216,14 @@ def test_what_cannot_be_started_says_why() -> None:
     assert [step.state for step in record.steps] == [State.PASSED, State.FAILED, State.FAILED]
     assert "cannot write" in record.steps[1].error
     assert "is no text now" in record.steps[2].error
+
+
+def test_so_does_one_for_which_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    record = ran("  - exec.run: {on: alice, run: [date]}\n", program("site", "exec sleep 60"))
+    assert record.state is State.FAILED
+    assert record.steps[0].error == "no working folder can be made: No such file or directory"
+    assert "no working folder can be made" in law(record)[1]
 
 
 ENDLESS = "(a+)+$"  # for a row of a and something else it tries all ways to cut the row
