@@ -152,6 +152,11 @@ def route(
 ROUTE_SIZE = _route.size
 
 
+def kind_of_route(answer: bytes) -> int:
+    """Of the route that an answer is about: RTN_UNICAST and so on."""
+    return answer[7]
+
+
 def first_next_hop(several: bytes) -> tuple[int, dict[int, bytes]]:
     """The interface and the attributes of the first of the next hops of a route."""
     length, _, _, index = _next_hop.unpack_from(several)

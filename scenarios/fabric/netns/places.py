@@ -137,6 +137,7 @@ class Places:
         self.machines[host.name] = machine
         if isinstance(host, RealHost):
             self._programs[host.name] = MachinePlace(machine, self.spawner, {})
+            host.has_besides = machine.has
         else:
             machine.silence(interface)
         if host.name in self.world.script.cast.proxied:
