@@ -117,6 +117,8 @@ class Launcher:
         except OSError as error:
             what = error.filename or "its files"
             raise NotStarted(f"cannot write {what} for it: {error.strerror or error}") from error
+        except UnicodeEncodeError as error:  # in an old locale
+            raise NotStarted(f"no file can be called {error.object!r} here: {error}") from error
         if not isinstance(given, ExecRun):
             if output.on_data is None:  # one log for all of its starts
                 output.on_data = self._log(host, label).write

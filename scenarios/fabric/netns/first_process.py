@@ -173,6 +173,7 @@ def _become(
 ) -> NoReturn:
     """In the child: the program, in its namespaces."""
     stderr = fds[-1] if fds else 2
+    lacks = "no namespaces of its own: "
     try:
         os.setsid()
         _forget_signals()
@@ -188,12 +189,13 @@ def _become(
                 resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
             )
         os.chdir(cwd)
+        lacks = ""
         os.execvpe(argv[0], argv, env)  # noqa: S606 - the file names the program
     except BaseException as error:
         words: Any = error.strerror if isinstance(error, OSError) else error
         if isinstance(error, OSError) and error.filename == cwd:
-            words = f"its working folder {cwd} cannot be entered: {words}"
-        _say(stderr, f"{argv[0]}: {words}")
+            lacks = f"its working folder {cwd} cannot be entered: "
+        _say(stderr, f"{argv[0]}: {lacks}{words}")
     finally:
         os._exit(CANNOT_START)
 

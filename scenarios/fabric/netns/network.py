@@ -26,6 +26,7 @@ from scenarios.fabric.netns.agents import Told, program
 from scenarios.fabric.netns.foreign_end import ForeignEnd
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.places import TUNNEL, UPLINK, Places
+from scenarios.fabric.netns.room import explained
 from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
@@ -90,6 +91,9 @@ class NetnsNetwork(SocketNetwork):
     async def start(self) -> None:
         """Bring up every far end."""
         self.places.on_spawner = lambda spawner: self._servers.start_soon(spawner.run)
+        if self._world.script.cast.real:
+            with explained(self._world):
+                self.places.spawner()
         await self._nursery.start(self.places.wires.run)
         await self._nursery.start(self.places.cards.run)
         foreign: list[ForeignEnd] = []
