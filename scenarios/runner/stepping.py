@@ -45,7 +45,7 @@ class Stepping:
         self.step = step
         self.record = StepRecord(
             id=step.id,
-            name=step.name or _title(step, {}),
+            name=printable(step.name) if step.name else _title(step, {}),
             verb=step.verb[0] if step.verb is not None else "await",
             background=step.background,
             may_fail=step.may_fail,
