@@ -18,6 +18,10 @@ from scenarios.schema.programs import ExecRun
 OWN = ("started", "ended")
 """What conditions can ask of every step, besides the results of its verb."""
 
+LONGEST_RESULT = 1 << 15
+"""Characters of a text in a record. Conditions see all of it; hundreds of steps that say a lot are no reason to keep that
+twice, and to write it into one file."""
+
 LONGEST_TITLE = 100
 """Characters of a name that is made of a command."""
 
@@ -105,7 +109,7 @@ class Stepping:
         record.waiting = printable(self._explained())
         record.error = f"{why} while {record.waiting}" if record.waiting else why
         record.ended = self._stage.elapsed()
-        record.results = dict(self.results())
+        record.results = {name: _cut(value) for name, value in self.results().items()}
         record.output = self._acting.written() if self._acting is not None else []
 
     def refresh(self) -> None:
@@ -116,7 +120,7 @@ class Stepping:
             record.summary = printable(self._acting.summary()) if self._acting is not None else ""
             record.table = self._acting.table() if self._acting is not None else []
             record.output = self._acting.written() if self._acting is not None else []
-            record.results = dict(self.results())
+            record.results = {name: _cut(value) for name, value in self.results().items()}
 
     def results(self) -> dict[str, Plain]:
         record = self.record
@@ -171,6 +175,14 @@ class Stepping:
         check = judged(self.step.until, {**self._given(), **self.results()})
         saw = check.error or ", ".join(f"{name} = {value}" for name, value in check.saw)
         return f"{self._text}: {saw}" if saw else self._text
+
+
+def _cut(value: Plain) -> Plain:
+    """`value` for a record: of a long text its beginning and its end."""
+    if not isinstance(value, str) or len(value) <= LONGEST_RESULT:
+        return value
+    half = LONGEST_RESULT // 2
+    return f"{value[:half]}\n[{len(value) - 2 * half} characters left out]\n{value[-half:]}"
 
 
 def _title(step: Step, names: Mapping[str, Plain]) -> str:

@@ -226,6 +226,18 @@ def test_so_does_one_for_which_there_is_no_folder(monkeypatch: pytest.MonkeyPatc
     assert "no working folder can be made" in law(record)[1]
 
 
+def test_of_what_a_program_writes_a_record_has_less_than_conditions_see() -> None:
+    record = passed("""
+  - id: much
+    exec.run: {on: alice, run: [sh, -c, 'echo begin; seq 100000; echo end']}
+    expect: [len(stdout) > 500000 and "50000" in stdout]
+  - {wait: {for: 1ms}, expect: [len(much.stdout) > 500000]}
+""")
+    kept = str(record.steps[0].results["stdout"])
+    assert kept.startswith("begin\n1\n") and kept.endswith("\n100000\nend\n")
+    assert len(kept) < 40_000 and " characters left out]" in kept
+
+
 ENDLESS = "(a+)+$"  # for a row of a and something else it tries all ways to cut the row
 
 
