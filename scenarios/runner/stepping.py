@@ -19,8 +19,8 @@ OWN = ("started", "ended")
 """What conditions can ask of every step, besides the results of its verb."""
 
 LONGEST_RESULT = 1 << 15
-"""Characters of a text in a record. Conditions see all of it; hundreds of steps that say a lot are no reason to keep that
-twice, and to write it into one file."""
+"""Characters of a text in a record. Conditions see all of it, but hundreds of steps that say a lot are not to end up
+in one file."""
 
 LONGEST_TITLE = 100
 """Characters of a name that is made of a command."""

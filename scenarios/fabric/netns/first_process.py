@@ -61,7 +61,7 @@ def be_first_process(requests: socket.socket, parent: int, open_files: int | Non
     _close_inherited(keep={0, 1, 2, requests.fileno()})
     os.setsid()
     try:
-        # The programs can enter whatever the first process is in (nsenter -t 1): not the machine's own network and mounts.
+        # Programs can enter whatever the first process is in (nsenter -t 1): not the machine's network and mounts.
         unshare(CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS)
         mount("none", "/", "", MS_REC | MS_PRIVATE)
         pid = os.fork()

@@ -122,8 +122,9 @@ class NetnsNetwork(SocketNetwork):
 
     @property
     def damage(self) -> list[str]:
-        lost = [*((name, TUNNEL) for name in self._gone), *((name, UPLINK) for name in self.places.wires.gone)]
-        return [f"the interface {interface} of {name} was deleted" for name, interface in lost]
+        lost = [f"{TUNNEL} of {name}" for name in self._gone]
+        lost += [f"{UPLINK} of {name}" for name in self.places.wires.gone]
+        return [f"the interface {each} was deleted" for each in lost]
 
     def _settle(self) -> None:
         self.places.cards.catch_up(trio.current_time())

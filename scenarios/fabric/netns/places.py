@@ -184,7 +184,8 @@ class Places:
             return Hop(Device.INTERNET) if name.startswith(router_name("")) else None
         via = None if found.via is None else ip_address(found.via).packed
         network = ip_network(found.to)
-        return Hop(_DEVICES.get(found.interface, Device.OTHER), via, (network.network_address.packed, network.prefixlen))
+        device = _DEVICES.get(found.interface, Device.OTHER)
+        return Hop(device, via, (network.network_address.packed, network.prefixlen))
 
     def _named(self, name: str) -> Machine:
         found = self.machines.get(name) or self.ends.get(name)

@@ -38,7 +38,8 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _STATIC = 4  # RTPROT_STATIC
 _UNIVERSE, _ON_LINK = 0, 253  # scopes
-_UNICAST, _OWN, _BLACKHOLE = 1, 2, 6  # types of routes; of rules, a table to look at and, by the same number, nowhere
+# Types of routes; of rules, a table to look at and, by the same number, nowhere.
+_UNICAST, _OWN, _BLACKHOLE = 1, 2, 6
 _LOOK, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_IP_PROTO = 1, 3, 6, 22
 _FLAG_ON_LINK = 4
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what is made of it

@@ -153,7 +153,9 @@ class Grave:
         return self.undead
 
 
-async def test_nobody_waits_for_ever_for_what_the_kernel_cannot_kill(autojump_clock: trio.testing.MockClock) -> None:
+async def test_nobody_waits_for_ever_for_what_the_kernel_cannot_kill(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
     place = Grave()
     process = Process(place, ["cat"], env={}, cwd="/", output=ProgramOutput())  # type: ignore[arg-type]
     with trio.fail_after(30):

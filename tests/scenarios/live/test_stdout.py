@@ -9,7 +9,9 @@ import pytest
 from scenarios.live.stdout import Stdout
 
 
-@pytest.mark.parametrize(("encoding", "said"), [("ascii", rb"MOS 4.3 \xb5 \u2026"), ("latin-1", b"MOS 4.3 \xb5 \\u2026")])
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("ascii", rb"MOS 4.3 \xb5 \u2026"), ("latin-1", b"MOS 4.3 \xb5 \\u2026")]
+)
 def test_what_an_old_locale_has_no_letter_for_is_spelt(encoding: str, said: bytes) -> None:
     raw = io.BytesIO()
     stdout = Stdout(io.TextIOWrapper(raw, encoding=encoding))
