@@ -86,6 +86,6 @@ def _on_a_line(text: str) -> str:
 def printable(text: str) -> str:
     """Lines that a terminal may get, whoever wrote them.
 
-    What would move its cursor, change its title or turn the direction of writing is written as in a string of a program.
+    What would move its cursor, change its title or turn the direction of writing is spelt, as in a string of a program.
     """
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.test_programs import LIMIT, NOT_HERE, ROOT
+from tests.scenarios.fabric.netns.needs import needs
+
+pytestmark = needs("netns")
+
+ROOT = Path(__file__).parents[4]
+NOT_HERE = 3
+LIMIT = 60
 
 WORLD = """\
 version: 1
@@ -29,7 +35,7 @@ steps:
 
 
 def ran(folder: Path, steps: str, *, within: Sequence[str] = ()) -> tuple[int, str]:
-    """The exit code, and all that was said."""
+    """The exit code, and all that was said. `within` is a command that runs it."""
     file = folder / "hostile.yaml"
     file.write_text(WORLD + steps)
     done = subprocess.run(
@@ -37,8 +43,6 @@ def ran(folder: Path, steps: str, *, within: Sequence[str] = ()) -> tuple[int, s
         cwd=ROOT, capture_output=True, text=True, timeout=LIMIT, check=False,
     )  # fmt: skip
     said = done.stdout + done.stderr
-    if done.returncode == NOT_HERE and not within:
-        pytest.skip(done.stderr.strip())
     assert "Traceback" not in said, said
     return done.returncode, said
 
@@ -47,7 +51,6 @@ def shell(on: str, script: str) -> str:
     return f"  - exec.run: {{on: {on}, run: [sh, -c, '{script}']}}\n"
 
 
-@pytest.mark.interop
 def test_where_a_route_of_a_program_leads_is_no_riddle(tmp_path: Path) -> None:
     code, said = ran(
         tmp_path,
@@ -65,7 +68,6 @@ def test_where_a_route_of_a_program_leads_is_no_riddle(tmp_path: Path) -> None:
     assert "has a route into an interface that a program made; fix: on hq/web: ip route replace" in said
 
 
-@pytest.mark.interop
 def test_a_program_that_deletes_interfaces_fails_the_run_and_ends_nothing_else(tmp_path: Path) -> None:
     code, said = ran(
         tmp_path,
@@ -80,7 +82,6 @@ def test_a_program_that_deletes_interfaces_fails_the_run_and_ends_nothing_else(t
     assert "ok    no-leaks" in said
 
 
-@pytest.mark.interop
 def test_an_address_that_a_program_adds_is_one_of_its_host(tmp_path: Path) -> None:
     code, said = ran(
         tmp_path,
@@ -89,7 +90,6 @@ def test_an_address_that_a_program_adds_is_one_of_its_host(tmp_path: Path) -> No
     assert code == 0, said
 
 
-@pytest.mark.interop
 def test_where_there_are_no_pid_namespaces_there_is_no_run(tmp_path: Path) -> None:
     script = 'echo 0 > /proc/sys/user/max_pid_namespaces && exec "$@"'
     code, said = ran(
