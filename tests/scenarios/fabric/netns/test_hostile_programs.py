@@ -7,8 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from tests.scenarios.fabric.netns.needs import needs
 
 pytestmark = needs("netns")
