@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,3 +99,27 @@ def test_where_there_are_no_pid_namespaces_there_is_no_run(tmp_path: Path) -> No
     )
     assert code == NOT_HERE, said
     assert "user.max_pid_namespaces" in said
+
+
+def test_who_keeps_a_world_up_is_told_at_once_that_a_program_has_died(tmp_path: Path) -> None:
+    file, said = tmp_path / "up.yaml", tmp_path / "said"
+    program = "app: {exec: [{name: pbx, run: [sh, -c, 'sleep 1; ip link del poplab0; exit 3']}]}"
+    file.write_text(
+        WORLD.replace("{vnet: acme, ip: 100.96.0.12", f"{{vnet: acme, {program}, ip: 100.96.0.12")
+    )
+    with said.open("w") as stream:
+        up = subprocess.Popen(
+            [sys.executable, "-m", "scenarios", "up", str(file), "--fabric", "netns", "--listen", "127.0.0.1:0"],
+            cwd=ROOT, stdout=stream, stderr=stream,
+        )  # fmt: skip
+    try:
+        until = time.monotonic() + LIMIT
+        while time.monotonic() < until and up.poll() is None and "poplab0 of alice" not in said.read_text():
+            time.sleep(0.1)
+        up.send_signal(signal.SIGINT)
+        assert up.wait(LIMIT) == 1, said.read_text()
+    finally:
+        up.kill()
+    before, _, _ = said.read_text().partition("FAIL")
+    assert "pbx on alice should run, but it ended with code 3" in before
+    assert "the interface poplab0 of alice was deleted" in before
