@@ -34,7 +34,10 @@ class Scratch:
     def close(self) -> None:
         """Remove it with all that is in it; harmless when repeated."""
         if self._lock >= 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.is_symlink():  # what a program has put in its place
+                self.folder.unlink(missing_ok=True)
+            else:
+                shutil.rmtree(self.folder, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
 

@@ -3,7 +3,7 @@
 from scenarios.checks.expression import Expression, ExpressionError, Outcome, parse
 from scenarios.checks.metrics import Declared, Kind, Metrics
 from scenarios.checks.threshold import Threshold, Verdict
-from scenarios.checks.values import Plain, Ratio, Seconds, Secret, show
+from scenarios.checks.values import Plain, Ratio, Seconds, Secret, printable, show
 
 __all__ = [
     "Declared",
@@ -19,5 +19,6 @@ __all__ = [
     "Threshold",
     "Verdict",
     "parse",
+    "printable",
     "show",
 ]

@@ -51,7 +51,7 @@ HIDDEN = "(a secret)"
 LONGEST = 300
 """Characters of a text that is shown."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def show(value: Plain) -> str:
@@ -69,15 +69,23 @@ def show(value: Plain) -> str:
     if isinstance(value, str):
         return f'"{_on_a_line(value)}"'
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_on_a_line(key)}: {show(item)}" for key, item in value.items()) + "}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(map(show, value)) + "]"
     return str(value)
 
 
 def _on_a_line(text: str) -> str:
-    """Its beginning and its end; what would move the cursor is written as in a string of a program."""
+    """Its beginning and its end, printable."""
     if len(text) > LONGEST:
         half = LONGEST // 2
         text = f"{text[:half]} … {len(text) - 2 * half} characters … {text[-half:]}"
+    return printable(text).replace("\n", "\\n")
+
+
+def printable(text: str) -> str:
+    """Lines that a terminal may get, whoever wrote them.
+
+    What would move its cursor, change its title or turn the direction of writing is spelt, as in a string of a program.
+    """
     return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)

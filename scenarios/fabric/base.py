@@ -143,6 +143,10 @@ class Network(Protocol):
     def agents(self) -> Sequence[Agent]:
         """Processes that make tunnels."""
 
+    @property
+    def damage(self) -> Sequence[str]:
+        """What programs have broken of the machines that nothing works without, a sentence each."""
+
     def every(self, seconds: float, look: Callable[[], None]) -> None:
         """Call `look` again and again in the time of this world."""
 

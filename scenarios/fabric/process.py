@@ -37,6 +37,7 @@ class Process:
         self.output = output
         self.place = place
         self.ended = trio.Event()
+        self._waiting = trio.CancelScope()
         self._stdin = stdin
         self._descriptors: dict[str, int] = {}
         with contextlib.ExitStack() as theirs:
@@ -76,6 +77,8 @@ class Process:
     def signal(self) -> str | None:
         """What ended it, such as TERM."""
         code = self._started.returncode
+        if self._waiting.cancel_called and code is None:
+            return SIGKILL.name.removeprefix("SIG")  # which will, once the kernel can
         if code is None or code >= 0:
             return None
         try:
@@ -91,7 +94,8 @@ class Process:
                     for name in ("stdout", "stderr"):
                         nursery.start_soon(self._read, name)
                     nursery.start_soon(self._feed)
-                    await self._started.wait()
+                    with self._waiting:
+                        await self._started.wait()
                     nursery.cancel_scope.deadline = trio.current_time() + LINGER
         finally:
             self._close()
@@ -106,7 +110,10 @@ class Process:
         self.send(SIGKILL)
 
     async def end(self, how: Signals = SIGTERM, *, grace: float) -> bool:
-        """Ask it to end, and kill it if it has not after `grace` seconds; whether it did as it was asked."""
+        """Ask it to end, and kill it if it has not after `grace` seconds; whether it did as it was asked.
+
+        Nobody waits on for what the kernel cannot kill, as while it waits for a dead disk.
+        """
         with trio.CancelScope(shield=True):
             self.send(how)
             with trio.move_on_after(grace):
@@ -115,6 +122,9 @@ class Process:
             self.kill()
             with trio.move_on_after(KILLED + LINGER):
                 await self.ended.wait()
+                return False
+            self._waiting.cancel()
+            await self.ended.wait()
         return False
 
     async def _read(self, name: Stream) -> None:

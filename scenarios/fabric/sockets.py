@@ -77,6 +77,11 @@ class SocketNetwork(ABC):
         self.way_changes: deque[WayChange] = deque(maxlen=KEPT_CHANGES)
         self._premises = {end.name: end.premises for end in world.ends}
 
+    @property
+    def damage(self) -> list[str]:
+        """Nothing can be broken where no programs are."""
+        return []
+
     def _opening(self) -> AbstractContextManager[Any]:
         """What the sockets of the PoP are opened in."""
         return nullcontext()

@@ -32,7 +32,10 @@ class Stdout:
     def write(self, text: str) -> int:
         if self._stream is not None:
             try:
-                self._stream.write(text)
+                try:
+                    self._stream.write(text)
+                except UnicodeEncodeError:  # that of an old locale
+                    self._stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
             except OSError as error:
                 self._give_up(error)
         return len(text)

@@ -65,6 +65,7 @@ class Fate(Enum):
     NOBODY = "nobody"  # has the address of the next hop
     NO_ROUTER = "no router"  # is at the address of the next hop, but a host
     CIRCLE = "circle"
+    OTHER = "other"  # an interface that a program made
 
 
 class Step(NamedTuple):
@@ -112,6 +113,8 @@ def trace(ground: Ground, start: str, destination: bytes, next_hop: NextHop) -> 
             return leg(Fate.INTERNET)
         if hop.device is Device.TUNNEL:
             return leg(Fate.CONNECTOR)
+        if hop.device is Device.OTHER:
+            return leg(Fate.OTHER)
         neighbour = hop.via or destination
         owner = ground.owners.get(neighbour)
         if owner is None:

@@ -125,6 +125,9 @@ def _says(ground: Ground, leg: Leg, *, answers: bool) -> str:
             return f"{sender}: {_beyond(ground, leg)}{leg.end} has that address, and forwards nothing"
         case Fate.CIRCLE:
             return f"{sender}: it goes in circles"
+        case Fate.OTHER:
+            who = "it" if len(leg.steps) == 1 else _name(ground, leg.steps[-1].machine)
+            return f"{sender}: {who} has a route into an interface that a program made"
         case _:
             return f"{sender}: {_nobody(ground, leg)}"
 

@@ -21,6 +21,8 @@ class Device(StrEnum):
     """To the PoP: of connectors and clients."""
     INTERNET = "internet"
     """Of the site's router; private packets die there."""
+    OTHER = "other"
+    """One that a program made: where it leads, nobody else knows."""
 
 
 class Route(NamedTuple):

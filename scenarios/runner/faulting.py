@@ -14,7 +14,7 @@ from scenarios.fabric import EDGE, blackhole
 from scenarios.proto.link_pair import Direction, Traffic
 from scenarios.report import FaultRecord
 from scenarios.runner.placeholders import filled, inside
-from scenarios.runner.stage import Quiet, Stage
+from scenarios.runner.stage import Impossible, Quiet, Stage
 from scenarios.schema import verbs
 from scenarios.schema.agent_semantics import cannot
 from scenarios.schema.topology import Link
@@ -36,7 +36,10 @@ class Faulting(Quiet):
         words = getattr(verb, "tunnels", None) or _machine(verb)
         self._targets = self._resolve(words)
         for target in self._targets:
-            self._text = self._do(target)
+            try:
+                self._text = self._do(target)
+            except OSError as error:  # a program has broken the machine
+                raise Impossible(error.strerror or str(error)) from None
             kind = verbs.FAULT_KINDS[type(verb)]
             record = FaultRecord(at=self._stage.elapsed(), kind=kind, target=target, text=self._text)
             self._stage.did(record)
@@ -52,7 +55,7 @@ class Faulting(Quiet):
 
     def summary(self) -> str:
         named = ", ".join(self._targets[:5]) + (" and others" if len(self._targets) > 5 else "")
-        return f"{named}: {self._text}" if named else "nothing"
+        return f"{named}: {self._text}" if named and self._text else "nothing"
 
     def waiting(self) -> str:
         return f"until {', '.join(self._targets)} goes on"

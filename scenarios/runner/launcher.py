@@ -117,6 +117,8 @@ class Launcher:
         except OSError as error:
             what = error.filename or "its files"
             raise NotStarted(f"cannot write {what} for it: {error.strerror or error}") from error
+        except UnicodeEncodeError as error:  # in an old locale
+            raise NotStarted(f"no file can be called {error.object!r} here: {error}") from error
         if not isinstance(given, ExecRun):
             if output.on_data is None:  # one log for all of its starts
                 output.on_data = self._log(host, label).write
@@ -170,7 +172,10 @@ class Launcher:
 
     def _workshop(self, host: str) -> Workshop:
         if host not in self._workshops:
-            self._workshops[host] = Workshop(host, self._world.script.file)
+            try:
+                self._workshops[host] = Workshop(host, self._world.script.file)
+            except OSError as error:
+                raise NotStarted(f"no working folder can be made: {error.strerror or error}") from error
         return self._workshops[host]
 
     def _names(self, host: str) -> Mapping[str, Plain]:

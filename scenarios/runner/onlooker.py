@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from edge.metrics import Snapshot
 from edge.proto.types import BadPacket, DropReason
 from scenarios.casting import Member
-from scenarios.checks import Seconds
+from scenarios.checks import Seconds, printable
 from scenarios.proto.call import Call, CallConfirmed, CallOver, CallRefused, Role
 from scenarios.proto.host import HostEvent
 from scenarios.proto.http_server import Served
@@ -42,6 +42,7 @@ class Onlooker:
         self._new: list[HappeningRecord] = []
         self._unsaid = 0
         self._up: dict[str, bool] = {}
+        self._troubled: dict[str, None] = {}
         self._heard: dict[str, set[str]] = {}
         self._calls: deque[tuple[Member, Call]] = deque(maxlen=KEPT_CALLS)
         self._names = {
@@ -56,11 +57,13 @@ class Onlooker:
         if len(self._new) >= A_LOOK:
             self._unsaid += 1
             return
-        self._new.append(HappeningRecord(at=self._stage.elapsed(), who=who, text=text[:LONGEST], bad=bad))
+        text = printable(text[:LONGEST])
+        self._new.append(HappeningRecord(at=self._stage.elapsed(), who=who, text=text, bad=bad))
 
     def look(self, snapshot: Snapshot) -> None:
-        """Bring the record up to date: tunnels, sources, calls, drops."""
+        """Bring the record up to date: tunnels, programs, sources, calls, drops."""
         self._tunnels(snapshot)
+        self._troubles()
         self._sources()
         self._record.calls = list(self._call_records())
         self._record.drops = list(self._drops())
@@ -92,6 +95,16 @@ class Onlooker:
                     self.note(member.name, "is gone: nothing came for three minutes", bad=True)
                 elif member.up and was and endpoint != was:
                     self.note(member.name, f"comes from {endpoint} now")
+
+    # -- programs
+
+    def _troubles(self) -> None:
+        """A world goes on without a program, and whoever tries its server wants to know."""
+        texts = [each.trouble for each in self._record.programs if each.trouble]
+        for text in (*texts, *self._stage.network.damage):
+            if text not in self._troubled:
+                self._troubled[text] = None
+                self.note("", text, bad=True)
 
     # -- what hosts heard
 

@@ -8,6 +8,7 @@ from scenarios.checks import Plain, Seconds
 from scenarios.fabric.process import Process
 from scenarios.proto.pick import Unpicked
 from scenarios.proto.program_output import ProgramOutput
+from scenarios.runner.cpu_limit import MOST, Overrun, limited
 from scenarios.schema.programs import Pick
 
 RUNNING, EXITED, SIGNALLED, TIMEOUT, NOT_STARTED = "running", "exited", "signalled", "timeout", "not_started"
@@ -47,6 +48,14 @@ def in_words(process: Process | None) -> str:
     return f"it ended with code {process.code}"
 
 
+def too_long(text: str) -> str:
+    """What is wrong with an expression that was searched for in `text`."""
+    return (
+        f"its expression takes more than {MOST:g} s for {len(text):,} characters; "
+        "write it without repetitions of repetitions, as in (a+)+"
+    )
+
+
 class Picks:
     """What is picked from one output; looked for anew only when something has come."""
 
@@ -56,15 +65,24 @@ class Picks:
         self.missing: dict[str, str] = {}
         """Why there is nothing under a name; its value is none."""
         self._seen: tuple[ProgramOutput | None, int] = (None, 0)
+        self._endless: dict[str, str] = {}
+        """Those that take too long, and that: they are not tried again."""
 
     def of(self, output: ProgramOutput) -> dict[str, Plain]:
         if self._seen[0] is not output or self._seen[1] != output.total:
             self._seen = output, output.total
-            self._values, self.missing = {}, {}
-            for name, (source, pick) in self._picks.items():
-                try:
-                    self._values[name] = pick.of(output.text(source))
-                except Unpicked as error:
-                    self._values[name] = None
-                    self.missing[name] = str(error)
+            self._values, self.missing = {}, dict(self._endless)
+            for name in self._picks:
+                self._values[name] = None if name in self._endless else self._pick(name, output)
         return self._values
+
+    def _pick(self, name: str, output: ProgramOutput) -> Plain:
+        source, pick = self._picks[name]
+        text = output.text(source)
+        try:
+            return limited(lambda: pick.of(text))
+        except Unpicked as error:
+            self.missing[name] = str(error)
+        except Overrun:
+            self.missing[name] = self._endless[name] = too_long(text)
+        return None

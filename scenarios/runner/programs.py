@@ -35,7 +35,7 @@ class Programs:
 
     def __init__(self, world: World, network: Network, given: Callable[[], Mapping[str, Plain]]) -> None:
         self.launcher = Launcher(world, network, given)
-        self._agents = network.agents
+        self._network = network
         began = network.now()
         self._services = {
             actor.name: {
@@ -82,15 +82,18 @@ class Programs:
         return [service.record() for service in self._all()]
 
     def law(self) -> list[InvariantRecord]:
-        """That every one runs as it should, and so does every agent of a tunnel; nothing where there are none."""
-        services = list(self._all())
-        if not services and not self._agents:
+        """That every one runs as it should, and so does every agent of a tunnel, and that no machine is broken.
+
+        Nothing where there are none.
+        """
+        services, agents, damage = list(self._all()), self._network.agents, self._network.damage
+        if not services and not agents and not damage:
             return []
         broken = sorted((each for each in services if each.broken), key=lambda each: each.broken_at)
-        troubled = [each for each in self._agents if each.trouble]
-        if not broken and troubled:
+        troubled = [each for each in agents if each.trouble]
+        if not broken and (troubled or damage):
             lines = [line for each in troubled for line in each.output.last_lines(SHOWN)]
-            text = "; ".join(each.trouble for each in troubled)
+            text = "; ".join([*damage, *(each.trouble for each in troubled)])
             return [InvariantRecord(id=LAW, holds=False, text=text, details=lines)]
         if not broken:
             text = "every program ran as it should"
@@ -99,7 +102,7 @@ class Programs:
         for service in broken:
             details += [] if service is broken[0] else [service.broken]
             details += service.last_lines() or [f"{service.name} has written nothing"]
-        details += [each.trouble for each in troubled]
+        details += [*damage, *(each.trouble for each in troubled)]
         first = broken[0]
         return [InvariantRecord(id=LAW, holds=False, text=first.broken, details=details, at=first.broken_at)]
 

@@ -8,7 +8,9 @@ from scenarios.fabric.process import Process
 from scenarios.proto.bound_ports import LISTEN, UNCONNECTED, bound
 from scenarios.proto.pick import expression
 from scenarios.proto.program_output import ProgramOutput
-from scenarios.runner.launcher import GRACE, Launcher
+from scenarios.runner.cpu_limit import Overrun, limited
+from scenarios.runner.launcher import GRACE, Launcher, NotStarted
+from scenarios.runner.program_results import too_long
 from scenarios.schema.programs import Ready
 
 LOOK_AGAIN = 0.05
@@ -43,7 +45,15 @@ def _is_ready(process: Process, ready: Ready) -> bool:
         return ready.tcp in _ports(process, "tcp", LISTEN)
     if ready.udp is not None:
         return ready.udp in _ports(process, "udp", UNCONNECTED)
-    return ready.output is not None and bool(expression(ready.output).search(process.output.both.text))
+    return ready.output is not None and _has_written(process, ready.output)
+
+
+def _has_written(process: Process, wanted: str) -> bool:
+    text = process.output.both.text
+    try:
+        return bool(limited(lambda: expression(wanted).search(text)))
+    except Overrun:
+        raise NotStarted(f"{wanted!r}: {too_long(text)}") from None
 
 
 def _ports(process: Process, protocol: str, state: str) -> set[int]:

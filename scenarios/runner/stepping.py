@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import trio
 
-from scenarios.checks import ExpressionError, Plain, Seconds, parse, show
+from scenarios.checks import ExpressionError, Plain, Seconds, parse, printable, show
 from scenarios.report import CallRecord, SightingRecord, State, StepRecord
 from scenarios.runner.actions import ACTIONS, action
 from scenarios.runner.placeholders import readable
@@ -17,6 +17,10 @@ from scenarios.schema.programs import ExecRun
 
 OWN = ("started", "ended")
 """What conditions can ask of every step, besides the results of its verb."""
+
+LONGEST_RESULT = 1 << 15
+"""Characters of a text in a record. Conditions see all of it, but hundreds of steps that say a lot are not to end up
+in one file."""
 
 LONGEST_TITLE = 100
 """Characters of a name that is made of a command."""
@@ -45,7 +49,7 @@ class Stepping:
         self.step = step
         self.record = StepRecord(
             id=step.id,
-            name=step.name or _title(step, {}),
+            name=printable(step.name) if step.name else _title(step, {}),
             verb=step.verb[0] if step.verb is not None else "await",
             background=step.background,
             may_fail=step.may_fail,
@@ -80,11 +84,11 @@ class Stepping:
                     self._text = f"waiting for {step.until}"
                     await self._await(step.until)
             if within.cancelled_caught and step.within is not None:
-                record.error = f"not within {Seconds(step.within)}: {self._explained()}"
+                record.error = printable(f"not within {Seconds(step.within)}: {self._explained()}")
         except ExpressionError as error:
-            record.error = f"{error}; {error.fix}" if error.fix else str(error)
+            record.error = printable(f"{error}; {error.fix}" if error.fix else str(error))
         except Impossible as error:
-            record.error = str(error)
+            record.error = printable(str(error))
         self._text = ""
         record.ended = self._stage.elapsed()
         self.refresh()
@@ -102,21 +106,21 @@ class Stepping:
         """It ends here."""
         record = self.record
         record.state = state
-        record.waiting = self._explained()
+        record.waiting = printable(self._explained())
         record.error = f"{why} while {record.waiting}" if record.waiting else why
         record.ended = self._stage.elapsed()
-        record.results = dict(self.results())
+        record.results = {name: _cut(value) for name, value in self.results().items()}
         record.output = self._acting.written() if self._acting is not None else []
 
     def refresh(self) -> None:
         """Bring the record up to date."""
         record = self.record
-        record.waiting = self.waiting() if record.ended is None else ""
+        record.waiting = printable(self.waiting()) if record.ended is None else ""
         if record.ended is not None:
-            record.summary = self._acting.summary() if self._acting is not None else ""
+            record.summary = printable(self._acting.summary()) if self._acting is not None else ""
             record.table = self._acting.table() if self._acting is not None else []
             record.output = self._acting.written() if self._acting is not None else []
-            record.results = dict(self.results())
+            record.results = {name: _cut(value) for name, value in self.results().items()}
 
     def results(self) -> dict[str, Plain]:
         record = self.record
@@ -173,6 +177,14 @@ class Stepping:
         return f"{self._text}: {saw}" if saw else self._text
 
 
+def _cut(value: Plain) -> Plain:
+    """`value` for a record: of a long text its beginning and its end."""
+    if not isinstance(value, str) or len(value) <= LONGEST_RESULT:
+        return value
+    half = LONGEST_RESULT // 2
+    return f"{value[:half]}\n[{len(value) - 2 * half} characters left out]\n{value[-half:]}"
+
+
 def _title(step: Step, names: Mapping[str, Plain]) -> str:
     """A name for a step without one; of a command with the values that it asks for, as far as they are known."""
     if step.verb is None:
@@ -196,6 +208,6 @@ def _title(step: Step, names: Mapping[str, Plain]) -> str:
         name if isinstance(name, str) else ", ".join(name) for name in who if isinstance(name, str | tuple)
     )
     if isinstance(verb, ExecRun):
-        named = f"{named}: {' '.join(' '.join(readable(verb.run, names)).split())}"
+        named = f"{named}: {printable(' '.join(' '.join(readable(verb.run, names)).split()))}"
         named = named if len(named) <= LONGEST_TITLE else f"{named[: LONGEST_TITLE - 1]}…"
     return f"{word} {named}".strip()

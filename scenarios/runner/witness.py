@@ -91,7 +91,8 @@ class Witness:
         )
 
 
-_ADDRESSES = re.compile(r"\d+(?:\.\d+){3}|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
+# What looks for the end of every long number again and again would take minutes for a text that is one.
+_ADDRESSES = re.compile(r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)|[0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{0,39}")
 
 
 def named_in(stage: Stage, sender: Member, text: str) -> list[Member]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,8 +68,10 @@ class Workshop:
 
 
 def copied(source: Path) -> bytes:
-    """OSError if it cannot be read."""
-    with source.open("rb") as stream:
+    """OSError if it cannot be read, or is no file: reading from a FIFO would not end."""
+    with open(os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise OSError(0, "it is no regular file", str(source))
         data = stream.read(LARGEST_COPY + 1)
     if len(data) > LARGEST_COPY:
         raise OSError(0, f"it is larger than {LARGEST_COPY >> 20} MiB", str(source))

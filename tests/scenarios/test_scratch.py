@@ -39,6 +39,16 @@ def test_it_is_there_until_it_is_closed(there: Path) -> None:
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_a_link_that_a_program_has_put_in_its_place_goes_and_what_it_leads_to_stays(there: Path) -> None:
+    mine = there / "mine"
+    mine.mkdir()
+    scratch = Scratch("x")
+    scratch.folder.rmdir()
+    scratch.folder.symlink_to(mine)
+    scratch.close()
+    assert os.listdir(there) == ["mine"]
+
+
 def test_what_a_killed_process_has_left_goes_with_the_next_start(there: Path) -> None:
     code = (
         "import sys, os, pathlib, signal; sys.path.insert(0, sys.argv[1])\n"

@@ -47,7 +47,10 @@ _RUN = Path("/run")
 
 
 def be_first_process(requests: socket.socket, parent: int, open_files: int | None) -> NoReturn:
-    """In a child of `parent`: make a PID namespace and serve in it; all of them die with each other."""
+    """In a child of `parent`: make a PID namespace and serve in it; all of them die with each other.
+
+    It has an empty network, and sees the parent's mounts as they are now.
+    """
     gc.disable()  # files of the parent that it finds unused would be closed by numbers which are those of others now
     signal.set_wakeup_fd(-1)  # that of the parent's event loop
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -58,7 +61,9 @@ def be_first_process(requests: socket.socket, parent: int, open_files: int | Non
     _close_inherited(keep={0, 1, 2, requests.fileno()})
     os.setsid()
     try:
-        unshare(CLONE_NEWPID)
+        # Programs can enter whatever the first process is in (nsenter -t 1): not the machine's network and mounts.
+        unshare(CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWNS)
+        mount("none", "/", "", MS_REC | MS_PRIVATE)
         pid = os.fork()
     except OSError as error:
         requests.send(msgpack.packb([HELLO, -(error.errno or 1)]))
@@ -168,6 +173,7 @@ def _become(
 ) -> NoReturn:
     """In the child: the program, in its namespaces."""
     stderr = fds[-1] if fds else 2
+    lacks = "no namespaces of its own: "
     try:
         os.setsid()
         _forget_signals()
@@ -183,10 +189,13 @@ def _become(
                 resource.RLIMIT_NOFILE, (open_files, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
             )
         os.chdir(cwd)
+        lacks = ""
         os.execvpe(argv[0], argv, env)  # noqa: S606 - the file names the program
     except BaseException as error:
         words: Any = error.strerror if isinstance(error, OSError) else error
-        _say(stderr, f"{argv[0]}: {words}")
+        if isinstance(error, OSError) and error.filename == cwd:
+            lacks = f"its working folder {cwd} cannot be entered: "
+        _say(stderr, f"{argv[0]}: {lacks}{words}")
     finally:
         os._exit(CANNOT_START)
 
@@ -214,7 +223,6 @@ def _own_view(cwd: str, run: str) -> None:
     """
     unshare(CLONE_NEWNS)
     work = os.open(cwd, os.O_PATH | os.O_CLOEXEC)
-    mount("none", "/", "", MS_REC | MS_PRIVATE)
     if run:
         mount(run, str(_RUN), "", MS_BIND)
     else:

@@ -97,7 +97,13 @@ def become_privileged() -> None:
     # Root of a user namespace that is in a network of somebody else's may leave that one, but never come back.
     for enter in (*((_enter_network,) if os.geteuid() == 0 else ()), _enter_user):
         if _succeeds(enter, _come_and_go):
-            enter()
+            try:
+                enter()
+            except (
+                OSError
+            ) as error:  # the attempt has used up a limit, and the kernel takes its time to count back
+                what = f"no namespaces can be made here: {error.strerror}"
+                raise FabricUnavailable(f"{what}\n    fix: try again;  poplab doctor  says more") from error
             return
     raise FabricUnavailable(_why_not())
 

@@ -23,6 +23,7 @@ _attribute = Struct("=HH")
 _link = Struct("=BxHiII")
 _address = Struct("=BBBBI")
 _route = Struct("=8BI")
+_next_hop = Struct("=HBBi")  # struct rtnexthop: its length with its attributes, flags, weight, interface
 
 
 class Do(IntEnum):
@@ -152,8 +153,14 @@ ROUTE_SIZE = _route.size
 
 
 def kind_of_route(answer: bytes) -> int:
-    """RTN_UNICAST and so on, of the route that an answer is about."""
+    """Of the route that an answer is about: RTN_UNICAST and so on."""
     return answer[7]
+
+
+def first_next_hop(several: bytes) -> tuple[int, dict[int, bytes]]:
+    """The interface and the attributes of the first of the next hops of a route."""
+    length, _, _, index = _next_hop.unpack_from(several)
+    return index, attributes(several[_next_hop.size : length])
 
 
 def destination_length(answer: bytes) -> int:

@@ -12,6 +12,7 @@ import trio
 from connectors.dialer import Dialer
 from connectors.endpoint import Endpoint
 from connectors.proto.border import Border
+from connectors.tun import DeviceGone
 from edge.config import Kind, public_key
 from edge.document import HostPort, Prefix
 from edge.io.udp import UdpPort
@@ -23,7 +24,8 @@ from scenarios.fabric.netns.agents import Told, program
 from scenarios.fabric.netns.foreign_end import ForeignEnd
 from scenarios.fabric.netns.lab_side import LabSide
 from scenarios.fabric.netns.place import MachinePlace
-from scenarios.fabric.netns.places import TUNNEL, Places
+from scenarios.fabric.netns.places import TUNNEL, UPLINK, Places
+from scenarios.fabric.netns.room import explained
 from scenarios.fabric.netns.wiring import Machine
 from scenarios.fabric.sockets import SocketNetwork
 from scenarios.proto.host import Host
@@ -58,6 +60,8 @@ class NetnsNetwork(SocketNetwork):
         self.places = places
         self.address = str(HostPort(self._pop))
         self._sides: dict[str, LabSide] = {}
+        self._gone: list[str] = []
+        """Far ends whose tunnel's interface somebody has deleted."""
         self._again: set[str] = set()
         """Far ends that are to start again once they have died."""
         self._sites = {
@@ -67,6 +71,9 @@ class NetnsNetwork(SocketNetwork):
     async def start(self) -> None:
         """Bring up every far end."""
         self.places.on_spawner = lambda spawner: self._servers.start_soon(spawner.run)
+        if self._world.script.cast.real:
+            with explained(self._world):
+                self.places.spawner()
         await self._nursery.start(self.places.wires.run)
         await self._nursery.start(self.places.cards.run)
         foreign: list[ForeignEnd] = []
@@ -84,6 +91,20 @@ class NetnsNetwork(SocketNetwork):
         if any(len(premises.ports) > 1 for premises in self._sites.values()):
             self.every(ELECTION, self._elect)
         self._watch_outside()
+
+    async def _run_end(
+        self, name: str, *, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        try:
+            await super()._run_end(name, task_status=task_status)
+        except* DeviceGone:
+            self._gone.append(name)  # it has died of it, as of a crash; the others go on
+
+    @property
+    def damage(self) -> list[str]:
+        lost = [f"{TUNNEL} of {name}" for name in self._gone]
+        lost += [f"{UPLINK} of {name}" for name in self.places.wires.gone]
+        return [f"the interface {each} was deleted" for each in lost]
 
     def _settle(self) -> None:
         self.places.cards.catch_up(trio.current_time())

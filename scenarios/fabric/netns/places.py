@@ -144,6 +144,7 @@ class Places:
         self.machines[host.name] = machine
         if isinstance(host, RealHost):
             self._programs[host.name] = MachinePlace(machine, self.spawner, {})
+            host.has_besides = machine.has
         else:
             machine.silence(interface)
         if host.name in self.world.script.cast.proxied:
@@ -191,7 +192,8 @@ class Places:
             return Hop(Device.INTERNET) if name.startswith(router_name("")) else None
         via = None if found.via is None else ip_address(found.via).packed
         network = ip_network(found.to)
-        return Hop(_DEVICES[found.interface], via, (network.network_address.packed, network.prefixlen))
+        device = _DEVICES.get(found.interface, Device.OTHER)
+        return Hop(device, via, (network.network_address.packed, network.prefixlen))
 
     def _named(self, name: str) -> Machine:
         found = self.machines.get(name) or self.ends.get(name)

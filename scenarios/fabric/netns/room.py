@@ -68,7 +68,8 @@ def _words(error: OSError, world: World) -> str:
     if error.errno == errno.EMFILE:
         return _too_many_files(2 * needed(world), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     if error.errno == errno.ENOSPC:
-        return f"{what}\n    fix: sudo sysctl -w user.max_net_namespaces=15000"
+        limits = " ".join(f"user.max_{kind}_namespaces=15000" for kind in ("net", "pid", "mnt"))
+        return f"{what}\n    fix: sudo sysctl -w {limits}"
     if error.errno == errno.EROFS:
         return (
             f"{what}: {error.filename or '/proc/sys'} cannot be written here, as in many containers\n"

@@ -21,7 +21,7 @@ import trio
 from scenarios.fabric.netns.first_process import HELLO, REQUEST_LIMIT, be_first_process
 
 DYING = 10.0
-"""Seconds in which the kernel must have removed what was killed."""
+"""Seconds in which the kernel must have removed what was killed, and the first process taken a request."""
 
 
 class Program:
@@ -115,7 +115,7 @@ class Spawner:
 
         `files` are seen by it alone in place of those of the machine: /etc/resolv.conf and the like, by path; below
         /run they are new. `run` is a folder that it has as /run, in place of an empty one.
-        ValueError if all of that is too long.
+        ValueError if all of that is too long, OSError if the first process does not take it.
         """
         self._numbers += 1
         request = msgpack.packb(
@@ -126,7 +126,7 @@ class Spawner:
             raise ValueError(f"{argv[0]}: arguments and environment have more than {REQUEST_LIMIT} bytes")
         fds = array.array("i", [namespace, stdin, stdout, stderr])
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * REQUEST_LIMIT)
-        self._socket.setblocking(True)
+        self._socket.settimeout(DYING)
         try:
             self._socket.sendmsg([request], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
         finally:

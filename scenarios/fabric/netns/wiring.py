@@ -39,15 +39,12 @@ _INFO_KIND, _INFO_DATA, _VETH_PEER = 1, 2, 1
 _BRIDGE_DELAY, _BRIDGE_STP, _BRIDGE_SNOOPING = 1, 5, 23
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
 _IFA_F_NODAD = 0x02
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY = 1, 4, 5, 6
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH = 1, 4, 5, 6, 9
 _MAIN_TABLE, _LOCAL_TABLE = 254, 255
 _STATIC = 4  # RTPROT_STATIC
 _UNIVERSE, _ON_LINK = 0, 253  # scopes
-_UNICAST, _LOCAL_ROUTE, _BLACKHOLE = (
-    1,
-    2,
-    6,
-)  # types of routes; of rules, a table to look at and, by the same number, nowhere
+# Types of routes; of rules, a table to look at and, by the same number, nowhere.
+_UNICAST, _OWN, _BLACKHOLE = 1, 2, 6
 _LOOK, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_IP_PROTO = 1, 3, 6, 22
 _FLAG_ON_LINK = 4
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the entry, not what is made of it
@@ -82,7 +79,7 @@ _FORWARDING = {
 
 
 class FoundRoute(NamedTuple):
-    """An entry of a route table."""
+    """An entry of a route table; of one that leads several ways, the first of them."""
 
     to: str
     interface: str
@@ -239,7 +236,7 @@ class Machine:
             answer = self._ask(Do.GET_ROUTE, asked, attribute(_RTA_DST, address))
         except OSError:
             return True
-        return netlink.kind_of_route(answer) != _LOCAL_ROUTE
+        return netlink.kind_of_route(answer) != _OWN
 
     def plain(self, interface: str) -> None:
         """No offloads: what is seen on it is what a wire would carry, checksums and all."""
@@ -322,22 +319,34 @@ class Machine:
             how=How.REPLACE,
         )
 
+    def has(self, address: bytes) -> bool:
+        """Whether it is one of its own, on whatever interface."""
+        try:
+            answer = self._route_for(address)
+        except OSError:
+            return False
+        return netlink.kind_of_route(answer) == _OWN
+
+    def _route_for(self, address: bytes) -> bytes:
+        family = _family(4 if len(address) == 4 else 6)
+        request = netlink.route(family, 8 * len(address), flags=_FIB_MATCH)
+        return self._ask(Do.GET_ROUTE, request, attribute(_RTA_DST, address))
+
     def route_to(self, destination: str) -> FoundRoute | None:
         """What ``ip route get DESTINATION fibmatch`` says; None if it says that there is no way."""
-        target = ip_address(destination)
-        family, size = _family(target.version), target.max_prefixlen
+        target = ip_address(destination).packed
         try:
-            answer = self._ask(
-                Do.GET_ROUTE,
-                netlink.route(family, size, flags=_FIB_MATCH),
-                attribute(_RTA_DST, target.packed),
-            )
+            answer = self._route_for(target)
         except OSError:  # unreachable, or a route to nowhere
             return None
         found = netlink.attributes(answer[netlink.ROUTE_SIZE :])
-        to = ip_network((found.get(_RTA_DST, bytes(size // 8)), netlink.destination_length(answer)))
+        index = int.from_bytes(found.get(_RTA_OIF, b""), sys.byteorder)
+        if _RTA_MULTIPATH in found:
+            index, first = netlink.first_next_hop(found[_RTA_MULTIPATH])
+            found |= first
+        to = ip_network((found.get(_RTA_DST, bytes(len(target))), netlink.destination_length(answer)))
         via = found.get(_RTA_GATEWAY)
-        name = self._name(int.from_bytes(found[_RTA_OIF], sys.byteorder))
+        name = self._name(index) if index else ""
         return FoundRoute(str(to), name, None if via is None else str(ip_address(via)))
 
     def _name(self, index: int) -> str:

@@ -65,6 +65,7 @@ class SimNetwork:
         self._watched_at = 0.0
         self.way_changes: deque[WayChange] = deque(maxlen=KEPT_CHANGES)
         self.agents: tuple[Agent, ...] = ()
+        self.damage: tuple[str, ...] = ()
         if world.recorder is not None:
             world.recorder.begin(self.now, unix=EPOCH)
         self._over = False

@@ -125,3 +125,42 @@ async def test_what_cannot_be_started_leaves_no_file_open() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
     await ran("true")
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+class Undead:
+    """It is killed in vain."""
+
+    returncode = None
+
+    def __init__(self) -> None:
+        self.signals: list[int] = []
+
+    async def wait(self) -> int:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    def send_signal(self, number: int) -> None:
+        self.signals.append(number)
+
+
+class Grave:
+    """A place where nothing ends."""
+
+    def __init__(self) -> None:
+        self.undead = Undead()
+
+    def start(self, argv: object, **given: object) -> Undead:
+        return self.undead
+
+
+async def test_nobody_waits_for_ever_for_what_the_kernel_cannot_kill(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    place = Grave()
+    process = Process(place, ["cat"], env={}, cwd="/", output=ProgramOutput())  # type: ignore[arg-type]
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(process.run)
+            assert not await process.end(grace=2.0)
+    assert place.undead.signals == [signal.SIGTERM, signal.SIGKILL]
+    assert (process.alive, process.code, process.signal) == (False, None, "KILL")

@@ -84,6 +84,18 @@ def test_what_is_for_others_is_misdelivered() -> None:
     assert wire.ledger.offences[Offence.MISDELIVERED] == 1
 
 
+def test_what_is_for_an_address_that_a_program_has_given_it_is_its_own() -> None:
+    wire = Wire()
+    more = ip_address("10.0.50.61").packed
+    wire.pbx.has_besides = more.__eq__
+    packet = bytes(build_udp(wire.alice.packed, more, 1, 2, b"x"))
+    wire.carry(packet)
+    assert wire.lawful and wire.ledger.received_packets == 1
+    assert wire.pbx.counters["misdelivered"] == 0
+    wire.carry(bytes(build_udp(wire.alice.packed, ip_address("10.0.50.62").packed, 1, 2, b"x")))
+    assert wire.ledger.offences[Offence.MISDELIVERED] == 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"\x45", bytes(40), b"\x60" + bytes(10)])
 def test_what_is_no_packet_is_counted(damage: bytes) -> None:
     wire = Wire()

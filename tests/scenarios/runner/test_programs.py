@@ -7,6 +7,7 @@ import hashlib
 import os
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import trio
 
 from edge.errors import ConfigError, FabricUnavailable
 from scenarios import doctor, world
+from scenarios.live import PlainLines
 from scenarios.report import RunRecord, State, findings, write
 from scenarios.runner import check, run
 from scenarios.trace import OutputFile
@@ -214,6 +216,85 @@ def test_what_cannot_be_started_says_why() -> None:
     assert [step.state for step in record.steps] == [State.PASSED, State.FAILED, State.FAILED]
     assert "cannot write" in record.steps[1].error
     assert "is no text now" in record.steps[2].error
+
+
+def test_so_does_one_for_which_there_is_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/no/such/folder")
+    record = ran("  - exec.run: {on: alice, run: [date]}\n", program("site", "exec sleep 60"))
+    assert record.state is State.FAILED
+    assert record.steps[0].error == "no working folder can be made: No such file or directory"
+    assert "no working folder can be made" in law(record)[1]
+
+
+def test_of_what_a_program_writes_a_record_has_less_than_conditions_see() -> None:
+    record = passed("""
+  - id: much
+    exec.run: {on: alice, run: [sh, -c, 'echo begin; seq 100000; echo end']}
+    expect: [len(stdout) > 500000 and "50000" in stdout]
+  - {wait: {for: 1ms}, expect: [len(much.stdout) > 500000]}
+""")
+    kept = str(record.steps[0].results["stdout"])
+    assert kept.startswith("begin\n1\n") and kept.endswith("\n100000\nend\n")
+    assert len(kept) < 40_000 and " characters left out]" in kept
+
+
+ENDLESS = "(a+)+$"  # for a row of a and something else it tries all ways to cut the row
+
+
+def test_an_expression_that_would_never_end_is_given_up_and_the_step_says_so() -> None:
+    record = ran(f"""
+  - exec.run:
+      on: alice
+      run: [echo, {"a" * 40}!]
+      capture: {{endless: {{regex: '{ENDLESS}'}}, other: {{regex: '(a+)'}}}}
+    expect: [endless == none and other == "{"a" * 40}"]
+""")
+    assert record.state is State.PASSED
+    assert "no endless: its expression takes more than 1 s for 42 characters" in record.steps[0].summary
+
+
+def test_so_it_is_where_it_says_that_a_program_is_ready() -> None:
+    record = ran(
+        "  - {wait: {programs: ready}}\n",
+        program("site", f"echo {'a' * 40}!; exec sleep 60", more=f"ready: {{output: {ENDLESS}}}"),
+    )
+    assert record.state is State.FAILED
+    assert "takes more than 1 s for 42 characters" in law(record)[1]
+
+
+def test_a_command_that_is_one_long_number_is_searched_for_addresses_at_once() -> None:
+    passed("""
+  - id: digits
+    exec.run: {on: alice, run: [sh, -c, 'head -c 100000 /dev/zero | tr "\\0" 7']}
+  - exec.run: {on: alice, run: [test, "${digits.stdout}", "!=", "7"]}
+""")
+
+
+def test_nothing_that_a_program_writes_moves_the_cursor_of_whoever_watches() -> None:
+    evil = "\\033]0;title\\007\\033[2J\\342\\200\\256evil"
+    record = ran(f"""
+  - id: evil
+    exec.run:
+      on: alice
+      run: [printf, '{evil}']
+      capture: {{text: {{}}}}
+    expect: [text == ""]
+  - exec.run: {{on: alice, run: [echo, "${{evil.text}}"]}}
+  - exec.run: {{on: alice, run: [printf, '{{"a": {{"{evil}": 1}}}}'], capture: {{keys: {{json: a}}}}}}
+    expect: [keys == 1]
+  - exec.run: {{on: alice, run: [printf, '{{"a": {{"\\\\u001b[2J\\\\u202e": 1}}}}'], capture: {{keys: {{json: a}}}}}}
+    expect: [keys == 1]
+""")
+    first, second, _, last = record.steps
+    assert "text \\x1b]0;title\\x07\\x1b[2J\\u202eevil" in first.summary
+    assert second.name == r"exec.run alice: echo \x1b]0;title\x07\x1b[2J\u202eevil"
+    assert r"{\x1b[2J\u202e: 1}" in last.checks[0].saw[0][1]
+    lines: list[str] = []
+    watcher = PlainLines(lines.append)
+    for step in record.steps:
+        watcher.step_ended(record, step)
+    watcher.ended(record)
+    assert not {"\x1b", "\x07", "\u202e"} & set("".join(lines))
 
 
 def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:

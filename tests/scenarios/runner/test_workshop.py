@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,13 @@ def test_no_file_leaves_the_folder_whatever_a_program_has_made_of_it(
     workshop.put({"kept": "mine"}, {})  # the link is replaced, not followed
     assert [file.name for file in outside.iterdir()] == ["kept"]
     assert (outside / "kept").read_text() == "kept"
+
+
+def test_what_is_no_file_is_not_copied(workshop: Workshop, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for source in ("fifo", ".", "/dev/zero"):
+        with pytest.raises(OSError, match="directory|no regular file"):
+            workshop.put({"copy": File(source=source)}, {})
 
 
 def test_the_environment_is_small(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

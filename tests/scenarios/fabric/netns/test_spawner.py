@@ -130,8 +130,16 @@ async def test_what_cannot_be_started_ends_with_127_and_says_why(bench: Bench, n
 async def test_a_working_folder_that_is_not_there_is_no_end_of_the_others(bench: Bench) -> None:
     other = bench.start("sleep", "60")
     assert await ended(bench.start("true", cwd=bench.folder / "nowhere")) == 127
+    assert f"true: its working folder {bench.folder / 'nowhere'} cannot be entered: No such" in bench.errors
     assert await ended(bench.start("true")) == 0
     assert other.returncode is None
+
+
+@pytest.mark.parametrize("kind", ["net", "mnt", "pid"])
+async def test_no_process_that_programs_see_is_where_the_runner_is(bench: Bench, kind: str) -> None:
+    seen = (await bench.said("sh", "-c", f"readlink /proc/[0-9]*/ns/{kind}")).split()
+    assert len(seen) >= 2  # the first process, and themselves
+    assert os.readlink(f"/proc/self/ns/{kind}") not in seen
 
 
 async def test_what_is_too_long_is_refused_and_the_rest_goes_on(bench: Bench) -> None:

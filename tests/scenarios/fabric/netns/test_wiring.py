@@ -9,6 +9,7 @@ import struct
 import subprocess
 from array import array
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import pytest
 
@@ -122,6 +123,26 @@ def test_nowhere_is_silent(office: Office, version: int, address: str) -> None:
         pytest.raises(OSError, match="Invalid argument"),
     ):
         sock.sendto(MARK, (address, 9))
+
+
+def test_an_address_is_its_own_while_it_has_it(office: Office) -> None:
+    machine = office.machine("pbx", "10.0.50.60/24", "fd00:50::60/64")
+    for text in ("10.0.50.60", "fd00:50::60"):
+        assert machine.has(ip_address(text).packed)
+    for text in ("10.0.50.61", "192.0.2.1", "fd00:50::61", "2001:db8::1"):
+        assert not machine.has(ip_address(text).packed)
+    machine.address(ETHERNET, "10.0.50.61/24")
+    assert machine.has(ip_address("10.0.50.61").packed)
+    machine.forget_address(ETHERNET, "10.0.50.61/24")
+    assert not machine.has(ip_address("10.0.50.61").packed)
+
+
+def test_of_a_route_that_a_program_has_split_the_first_way_is_told(office: Office) -> None:
+    machine = office.machine("pbx", "10.0.50.60/24")
+    hops = "nexthop via 10.0.50.1 dev eth0 nexthop via 10.0.50.2 dev eth0"
+    with machine.space.inside():
+        subprocess.run(["ip", "route", "add", "10.9.0.0/16", *hops.split()], check=True)
+    assert machine.route_to("10.9.1.1") == FoundRoute("10.9.0.0/16", ETHERNET, "10.0.50.1")
 
 
 def test_no_way_is_none(office: Office) -> None:
