@@ -229,15 +229,6 @@ class Machine:
         found = netlink.attributes(answer[netlink.LINK_SIZE :])
         return found.get(_IFLA_OPERSTATE) != _OPERSTATE_UP or found.get(_IFLA_QDISC) == _NO_QUEUE_YET
 
-    def _is_strange(self, address: bytes) -> bool:
-        """Whether it is not yet a local one, as those of IPv6 become in a task of their own."""
-        asked = netlink.route(socket.AF_INET6, 8 * len(address))
-        try:
-            answer = self._ask(Do.GET_ROUTE, asked, attribute(_RTA_DST, address))
-        except OSError:
-            return True
-        return netlink.kind_of_route(answer) != _OWN
-
     def plain(self, interface: str) -> None:
         """No offloads: what is seen on it is what a wire would carry, checksums and all."""
         with self.space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
@@ -255,7 +246,7 @@ class Machine:
         flags = b""
         if given.version == 6:
             flags = attribute(_IFA_FLAGS, _IFA_F_NODAD)
-            self._unready.append(partial(self._is_strange, given.packed))
+            self._unready.append(lambda: not self.has(given.packed))  # a task of the kernel sees to it
         self._ask(Do.ADD_ADDRESS, *self._address(interface, text), flags, how=How.CREATE)
 
     def forget_address(self, interface: str, text: str) -> None:

@@ -127,6 +127,7 @@ def test_nowhere_is_silent(office: Office, version: int, address: str) -> None:
 
 def test_an_address_is_its_own_while_it_has_it(office: Office) -> None:
     machine = office.machine("pbx", "10.0.50.60/24", "fd00:50::60/64")
+    machine.settle()
     for text in ("10.0.50.60", "fd00:50::60"):
         assert machine.has(ip_address(text).packed)
     for text in ("10.0.50.61", "192.0.2.1", "fd00:50::61", "2001:db8::1"):
