@@ -44,6 +44,10 @@ class Port:
         """Carry `packets` with the next turn."""
         self._outgoing += packets
 
+    def lose(self, reason: str, packets: Sequence[bytearray]) -> None:
+        """They died at the far end of the tunnel."""
+        self._premises.lose(reason, packets)
+
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self.heard_at = self._now = now
         if self.zombie:

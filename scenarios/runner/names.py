@@ -46,11 +46,20 @@ def _hosts(stage: Stage, keys: Iterable[str]) -> Plain:
     return Lazy(keys, lambda name: _host(stage, stage.world.members[name], addresses))
 
 
+SPOOFED = DropReason.SPOOFED_SOURCE.value
+"""Sent with a source that is not one's own, into one's own tunnel."""
+
+
 def _clients(stage: Stage, snapshot: Snapshot) -> Plain:
     world = stage.world
     addresses, ways = world.addresses, tunnel_ways(stage, snapshot)
     keys = [name for name, member in world.members.items() if member.actor.site is None]
-    return Lazy(keys, lambda name: {**_host(stage, world.members[name], addresses), "way": ways[name]})
+
+    def client(name: str) -> Plain:
+        lost = {SPOOFED: world.members[name].premises.counters[SPOOFED]}
+        return {**_host(stage, world.members[name], addresses), "way": ways[name], "lost": lost}
+
+    return Lazy(keys, client)
 
 
 def _host(stage: Stage, member: Member, addresses: Iterable[str]) -> dict[str, Plain]:
@@ -93,7 +102,7 @@ def _site(stage: Stage, name: str, failovers: Mapping[str, int]) -> Plain:
         "gateway": premises.gateway.name if premises.gateway is not None else None,
         "active": stage.network.active(name),
         "failovers": failovers.get(name, 0),
-        "lost": {reason: premises.counters[reason] for reason in LOST},
+        "lost": {reason: premises.counters[reason] for reason in (*LOST, SPOOFED)},
     }
 
 

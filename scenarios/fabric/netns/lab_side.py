@@ -13,13 +13,14 @@ from connectors.proto import Watch
 from connectors.proto.border import Border
 from connectors.tun import Tun
 from connectors.tun_side import TunSide
+from edge.proto.types import DropReason
 from scenarios.fabric.netns.cards import is_chatter
 from scenarios.fabric.netns.veth_wire import VethWire
 from scenarios.proto.premises import ZOMBIE, Port
 
 
 class LabSide(TunSide):
-    """Of `port`; `own` are addresses of its machine. `watch`, if anybody, is told.
+    """Of `port`, which is told of spoofed sources; `own` are addresses of its machine. `watch`, if any, is told of all.
 
     By `catch_up` the cards of hosts are read, so that what they have sent is told before it is told that it went on.
     """
@@ -41,8 +42,8 @@ class LabSide(TunSide):
         """Why some of the packets die that are just coming out of the tunnel; by identity."""
         self._kept: list[tuple[bytearray, str]] = []
         """What did not go into the tunnel, and why, until it is told."""
+        border.on_drop = self._drop
         if watch is not None:
-            border.on_drop = self._drop
             self.on_zombie = partial(self._drop, ZOMBIE)
 
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
@@ -72,7 +73,10 @@ class LabSide(TunSide):
         if self._came is not None:
             self._came[id(packet)] = reason
         elif packet and not is_chatter(packet, packet[0] >> 4):
-            self._kept.append((packet, reason))
+            if reason == DropReason.SPOOFED_SOURCE:
+                self._port.lose(reason, [packet])
+            if self._watch is not None:
+                self._kept.append((packet, reason))
 
     def _tell(self, packets: list[bytearray]) -> None:
         assert self._watch is not None

@@ -90,6 +90,19 @@ def test_an_address_that_a_program_adds_is_one_of_its_host(tmp_path: Path) -> No
     assert code == 0, said
 
 
+def test_who_sends_with_a_source_of_others_is_counted_where_it_ends(tmp_path: Path) -> None:
+    forge = "ip addr add 192.0.2.1/32 dev lo; ping -c 2 -i 0.2 -W 1 -I 192.0.2.1"
+    code, said = ran(
+        tmp_path,
+        f"  - exec.run: {{on: alice, run: [sh, -c, '{forge} 10.0.60.81']}}\n"
+        "    expect: [code == 1, clients.alice.lost.spoofed_source == 2]\n"
+        f"  - exec.run: {{on: hq/web, run: [sh, -c, '{forge} 100.96.0.13']}}\n"
+        "    expect: [code == 1, sites.hq.lost.spoofed_source == 2, clients.bob.lost.spoofed_source == 0]\n",
+    )
+    assert code == 0, said
+    assert "ok    no-spoofing: 0 of" in said
+
+
 def test_where_there_are_no_pid_namespaces_there_is_no_run(tmp_path: Path) -> None:
     script = 'echo 0 > /proc/sys/user/max_pid_namespaces && exec "$@"'
     code, said = ran(

@@ -98,8 +98,14 @@ async def test_every_packet_at_the_device_is_told_in_order_with_its_fate(
         assert caught[0] == (now, 0), "whoever sent it comes first"
 
 
-def test_nobody_who_does_not_look_on_pays_for_it() -> None:
-    premises = Premises(Lan("hq", []), ["hq"])
+def test_spoofed_sources_are_counted_though_nobody_looks_on() -> None:
+    device, premises = Device(), Premises(Lan("hq", []), ["hq"])
     border = Border([ip_network("10.0.50.0/24")])
-    side = LabSide(contextmanager(lambda: iter([Device()])), border, premises.ports["hq"], [], None, print)
-    assert border.on_drop is None and side.on_zombie is None
+    side = LabSide(contextmanager(lambda: iter([device])), border, premises.ports["hq"], [], None, print)
+    assert side.on_zombie is None
+    with side.attached():
+        device.outbox += [udp("1.2.3.4", OUTSIDE), udp("1.2.3.4", "224.0.0.22"), udp(INSIDE, OUTSIDE)]
+        side.gather()
+        assert side.poll_packets() == [udp(INSIDE, OUTSIDE)]
+        side.handle_packets([udp(OUTSIDE, "10.0.51.7")], 5.0)
+    assert premises.counters == {"spoofed_source": 1}, "neither the chatter of kernels nor what comes in"
