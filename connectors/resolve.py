@@ -101,7 +101,10 @@ def _of_version(addresses: tuple[Address, ...], *, v6: bool) -> tuple[Address, .
 
 
 def lookup(server: HostPort) -> tuple[Address, ...]:
-    """As the system knows it, the preferred address first. FabricUnavailable if there is none that a server can have."""
+    """As the system knows it, the preferred address first.
+
+    FabricUnavailable if there is none that a server can have.
+    """
     try:
         found = socket.getaddrinfo(*server, type=socket.SOCK_DGRAM)
     except UnicodeError as error:  # a label that is empty or too long

@@ -133,12 +133,10 @@ def test_a_pop_with_another_address_is_found_by_its_name(lab: Lab, tmp_path: Pat
     middle.ip("address", "add", f"{pops[1]}/32", "dev", "lo")
     middle.ip("address", "add", f"{pops[2]}/128", "dev", "lo")
     hosts = tmp_path / "hosts"
-    hosts.write_text("192.0.2.99 wg.example.net\n192.0.2.1 masque.example.net\n192.0.2.1 dual.example.net\n")
+    hosts.write_text("192.0.2.99 wg.example.net\n192.0.2.1 masque.example.net dual.example.net\n")
     lab.root.run("mount", "--bind", str(hosts), "/etc/hosts")
     pool6 = {"    pool: ": "    pool6: 2001:db8:96::/64"}
-    pop = EnrolledPop(
-        middle, tmp_path, wireguard=f"{pops[0]}:51820", masque=f"{pops[0]}:443", more=pool6
-    )
+    pop = EnrolledPop(middle, tmp_path, wireguard=f"{pops[0]}:51820", masque=f"{pops[0]}:443", more=pool6)
 
     def end(name: str, server: str, space: Namespace, *options: str) -> End:
         file = tmp_path / f"{name}.yaml"
@@ -177,7 +175,7 @@ def test_a_pop_with_another_address_is_found_by_its_name(lab: Lab, tmp_path: Pat
     pop.config.write_text(config)
     pop.start()
     hosts.write_text(
-        f"{pops[2]} wg.example.net\n{pops[1]} masque.example.net\n{pops[2]} dual.example.net\n{pops[1]} dual.example.net\n"
+        f"{pops[2]} wg.example.net dual.example.net\n{pops[1]} masque.example.net dual.example.net\n"
     )
     for one, times, address in ((alice, 1, pops[2]), (bob, 2, pops[1]), (carol, 2, pops[1])):
 
