@@ -29,7 +29,7 @@ from connectors.proto.interface_plan import HostAddress, InterfacePlan, Lookup, 
 from connectors.proto.masque_way import Http2Way, QuicWay
 from connectors.proto.split_tunnel import Network
 from connectors.relookup import Relookup
-from connectors.resolve import Dialled, candidates_aside, has_names, masque_target, resolve
+from connectors.resolve import Dialled, candidates_aside, has_names, masque_target, others_first, resolve
 from connectors.tun import DEVICE, Tun, check_name, unavailable
 from connectors.tun_side import PacketDevice, TunSide
 from connectors.uplink import KernelChanges, Uplink, source_towards
@@ -267,7 +267,7 @@ class Daemon:
     def _found(self, endpoint: Endpoint, uplink: Uplink, candidates: Sequence[Dialled]) -> None:
         """The names of the servers, looked up again while nobody answers: the first that can be reached are next."""
         before = self.dialled
-        chosen = next(filter(self._leads_to, candidates), before)
+        chosen = next(filter(self._leads_to, others_first(candidates, before)), before)
         try:
             masque = masque_target(self.profile, chosen)
         except PoplabError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
@@ -63,6 +63,11 @@ def candidates(profile: Profile) -> tuple[Dialled, ...]:
             "    fix: write addresses of the same version"
         )
     return found
+
+
+def others_first(found: Sequence[Dialled], present: Dialled) -> list[Dialled]:
+    """In which order to try them when `present` does not answer: by one version of IP a PoP may be out of reach."""
+    return sorted(found, key=lambda each: each.same_as(present))
 
 
 def _of_each_version(profile: Profile) -> Iterator[Dialled]:

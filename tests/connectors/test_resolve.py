@@ -16,6 +16,7 @@ from connectors.resolve import (
     candidates_aside,
     has_names,
     lookup,
+    others_first,
     resolve,
 )
 from edge.document import HostPort
@@ -85,6 +86,15 @@ def test_of_each_ip_version_there_is_a_candidate_in_the_order_of_the_system():
     assert [each.addresses[0][0] for each in found] == ["2001:db8::1", "192.0.2.1"]
     (only,) = candidates(profile("both.example", "four.example"))
     assert only.wireguard == ("192.0.2.9", 51820)
+
+
+def test_what_does_not_answer_comes_last():
+    six, four = candidates(profile("both.example", "both.example"))
+    assert others_first([six, four], six) == [four, six]
+    assert others_first([six, four], four) == [six, four]
+    assert others_first([six], six) == [six]
+    new = Dialled(None, (("192.0.2.7", 443),))
+    assert others_first([six, new], four) == [six, new], "as the system prefers"
 
 
 def test_addresses_that_no_server_has_are_not_dialled():
