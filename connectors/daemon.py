@@ -29,7 +29,7 @@ from connectors.proto.interface_plan import HostAddress, InterfacePlan, Lookup, 
 from connectors.proto.masque_way import Http2Way, QuicWay
 from connectors.proto.split_tunnel import Network
 from connectors.relookup import Relookup
-from connectors.resolve import Dialled, has_names, masque_target, resolve, resolve_aside
+from connectors.resolve import Dialled, candidates_aside, has_names, masque_target, others_first, resolve
 from connectors.tun import DEVICE, Tun, check_name, unavailable
 from connectors.tun_side import PacketDevice, TunSide
 from connectors.uplink import KernelChanges, Uplink, source_towards
@@ -135,7 +135,7 @@ class Daemon:
         with trio.open_signal_receiver(*heeded) as signals, KernelChanges() as changes:
             uplink = Uplink(self.dialled.addresses, changes)
             relookup = Relookup(
-                partial(resolve_aside, self.profile), lambda: uplink.is_there and endpoint.answers
+                partial(candidates_aside, self.profile), lambda: uplink.is_there and endpoint.answers
             )
             async with trio.open_nursery() as nursery:
                 await nursery.start(endpoint.run)
@@ -264,23 +264,41 @@ class Daemon:
         else:
             log.warning("no-way", before=before, because="this machine has no route to the PoP")
 
-    def _found(self, endpoint: Endpoint, uplink: Uplink, dialled: Dialled) -> None:
-        """The names of the servers, looked up again while nobody answers."""
-        if dialled.same_as(self.dialled) or not any(map(source_towards, dialled.addresses)):
-            return
+    def _found(self, endpoint: Endpoint, uplink: Uplink, candidates: Sequence[Dialled]) -> None:
+        """The names of the servers, looked up again while nobody answers: the first that can be reached are next."""
+        before = self.dialled
+        chosen = next(filter(self._leads_to, others_first(candidates, before)), before)
         try:
-            masque = masque_target(self.profile, dialled)
+            masque = masque_target(self.profile, chosen)
         except PoplabError as error:
             self._not_found(error)
+            chosen = before
+        self._keep_clear_of(chosen)  # before anything is sent there
+        if not chosen.same_as(before):
+            log.warning("server-moved", before=before.words, now=chosen.words)
+            endpoint.redial(chosen.wireguard or chosen.masque[0], masque, self._bind)
+            uplink.head_for(chosen.addresses)
+
+    def _leads_to(self, dialled: Dialled) -> bool:
+        """Whether there is a way to one of these servers, and none into the tunnel.
+
+        A full tunnel is a way to everything until there are rules against it: they are set to find out.
+        """
+        if not any(map(source_towards, dialled.addresses)):
+            return False
+        self._keep_clear_of(dialled)
+        sources = set(map(source_towards, dialled.addresses))
+        return sources != {""} and sources.isdisjoint(map(str, self.profile.addresses))
+
+    def _keep_clear_of(self, dialled: Dialled) -> None:
+        """Have what is for these servers go beside the tunnel, and for no others."""
+        if dialled.same_as(self.dialled):
             return
-        before, self.dialled = self.dialled, dialled
-        log.warning("server-moved", before=before.words, now=dialled.words)
+        self.dialled = dialled
         try:
-            self._apply()  # before anything is sent there: it must not go into the tunnel
+            self._apply()
         except (PoplabError, OSError) as error:
             log.error("routes", problem=str(error))
-        endpoint.redial(dialled.wireguard or dialled.masque[0], masque, self._bind)
-        uplink.head_for(dialled.addresses)
 
     @staticmethod
     def _not_found(error: PoplabError) -> None:

@@ -76,6 +76,7 @@ class Endpoint:
         self._crashed = False
         self._to_redial = False
         self._earlier = NOTHING_YET  # of this run, towards other addresses
+        self._epoch = 0.0
         self._up = trio.Event()
         self._way = ""
         self.on_way: Callable[[str], None] | None = None
@@ -162,6 +163,9 @@ class Endpoint:
         A cancellation is graceful: what has arrived is still delivered, and what the hosts say to it still leaves.
         """
         self._earlier, self._crashed = NOTHING_YET, False
+        self._epoch = (
+            time.time() - trio.current_time()
+        )  # of all of the run: a PoP takes no stamp that goes back
         if self._up.is_set():  # an earlier run's
             self._up = trio.Event()
         with ExitStack() as stack:
@@ -203,7 +207,7 @@ class Endpoint:
                 wireguard=self._wireguard,
                 masque=self._masque,
                 now=now,
-                epoch=time.time() - now,
+                epoch=self._epoch,
                 rng=self._rng,
             )
             driver: Driver[Arrivals] = Driver(source, linger=self._linger)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -20,7 +20,9 @@ GLANCE = 5.0
 class Relookup:
     """`look_up` may raise PoplabError. `answers` says how the tunnel goes."""
 
-    def __init__(self, look_up: Callable[[], Awaitable[Dialled]], answers: Callable[[], bool]) -> None:
+    def __init__(
+        self, look_up: Callable[[], Awaitable[Sequence[Dialled]]], answers: Callable[[], bool]
+    ) -> None:
         self._look_up = look_up
         self._answers = answers
         self._silent_since = NEVER
@@ -30,7 +32,9 @@ class Relookup:
         """Another network may know other addresses: begin again with the shortest pause."""
         self._pause = FIRST_PAUSE
 
-    async def follow(self, found: Callable[[Dialled], None], failed: Callable[[PoplabError], None]) -> None:
+    async def follow(
+        self, found: Callable[[Sequence[Dialled]], None], failed: Callable[[PoplabError], None]
+    ) -> None:
         """Call one of the two after each lookup, for ever; none if the tunnel has come up meanwhile."""
         while True:
             await trio.sleep(GLANCE)
@@ -43,10 +47,10 @@ class Relookup:
                 continue
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
             try:
-                dialled = await self._look_up()
+                candidates = await self._look_up()
             except PoplabError as error:
                 failed(error)
             else:
                 if not self._answers():
-                    found(dialled)
+                    found(candidates)
             self._silent_since = trio.current_time()

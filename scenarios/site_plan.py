@@ -155,7 +155,7 @@ class _Planner:
         self._name = name
         self._site = site
         self._remote = remote
-        self._prefixes = _links(site)
+        self._prefixes = tuple(dict.fromkeys(site.routes))
         self._tables: dict[object, RouteTable] = {}
         self._versions = sorted({prefix.version for prefix in self._prefixes})
         self._taken = {bytes(host.ip) for host in site.hosts.values()}
@@ -297,14 +297,3 @@ class _Planner:
 
 def _version(address: bytes) -> int:
     return 4 if len(address) == 4 else 6
-
-
-def _links(site: Site) -> tuple[Prefix, ...]:
-    """The prefixes of the LAN: the site's routes; of a default route, only the hosts that are in no other."""
-    prefixes = [route for route in site.routes if route.length]
-    alone = [
-        Prefix.of(host.ip)
-        for host in site.hosts.values()
-        if not any(prefix.covers(host.ip) for prefix in prefixes)
-    ]
-    return tuple(dict.fromkeys([*prefixes, *alone]))

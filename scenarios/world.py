@@ -434,9 +434,7 @@ def _tunnel(scenario: Scenario, end: End) -> TunnelConfig:
 
 
 def _in_a_scenario(fix: str) -> str:
-    """Advice for the configuration of a PoP, without the keys that only that has."""
-    if "`default_route: true`" in fix:
-        return "write the prefixes that lie behind it"
+    """Advice for the configuration of a PoP, without the key that only that has."""
     return fix.partition(", or set `nested_routes: true`")[0]
 
 

@@ -68,7 +68,7 @@ def _host(name: str, site: Site, host: Host, path: Path) -> Iterator[Finding]:
 
 def _to(name: str, site: Site, prefix: Prefix, path: Path) -> Iterator[Finding]:
     """Where a written route may lead."""
-    if _is_link(prefix) and prefix in site.routes:
+    if prefix in site.routes:
         text = f"{prefix} is on the LAN of {name}: its machines reach it without a next hop"
         yield Finding(path, text, "take it out, or write a longer prefix")
 
@@ -85,16 +85,11 @@ def _next_hop(name: str, site: Site, host: Host, address: IPAddress, path: Path)
 
 
 def _off_link(name: str, site: Site, address: IPAddress, path: Path) -> Finding | None:
-    if any(_is_link(route) and route.covers(address) for route in site.routes):
+    if any(route.covers(address) for route in site.routes):
         return None
-    routes = ", ".join(map(str, filter(_is_link, site.routes))) or "there is none"
+    routes = ", ".join(map(str, site.routes))
     text = f"{address} is not on the LAN of {name}: {routes}"
     return Finding(path, text, "take an address of its routes")
-
-
-def _is_link(route: Prefix) -> bool:
-    """A default route is no LAN."""
-    return route.length > 0
 
 
 def _version(address: IPAddress) -> int:

@@ -62,6 +62,10 @@ def _sites(scenario: Scenario) -> Iterator[Finding]:
             yield Finding(path, f"a site and a client are both called {name!r}", "rename one of them")
         yield from _vnet(scenario, site.vnet, path)
         yield from _link(scenario, site.link, path)
+        for index, route in enumerate(site.routes):
+            if not route.length:
+                text = f"{route} takes everything that no other route takes, and is no LAN"
+                yield Finding((*path, "routes", index), text, "write the prefixes that lie behind it")
         seen: dict[bytes, str] = {}
         for short, host in site.hosts.items():
             where = (*path, "hosts", short, "ip")

@@ -258,6 +258,19 @@ async def test_who_redials_finds_the_pop_elsewhere_and_its_side_as_it_was() -> N
             assert ways == ["wireguard", "", "wireguard"]
 
 
+async def test_who_redials_is_no_replay_though_the_wall_clock_was_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with pop() as hub:
+        end = client(hub.port.address, Side())
+        async with running(end):
+            await hub.until(lambda: end.up)
+            now = time.time()
+            monkeypatch.setattr(time, "time", lambda: now - 3600)
+            end.redial(hub.port.address, None, ("127.0.0.1", 0))
+            await hub.until(lambda: end.answers and hub.tunnel.handshakes == 2)
+
+
 async def test_who_is_not_answered_knows_it(autojump_clock: trio.testing.MockClock) -> None:
     """Silence of a PoP that has nothing to say is no sign; an initiation without a response is one."""
     async with pop() as hub:

@@ -27,13 +27,13 @@ class Names:
         self.failed: list[float] = []
         self.relookup = Relookup(self.look_up, lambda: self.answers)
 
-    async def look_up(self) -> Dialled:
+    async def look_up(self) -> tuple[Dialled, ...]:
         await trio.sleep(1)
         if self.comes_up:
             self.answers = True
         if isinstance(self.result, PoplabError):
             raise self.result
-        return self.result
+        return (self.result,)
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ async def names() -> AsyncIterator[Names]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             one.relookup.follow,
-            lambda dialled: one.found.append(trio.current_time() - begin),
+            lambda candidates: one.found.append(trio.current_time() - begin),
             lambda error: one.failed.append(trio.current_time() - begin),
         )
         yield one

@@ -9,7 +9,16 @@ import pytest
 import trio
 
 from connectors.profile import MasqueServer, Profile, WireGuardServer
-from connectors.resolve import Dialled, has_names, lookup, resolve, resolve_aside
+from connectors.resolve import (
+    MOST_ADDRESSES,
+    Dialled,
+    candidates,
+    candidates_aside,
+    has_names,
+    lookup,
+    others_first,
+    resolve,
+)
 from edge.document import HostPort
 from edge.errors import FabricUnavailable, Refused
 
@@ -17,6 +26,9 @@ NAMES = {
     "both.example": ["2001:db8::1", "192.0.2.1", "192.0.2.2"],
     "four.example": ["192.0.2.9"],
     "six.example": ["2001:db8::9"],
+    "sink.example": ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "::ffff:10.0.50.7"],
+    "nearly.example": ["0.0.0.0", "::ffff:10.0.50.7", "192.0.2.9"],
+    "many.example": [f"192.0.{high}.{low}" for high in range(4) for low in range(1, 251)],
 }
 
 
@@ -69,6 +81,32 @@ def test_a_name_without_an_address_is_a_matter_of_this_machine():
         lookup(HostPort(("nowhere.example", 443)))
 
 
+def test_of_each_ip_version_there_is_a_candidate_in_the_order_of_the_system():
+    found = candidates(profile("both.example", "both.example"))
+    assert [each.addresses[0][0] for each in found] == ["2001:db8::1", "192.0.2.1"]
+    (only,) = candidates(profile("both.example", "four.example"))
+    assert only.wireguard == ("192.0.2.9", 51820)
+
+
+def test_what_does_not_answer_comes_last():
+    six, four = candidates(profile("both.example", "both.example"))
+    assert others_first([six, four], six) == [four, six]
+    assert others_first([six, four], four) == [six, four]
+    assert others_first([six], six) == [six]
+    new = Dialled(None, (("192.0.2.7", 443),))
+    assert others_first([six, new], four) == [six, new], "as the system prefers"
+
+
+def test_addresses_that_no_server_has_are_not_dialled():
+    assert lookup(HostPort(("nearly.example", 443))) == (("192.0.2.9", 443),)
+    with pytest.raises(FabricUnavailable, match=r"no server has 0\.0\.0\.0, ::, .*\n.*fix: .*sink\.example"):
+        lookup(HostPort(("sink.example", 443)))
+
+
+def test_a_name_with_a_thousand_addresses_counts_for_a_few():
+    assert len(resolve(profile("many.example", "")).masque) == MOST_ADDRESSES
+
+
 @pytest.mark.parametrize("name", ["a..b", "x" * 64 + ".example"])
 def test_what_cannot_be_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, name: str):
     monkeypatch.undo()
@@ -106,7 +144,7 @@ async def test_who_stops_waits_for_no_name_server(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     try:
         with trio.move_on_after(0.01) as scope:
-            await resolve_aside(profile("", "four.example"))
+            await candidates_aside(profile("", "four.example"))
         assert scope.cancelled_caught and not release.is_set()
     finally:
         release.set()

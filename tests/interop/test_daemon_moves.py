@@ -126,15 +126,19 @@ def test_a_network_that_flaps_costs_a_few_lines_and_nothing_else(lab: Lab, tmp_p
 
 
 def test_a_pop_with_another_address_is_found_by_its_name(lab: Lab, tmp_path: Path):
-    """Alice has never reached it, and finds it by the other version of IP; bob was connected, with a full tunnel."""
+    """Alice has never reached it, and finds it by the other version of IP; bob and carol were connected, with full
+    tunnels. Carol's is the only way that she has to the address that her system would prefer. Dave's system prefers
+    one at which nobody is."""
     star = Star(lab, tmp_path)
     middle, pops = star.middle, ("192.0.2.1", "192.0.2.2", "2001:db8:1::1")
     middle.ip("address", "add", f"{pops[1]}/32", "dev", "lo")
     middle.ip("address", "add", f"{pops[2]}/128", "dev", "lo")
     hosts = tmp_path / "hosts"
-    hosts.write_text("192.0.2.99 wg.example.net\n192.0.2.1 masque.example.net\n")
+    both = f"2001:db8:1::99 both.example.net\n{pops[1]} both.example.net\n"
+    hosts.write_text(f"192.0.2.99 wg.example.net\n192.0.2.1 masque.example.net dual.example.net\n{both}")
     lab.root.run("mount", "--bind", str(hosts), "/etc/hosts")
-    pop = EnrolledPop(middle, tmp_path, wireguard=f"{pops[0]}:51820", masque=f"{pops[0]}:443")
+    pool6 = {"    pool: ": "    pool6: 2001:db8:96::/64"}
+    pop = EnrolledPop(middle, tmp_path, wireguard=f"{pops[0]}:51820", masque=f"{pops[0]}:443", more=pool6)
 
     def end(name: str, server: str, space: Namespace, *options: str) -> End:
         file = tmp_path / f"{name}.yaml"
@@ -143,11 +147,13 @@ def test_a_pop_with_another_address_is_found_by_its_name(lab: Lab, tmp_path: Pat
         assert server in file.read_text()
         return End(space, (*POPLAB, "client", str(file)), tmp_path / f"{name}.log")
 
-    spaces = [star.outside(name) for name in ("alice", "bob")]
+    spaces = [star.outside(name) for name in ("alice", "bob", "carol", "dave")]
     for number, space in enumerate(spaces):
         router = f"198.51.100.{4 * number + 1}"
         for address in ("192.0.2.2", "192.0.2.99"):
             space.ip("route", "add", address, "via", router)
+        if space is spaces[2]:
+            continue
         near = middle.ip("route", "get", f"198.51.100.{4 * number + 2}").split("dev ")[1].split()[0]
         far = space.ip("route", "get", router).split("dev ")[1].split()[0]
         middle.ip("address", "add", f"2001:db8:{number + 2}::1/64", "dev", near, "nodad")
@@ -155,9 +161,15 @@ def test_a_pop_with_another_address_is_found_by_its_name(lab: Lab, tmp_path: Pat
         space.ip("-6", "route", "add", "default", "via", f"2001:db8:{number + 2}::1")
     alice = end("alice", "wg.example.net", spaces[0], "--for", "poplab")
     bob = end("bob", "masque.example.net", spaces[1], "--tunnel", "masque")
+    carol = end("carol", "dual.example.net", spaces[2], "--tunnel", "masque")
+    dave = end("dave", "both.example.net", spaces[3], "--tunnel", "masque")
     pop.start()
     alice.begin()
-    bob.start("--include", "0.0.0.0/0")
+    dave.begin()
+    bob.begin("--include", "0.0.0.0/0")
+    carol.begin("--include", "0.0.0.0/0", "--include", "::/0")
+    bob.wait_up()
+    carol.wait_up()
     link = bob.space.ip("-oneline", "link", "show", "poplab0"), bob.space.ip("route", "get", "203.0.113.77")
     pop.stop()
     config = pop.config.read_text()
@@ -166,8 +178,11 @@ def test_a_pop_with_another_address_is_found_by_its_name(lab: Lab, tmp_path: Pat
     )
     pop.config.write_text(config)
     pop.start()
-    hosts.write_text(f"{pops[2]} wg.example.net\n{pops[1]} masque.example.net\n")
-    for one, times, address in ((alice, 1, pops[2]), (bob, 2, pops[1])):
+    hosts.write_text(
+        f"{pops[2]} wg.example.net dual.example.net\n{pops[1]} masque.example.net dual.example.net\n{both}"
+    )
+    found = ((alice, 1, pops[2]), (bob, 2, pops[1]), (carol, 2, pops[1]), (dave, 1, pops[1]))
+    for one, times, address in found:
 
         def up(one: End = one, times: int = times) -> bool:
             assert one.process.alive, one.process.output()
@@ -183,6 +198,6 @@ def test_a_pop_with_another_address_is_found_by_its_name(lab: Lab, tmp_path: Pat
     )
     rules = bob.space.ip("rule")
     assert rules.count(f"to {pops[1]} ") == 2 and f"to {pops[0]} " not in rules
-    for one in (alice, bob):
+    for one in (alice, bob, carol, dave):
         assert one.stop() == 0
         assert one.state() == one.before

@@ -223,6 +223,8 @@ class Cards:
         """Take what has come: what real hosts have sent is in the books then."""
         if self._real:
             self._turn(now)
+            if self._scope is not None:  # what came may have set a deadline that is earlier
+                self._scope.deadline = self._deadlines.next()
 
     def _ready(self) -> list[Card]:
         return [self._by_fd[fd] for fd, _ in self._epoll.poll(0)]

@@ -83,6 +83,7 @@ class SiteLan:
                 self.machines[self._holder].forget_address(ETHERNET, str(shared))
             machine = self.machines[connector]
             machine.address(ETHERNET, str(shared))
+            machine.settle()  # who is told must not be faster than our own kernel
             _announce(machine, shared)
         self._holder = connector
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,11 +12,14 @@ from random import Random
 
 import pytest
 import trio
+import trio.testing
 
 from edge.proto.ip import build_icmp_echo, build_udp, checksum, parse_untrusted, too_big
+from edge.proto.types import NEVER
 from scenarios.fabric.netns.cards import Card, Cards
 from scenarios.fabric.netns.site import SiteLan
 from scenarios.fabric.netns.wiring import ETHERNET, Machine
+from scenarios.proto.app import Endpoint
 from scenarios.proto.host import Host
 from scenarios.proto.ledger import Ledger, Offence
 from scenarios.proto.ping import Ping
@@ -328,6 +332,29 @@ async def test_deadlines_come_when_nothing_else_does() -> None:
         began = trio.current_time()
         assert await office.probe(office.pbx.address, port=7, count=1) == 0
         assert trio.current_time() - began >= 1.0
+
+
+async def test_deadlines_come_though_somebody_else_has_taken_what_set_them() -> None:
+    class Alarm(UdpEcho):
+        at = NEVER
+
+        def handle_datagram(self, local_port: int, source: Endpoint, data: bytes, now: float) -> None:
+            self.at = now + 60.0
+
+        def poll_timeout(self) -> float:
+            return self.at
+
+    async with desks(real=("pbx",)) as office:
+        alarm = Alarm()
+        office.desk.add(alarm)
+        await trio.testing.wait_all_tasks_blocked()
+        with office.machine("pbx").space.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"wake up", ("10.0.50.61", 7))
+        select.select([office.cards.of(office.desk)], [], [], PATIENCE)
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline > 60.0
+        office.cards.catch_up(trio.current_time())
+        assert alarm.at != NEVER
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline <= 60.0
 
 
 async def test_closing_closes_every_file() -> None:

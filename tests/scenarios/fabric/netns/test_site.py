@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -117,6 +118,18 @@ def test_neighbours_follow_the_shared_address_at_once(hosts: str, gateway: str) 
             sock = socket.socket(family_of(gateway), socket.SOCK_DGRAM)
         with sock, pytest.raises(OSError, match="Cannot assign"):
             sock.bind((gateway, 7))
+
+
+def test_who_had_the_shared_address_is_ready_again_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with office(TWO + HOSTS6) as lan:
+        lan.gateway_is("one")
+        lan.gateway_is("two")
+
+        def sleep(seconds: float) -> None:
+            raise AssertionError("it waits for an address that it has no more")
+
+        monkeypatch.setattr(time, "sleep", sleep)
+        lan.machines["one"].settle()
 
 
 def test_names_of_any_kind_and_length_are_none_of_the_kernels_business() -> None:
