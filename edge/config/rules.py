@@ -15,7 +15,7 @@ from edge.proto.ip.icmp.messages import ERRORS
 
 PROTOCOLS: Mapping[str, int] = {
     "icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "ipv6": 41, "gre": 47, "esp": 50, "ah": 51,
-    "icmpv6": 58, "ospf": 89, "sctp": 132,
+    "icmpv6": 58, "ipv6-icmp": 58, "ospf": 89, "sctp": 132,
 }  # fmt: skip
 WITH_PORTS = ("tcp", "udp", "sctp")
 HAVE_PORTS = frozenset({6, 17, 33, 132, 136})  # 33 and 136: DCCP and UDP-Lite, which have no word here

@@ -112,3 +112,7 @@ def test_editors_offer_only_what_is_taken() -> None:
     text = str(schema(RuleFile))
     assert "echo-request" in text
     assert "unreachable" not in text
+
+
+def test_icmp_for_ipv6_has_the_name_that_iana_gives_it_too() -> None:
+    assert parse("protocol: ipv6-icmp") == parse("protocol: icmpv6") == parse("protocol: 58")
