@@ -23,8 +23,8 @@ UDP_GRO = 104
 HEARD = 4096  # peers that were not answered yet, or not heard since: whoever forges sources fills only these
 KNOWN = 16384  # peers that have spoken again after an answer, in each of two generations
 PARSED = 4096  # strangers choose the segment size, which is in the ancillary data, too
-GONE = (errno.EINVAL, errno.EADDRNOTAVAIL)
-"""What a send says from an address that the machine no longer has, and sometimes for other reasons."""
+GONE = (errno.EINVAL, errno.ENETUNREACH, errno.EADDRNOTAVAIL)
+"""What a send says from an address that the machine no longer has, or for other reasons: who knows tries without."""
 
 Ancillary: TypeAlias = Iterable[tuple[int, int, bytes]]
 
@@ -142,12 +142,10 @@ class Dialled:
         """The same for the socket module."""
         return self._level, self._kind, self.control(peer)[_cmsg.size : _cmsg.size + self._size]
 
-    def forget(self, peer: Address) -> bool:
-        """What it dialled is gone. Returns whether anything was known."""
-        found = False
+    def forget(self, peer: Address) -> None:
+        """What it dialled is gone."""
         for peers in (self._heard, self._answered, self._known, self._former):
-            found |= peers.pop(peer, None) is not None
-        return found
+            peers.pop(peer, None)
 
     def _less_known(self, peer: Address) -> bytes:
         if local := self._former.get(peer):
@@ -218,9 +216,11 @@ class DialledSocket:
         try:
             return self._sock.sendmsg([datagram], [self._dialled.ancillary(address)], 0, address)
         except OSError as error:
-            if error.errno not in GONE or not self._dialled.forget(address):
+            if error.errno not in GONE:
                 raise
-        return self._sock.sendto(datagram, address)
+        size = self._sock.sendto(datagram, address)
+        self._dialled.forget(address)
+        return size
 
     def sendmsg(self, run: Sequence[bytes], ancillary: Ancillary, flags: int, address: Address) -> int:
         """What fails is sent datagram by datagram: see ``sendto``."""

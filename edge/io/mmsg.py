@@ -255,6 +255,12 @@ class DialledSender(Sender):
         whole = b"".join([control(address) for address, _ in batches])
         self._messages.controls[: len(whole)] = whole
         sent = super().send(batches)
-        if -sent in GONE and self._dialled.forget(batches[0][0]):
-            return self.send(batches)
-        return sent
+        if -sent not in GONE:
+            return sent
+        address, (datagram,) = batches[0]
+        try:
+            self._sock.sendto(datagram, address)
+        except OSError:
+            return sent
+        self._dialled.forget(address)
+        return 1

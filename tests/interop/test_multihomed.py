@@ -31,6 +31,9 @@ from edge.io.udp import UdpPort
 def ip(*words):
     subprocess.run(["ip", *words], check=True)
 
+def add(address):
+    ip("address", "replace", address, "dev", "lo", *(["nodad"] if ":" in address else []))
+
 def bound(address):
     made = []
     def make(family, kind):
@@ -50,7 +53,7 @@ def decided():
 
 found = [decided()]
 for address in ("203.0.113.1/32", "2001:db8:1::1/128", "2001:db8:1::2/128", "203.0.113.2/32"):
-    ip("address", "add", address, "dev", "lo")
+    add(address)
     found.append(decided())
 print(json.dumps(found))
 """
@@ -63,7 +66,7 @@ for listen, gone, stays in (
     ("::", "2001:db8:1::1", "2001:db8:1::2"),
 ):
     for address in (gone, stays):
-        ip("address", "replace", address, "dev", "lo")
+        add(address)
     port, _ = bound(listen)
     client = socket.socket(socket.AF_INET6 if ":" in stays else socket.AF_INET, socket.SOCK_DGRAM)
     client.bind((stays, 0))
@@ -74,7 +77,7 @@ for listen, gone, stays in (
         return sorted({client.recvfrom(9)[1][0] for each in answers for _ in each})
 
     for shape in ([[b"x"]], [[b"x"]] * 3, [[b"x"] * 3]):
-        ip("address", "replace", gone, "dev", "lo")
+        add(gone)
         client.sendto(b"?", (gone, port.address[1]))
         ((_, _, source),) = port.receive()
         found.append(came(shape))
