@@ -30,7 +30,6 @@ Ancillary: TypeAlias = Iterable[tuple[int, int, bytes]]
 
 _cmsg = Struct("=Qii")  # struct cmsghdr where a pointer is 8 bytes; only there are messages packed here
 _segment = Struct("=i").unpack_from
-_mapped = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, RFC 4291 2.5.5.2
 
 # Of netlink(7), rtnetlink(7): to ask for addresses, and what comes.
 _message = Struct("=IHHII")
@@ -112,7 +111,7 @@ class Dialled:
         self._kind = socket.IPV6_PKTINFO if self._inet6 else IP_PKTINFO
         self._size = 20 if self._inet6 else 12  # struct in6_pktinfo, struct in_pktinfo
         self.control_size = socket.CMSG_SPACE(self._size)
-        self._any, self._any_mapped = self._pack(bytes(16)), self._pack(_mapped + bytes(4))
+        self._any = self._pack(bytes(16))  # as the route says. To a mapped peer an error: see GONE
         self._parsed: dict[bytes, tuple[int, bytes]] = {}
         self._heard: dict[Address, bytes] = {}  # not answered
         self._answered: dict[Address, bytes] = {}  # not heard since
@@ -152,10 +151,7 @@ class Dialled:
             self._keep(peer, local)
         elif local := self._heard.pop(peer, b""):
             _put(self._answered, peer, local)
-        elif not (local := self._answered.get(peer, b"")):
-            # To a mapped peer, an address that is not mapped would be an error, unspecified or not.
-            return self._any_mapped if self._inet6 and peer[0].startswith("::ffff:") else self._any
-        return local
+        return local or self._answered.get(peer, self._any)
 
     def _learn(self, peer: Address, local: bytes) -> None:
         if not local:

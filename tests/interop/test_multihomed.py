@@ -125,7 +125,9 @@ def test_both_tunnels_come_up_by_an_address_that_the_route_does_not_prefer(
     for space, near, far in ((middle, PREFERRED, PREFERRED6), (home, "198.51.100.6", "2001:db8:3::2")):
         gate, gate6 = (near[:-1] + str(int(near[-1]) - 1), far[:-1] + "1")
         for place, at, at6 in ((router, gate, gate6), (space, near, far)):
-            device = next(line.split()[1] for line in place.ip("-o", "address").splitlines() if f" {at}/" in line)
+            device = next(
+                line.split()[1] for line in place.ip("-o", "address").splitlines() if f" {at}/" in line
+            )
             place.ip("address", "add", f"{at6}/64", "dev", device)
         space.ip("route", "add", "default", "via", gate)
         space.ip("-6", "route", "add", "default", "via", gate6)

@@ -145,7 +145,9 @@ def test_a_refusal_for_another_reason_is_a_drop_and_spoils_no_other() -> None:
         client.send(b"?")
         ((_, _, source),) = here.receive()
         nowhere = ("127.0.0.1", 0)
-        here.send([(nowhere, [b"x"]), (source, [b"a"]), (nowhere, [b"x"] * 3), (source, [b"b"]), (nowhere, [b"x"])])
+        here.send(
+            [(nowhere, [b"x"]), (source, [b"a"]), (nowhere, [b"x"] * 3), (source, [b"b"]), (nowhere, [b"x"])]
+        )
         assert client.received() == [b"a", b"b"]
         assert here.drops == {DropReason.OTHER: 5}
 
