@@ -1,4 +1,4 @@
-"""Answers leave from the address that was dialled. All of 127.0.0.0/8 is local: two addresses without a second machine."""
+"""Answers leave from the address that was dialled. All of 127.0.0.0/8 is local, so no second machine is needed."""
 
 from __future__ import annotations
 
@@ -150,6 +150,21 @@ def test_a_refusal_for_another_reason_is_a_drop_and_spoils_no_other() -> None:
         )
         assert client.received() == [b"a", b"b"]
         assert here.drops == {DropReason.OTHER: 5}
+
+
+def test_a_machine_that_does_not_say_how_many_addresses_it_has_is_taken_to_have_several() -> None:
+    def make(family: int, kind: int) -> socket.socket:
+        if family == socket.AF_NETLINK:
+            raise PermissionError
+        return socket.socket(family, kind)
+
+    with ExitStack() as stack:
+        here = stack.enter_context(closing(UdpPort.bind(("0.0.0.0", 0), is_dialled=True, make_socket=make)))
+        client = Client(stack, here, "127.0.0.2")
+        client.send(b"?")
+        ((_, _, source),) = here.receive()
+        here.send([(source, [b"!"])])
+        assert client.received() == [b"!"]
 
 
 # -- who is remembered --
