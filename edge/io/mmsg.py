@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Any, TypeAlias
 
+from edge.io.dialled import GONE, Dialled
 from edge.proto.types import Address
 
 ADDRESSES = 16384  # remembered in each direction: a stranger may come from as many as it likes
@@ -54,6 +55,7 @@ _CONTROL_SIZE = socket.CMSG_SPACE(4)  # the segment size, an int
 _before, _after = _Header.control_length.offset, _Message.size.offset - _Header.control_length.offset - 8
 _lengths = Struct(f"={_before}xQ{_after}xI{_SIZE - _Message.size.offset - 4}x")
 _segment = Struct(f"={socket.CMSG_LEN(0)}xi{_CONTROL_SIZE - socket.CMSG_LEN(4)}x")
+_controls = Struct(f"{Dialled.CONTROL_SIZE}s")
 _name = Struct(f"{_NAME_SIZE}s")
 _family = Struct("=H").unpack_from
 _pack4 = Struct("=H2s4s20x").pack
@@ -116,11 +118,13 @@ class _Messages:
 class Receiver:
     """Reads of a non-blocking datagram socket, as many as there are `buffers`."""
 
-    def __init__(self, sock: socket.socket, buffers: Sequence[bytearray]) -> None:
+    def __init__(
+        self, sock: socket.socket, buffers: Sequence[bytearray], *, control_size: int = _CONTROL_SIZE
+    ) -> None:
         self._call = _recvmmsg()
         self._sock = sock
         self._views = [memoryview(buffer) for buffer in buffers]
-        self._messages = _Messages(len(buffers), name_size=_NAME_SIZE, control_size=_CONTROL_SIZE)
+        self._messages = _Messages(len(buffers), name_size=_NAME_SIZE, control_size=control_size)
         pieces = array("Q")
         for buffer in buffers:
             pieces.extend((ctypes.addressof(ctypes.c_char.from_buffer(buffer)), len(buffer)))
@@ -130,15 +134,7 @@ class Receiver:
 
     def receive(self, limit: int) -> list[Read]:
         """What is there now, up to `limit` reads; empty if nothing is."""
-        messages = self._messages
-        # The kernel writes the lengths that it filled into the headers.
-        messages.headers[:] = self._blank
-        count = -1
-        for _ in range(limit):
-            count = self._call(self._sock.fileno(), messages.at, limit, socket.MSG_DONTWAIT, None)
-            if count >= 0 or ctypes.get_errno() in (errno.EAGAIN, errno.EBADF):
-                break  # else an ICMP error of an earlier send, reported here; the socket is fine
-        used = max(count, 0)
+        used, messages = self._fill(limit), self._messages
         reads: list[Read] = []
         addresses = self._addresses
         for view, (ancillary, size), (segment,), (name,) in zip(
@@ -153,6 +149,18 @@ class Receiver:
                 reads.append((view[:size], segment if ancillary else size, source))
         return reads
 
+    def _fill(self, limit: int) -> int:
+        """How many messages came."""
+        messages = self._messages
+        # The kernel writes the lengths that it filled into the headers.
+        messages.headers[:] = self._blank
+        count = -1
+        for _ in range(limit):
+            count = self._call(self._sock.fileno(), messages.at, limit, socket.MSG_DONTWAIT, None)
+            if count >= 0 or ctypes.get_errno() in (errno.EAGAIN, errno.EBADF):
+                break  # else an ICMP error of an earlier send, reported here; the socket is fine
+        return max(count, 0)
+
     def _remember(self, name: bytes) -> Address:
         if len(self._addresses) >= ADDRESSES:
             self._addresses.clear()
@@ -163,14 +171,39 @@ class Receiver:
         return address
 
 
+class DialledReceiver(Receiver):
+    """The same, for a socket that tells what was dialled."""
+
+    def __init__(self, sock: socket.socket, buffers: Sequence[bytearray], dialled: Dialled) -> None:
+        super().__init__(sock, buffers, control_size=dialled.CONTROL_SIZE)
+        self._came = dialled.came
+
+    def receive(self, limit: int) -> list[Read]:
+        used, messages = self._fill(limit), self._messages
+        reads: list[Read] = []
+        addresses, came = self._addresses, self._came
+        for view, (ancillary, size), (control,), (name,) in zip(
+            self._views,
+            _lengths.iter_unpack(messages.headers[: used * _SIZE]),
+            _controls.iter_unpack(messages.controls[: used * Dialled.CONTROL_SIZE]),
+            _name.iter_unpack(messages.names[: used * _NAME_SIZE]),
+            strict=False,
+        ):
+            if size:
+                source = addresses.get(name) or self._remember(name)
+                reads.append((view[:size], came(source, control[:ancillary]) or size, source))
+        return reads
+
+
 class Sender:
     """Writes of a non-blocking datagram socket, `count` at once at most."""
 
-    def __init__(self, sock: socket.socket, count: int) -> None:
+    def __init__(self, sock: socket.socket, count: int, *, control_size: int = 0) -> None:
         self._call = _sendmmsg()
         self._sock = sock
         self._inet6 = sock.family == socket.AF_INET6
-        self._messages = _Messages(count, name_size=_NAME_SIZE if self._inet6 else 16)
+        name_size = _NAME_SIZE if self._inet6 else 16
+        self._messages = _Messages(count, name_size=name_size, control_size=control_size)
         self._names: dict[Address, bytes] = {}
 
     def send(self, batches: Sequence[tuple[Address, Sequence[bytes]]]) -> int:
@@ -208,3 +241,26 @@ class Sender:
             name = _NOWHERE
         self._names[address] = name
         return name
+
+
+class DialledSender(Sender):
+    """The same, from the address that each destination has dialled."""
+
+    def __init__(self, sock: socket.socket, count: int, dialled: Dialled) -> None:
+        super().__init__(sock, count, control_size=dialled.control_size)
+        self._dialled = dialled
+
+    def send(self, batches: Sequence[tuple[Address, Sequence[bytes]]]) -> int:
+        control = self._dialled.control
+        whole = b"".join([control(address) for address, _ in batches])
+        self._messages.controls[: len(whole)] = whole
+        sent = super().send(batches)
+        if -sent not in GONE:
+            return sent
+        address, (datagram,) = batches[0]
+        try:
+            self._sock.sendto(datagram, address)
+        except OSError:
+            return sent
+        self._dialled.forget(address)
+        return 1

@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 import trio
 
-from edge.io import mmsg
+from edge.io import dialled, mmsg
 from edge.io.binding import refusal
 from edge.proto.types import Address, DropReason
 
@@ -61,7 +61,14 @@ class UdpPort:
         self._views = [memoryview(b) for b in self._buffers]
         self._receiver: mmsg.Receiver | None = None
         self._sender: mmsg.Sender | None = None
-        if mmsg.available():
+        self._each: socket.socket | dialled.DialledSocket = sock
+        if dialled.tells(sock):
+            known = dialled.Dialled(sock.family)
+            self._each = dialled.DialledSocket(sock, known)
+            if mmsg.available():
+                self._receiver = mmsg.DialledReceiver(sock, self._buffers, known)
+                self._sender = mmsg.DialledSender(sock, MAX_MESSAGES, known)
+        elif mmsg.available():
             self._receiver = mmsg.Receiver(sock, self._buffers)
             self._sender = mmsg.Sender(sock, MAX_MESSAGES)
         self._limit = reads
@@ -81,6 +88,7 @@ class UdpPort:
         reads: int = 2,
         buffer_bytes: int = 4 << 20,
         may_fragment: bool = False,
+        is_dialled: bool = False,
         setting: str = "",
         make_socket: Callable[[int, int], socket.socket] = socket.socket,
     ) -> UdpPort:
@@ -88,6 +96,9 @@ class UdpPort:
 
         `may_fragment`: routers may cut what is too large for a link (IPv4). WireGuard's kernel modules do so, for where
         the ICMP errors get lost nothing else tells; QUIC must not (RFC 9000 14).
+
+        `is_dialled`: peers speak first, and wait for answers from the address that they chose. Not for who dials
+        itself: it may have to move to another of its addresses, and the routes say to which.
 
         `setting` is where the address was chosen, for the remedy.
 
@@ -104,6 +115,8 @@ class UdpPort:
             if may_fragment and family == socket.AF_INET:
                 _try_option(sock, socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
             sock.bind((host, port))
+            if is_dialled:
+                dialled.ask(sock, make_socket)
         except OSError as error:
             sock.close()
             raise refusal(error, "udp", address, setting) from error
@@ -135,7 +148,7 @@ class UdpPort:
 
     def _receive_each(self, limit: int) -> list[Read]:
         reads: list[Read] = []
-        receive = self._sock.recvmsg_into
+        receive = self._each.recvmsg_into
         for buffer, view in zip(self._buffers[:limit], self._views, strict=False):
             try:
                 size, ancillary, _, source = receive([buffer], _ANCILLARY)
@@ -173,7 +186,7 @@ class UdpPort:
                     position += 1
         for address, (datagram,) in batches[position:]:
             try:
-                self._sock.sendto(datagram, address)
+                self._each.sendto(datagram, address)
             except OSError as error:
                 self._drop(error.errno, 1)
 
@@ -187,9 +200,9 @@ class UdpPort:
     def _send_run(self, address: Address, run: Sequence[bytes], size: int) -> None:
         try:
             if len(run) == 1:
-                self._sock.sendto(run[0], address)
+                self._each.sendto(run[0], address)
             else:
-                self._sock.sendmsg(run, [(SOL_UDP, UDP_SEGMENT, _pack_segment(size))], 0, address)
+                self._each.sendmsg(run, [(SOL_UDP, UDP_SEGMENT, _pack_segment(size))], 0, address)
         except OSError as error:
             if len(run) == 1 or error.errno in (errno.EAGAIN, errno.ENOBUFS):
                 self._drop(error.errno, len(run))

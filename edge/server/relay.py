@@ -133,6 +133,7 @@ class Relay:
                         reads=READS_PER_TURN,
                         buffer_bytes=16 << 20,
                         may_fragment=True,
+                        is_dialled=True,
                         setting="`listen.wireguard`",
                     )
                 )
@@ -246,7 +247,9 @@ class Relay:
 def _open_masque(config: MasqueConfig) -> tuple[UdpPort, StreamPort | None]:
     """UDP and TCP of one number, or none of them. Which one is free of both, for port 0, is found by trying."""
     for attempt in range(FREE_PORT_TRIES if not config.listen[1] else 1):
-        quic = UdpPort.bind(config.listen, reads=QUIC_READS, buffer_bytes=16 << 20, setting=MASQUE_KEY)
+        quic = UdpPort.bind(
+            config.listen, reads=QUIC_READS, buffer_bytes=16 << 20, is_dialled=True, setting=MASQUE_KEY
+        )
         if not config.http2:
             return quic, None
         try:

@@ -32,11 +32,12 @@ class Door:
 
         def make(family: int, kind: int) -> socket.socket:
             made = socket.socket(family, kind)
-            kept.append(made.dup())
+            if kind == socket.SOCK_DGRAM:
+                kept.append(made.dup())
             return made
 
         try:
-            port = UdpPort.bind(listen, make_socket=make, setting=SETTING)
+            port = UdpPort.bind(listen, is_dialled=True, make_socket=make, setting=SETTING)
         except BaseException:
             for each in kept:
                 each.close()

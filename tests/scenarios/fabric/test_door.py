@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import IPv4Network
 
 import pytest
 
 from edge.errors import Refused
+from edge.io import dialled
 from edge.io.udp import UdpPort
 from scenarios.fabric.door import Door, TwoDoors
 
@@ -69,3 +71,18 @@ def test_a_door_outlives_the_processes_of_the_pop() -> None:
         Door(door.address)
     door.close()
     Door(door.address).close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_NETLINK"), reason="Linux only")
+def test_a_door_on_all_addresses_answers_from_the_one_that_was_dialled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dialled, "ask", lambda sock, make_socket: dialled.tell(sock))  # several addresses
+    door = Door(("0.0.0.0", 0))
+    with closing(door), closing(door.port()) as port, socket.socket(type=socket.SOCK_DGRAM) as phone:
+        phone.settimeout(5)
+        phone.bind(("127.0.0.1", 0))
+        phone.sendto(b"?", ("127.0.0.2", door.address[1]))
+        ((_, _, source),) = port.receive()
+        port.send([(source, [b"!"])])
+        assert phone.recvfrom(9) == (b"!", ("127.0.0.2", door.address[1]))
