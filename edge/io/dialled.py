@@ -97,9 +97,10 @@ def _has_several(sock: socket.socket, make_socket: Callable[[int, int], socket.s
 class Dialled:
     """What peers of one socket have dialled. Bounded, and whoever forges sources drives out no peer that talks.
 
-    A source is remembered for good once it has spoken again after an answer. Of those, two generations: who is heard or
+    Who has spoken again after an answer is kept apart from the rest. Of those, two generations: who is heard or
     answered while the younger fills up is carried over. It is not known here who a peer is: a forged datagram from its
-    very address and port to another address of ours turns the answers there, until the peer's next one.
+    very address and port to another address of ours turns the answers there, until the peer's next one. Who is silent
+    in both directions while others fill both generations is forgotten, until it speaks.
     """
 
     CONTROL_SIZE = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)
