@@ -44,7 +44,7 @@ class Way(Protocol):
         """How it goes."""
 
     def failure(self, now: float) -> str:
-        """Why it does not carry though it was tried, in a few words fit for a line of a log; empty if there is no why."""
+        """Why it does not carry though it was tried: a few words, fit for a line of a log; empty if there is no why."""
 
     def moved(self, now: float) -> None:
         """Our own address has changed."""

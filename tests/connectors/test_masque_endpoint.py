@@ -132,7 +132,6 @@ async def test_a_wrong_token_is_no_tunnel():
         assert alice.endpoint.failures == [f"h3: {refused}", f"h2: {refused}"]
 
 
-
 async def test_a_closed_tcp_port_is_said_to_be_one():
     async with running(TWO) as world:
         nowhere = replace(target(world, "alice"), pop=("127.0.0.1", 1))
