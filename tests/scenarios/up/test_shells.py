@@ -24,7 +24,7 @@ FILE = """\
 version: 1
 name: shells
 fabric: netns
-vnets: {acme: {}}
+vnets: {acme: {default: allow}}
 topology:
   sites:
     hq:
