@@ -239,8 +239,10 @@ def _ways_in(network: Network) -> Iterator[str]:
     talking = [name for name in shells if network.place(name) is not None]
     where = ", ".join(talking[:NAMED]) + (" and others" if len(talking) > NAMED else "")
     where = where or "a host with `exec` in the file"
-    yield f"note: ip and tcpdump look on any; ping, curl and the like go from {where},"
-    yield "      where programs run, to hosts and clients; what else is sent counts as forged (law no-spoofing)"
+    # Nobody can change to another user in a user namespace of one, and tcpdump insists on it.
+    yield "note: ip and tshark, for root also tcpdump, look on any of them. ping, curl and the like go from"
+    yield f"      {where}, where programs run, to hosts and clients: what else"
+    yield "      is sent counts as forged, and breaks the law no-spoofing"
     yield ""
 
 

@@ -112,7 +112,7 @@ def test_the_printed_words_lead_to_the_machine(tmp_path: Path, user: str) -> Non
         assert f" {CONNECTOR}/24 " in world.on("hq", "ip -brief address")
         assert f" {ALICE}/32 " in world.on("alice", "ip -brief address")
         assert "10.0.50.0/24 dev eth0" in world.on("hq/web", "ip route")
-        assert "like go from hq/web,\n      where programs run" in world.said
+        assert "like go from\n      hq/web, where programs run" in world.said
         assert " 1 received" in world.on("hq/web", f"ping -c 1 -w 10 {ALICE}")
         assert world.stop() == 0, world.said
 
