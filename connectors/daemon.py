@@ -23,10 +23,8 @@ from connectors.endpoint import Endpoint
 from connectors.interface import SHOWN, Interface, has_ipv6, main_table, neighbours, netlink, sweep
 from connectors.notify import notify
 from connectors.profile import Profile
-from connectors.proto import ChoosingEnd
 from connectors.proto.border import Border
 from connectors.proto.interface_plan import HostAddress, InterfacePlan, Lookup, clashes, plan
-from connectors.proto.masque_way import Http2Way, QuicWay
 from connectors.proto.split_tunnel import Network
 from connectors.relookup import Relookup
 from connectors.resolve import Dialled, candidates_aside, has_names, masque_target, others_first, resolve
@@ -123,7 +121,7 @@ class Daemon:
         border = Border([*map(ip_network, self.profile.addresses), *self.profile.serves])
         side = TunSide(self._open_device, border)
         endpoint = self._endpoint(side)
-        endpoint.on_way = self._took
+        endpoint.on_way = partial(self._took, endpoint)
         advertised = Advertised()
         if self.options.include is None:
             endpoint.on_routes = advertised.tell
@@ -218,11 +216,12 @@ class Daemon:
     def _has(self, version: int) -> bool:
         return version == 4 or self._ipv6
 
-    def _took(self, way: str) -> None:
+    def _took(self, endpoint: Endpoint, way: str) -> None:
         if self._stopping:
             return
         if way:
-            log.info("tunnel-up", tunnel=self.profile.name, way=way)
+            better = {"instead_of": "; ".join(endpoint.failures)} if endpoint.failures else {}
+            log.info("tunnel-up", tunnel=self.profile.name, way=way, **better)
         else:
             log.warning("tunnel-down", tunnel=self.profile.name)
         notify(f"STATUS=tunnel up, by {way}" if way else "STATUS=tunnel down")
@@ -321,13 +320,8 @@ class Daemon:
         with trio.move_on_after(PATIENCE):
             await endpoint.wait_up()
             return
-        reasons = []
-        if isinstance(endpoint.core, ChoosingEnd):
-            ways = [way for way in endpoint.core.ways if isinstance(way, QuicWay | Http2Way)]
-            reasons = [f"{way.word}: {way.previous.reason}" for way in ways if way.previous is not None]
-        log.warning(
-            "no-tunnel", pop=self.dialled.words, seconds=PATIENCE, reasons="; ".join(reasons) or NO_ANSWER
-        )
+        reasons = "; ".join(endpoint.failures) or NO_ANSWER
+        log.warning("no-tunnel", pop=self.dialled.words, seconds=PATIENCE, reasons=reasons)
 
 
 def _need_privilege() -> None:

@@ -68,9 +68,9 @@ def instructions(
     mode: Mode, serves: Sequence[Network], reaches: Sequence[Network], neighbours: Sequence[Neighbour]
 ) -> list[str]:
     """What is left to be done elsewhere, in words and in lines to type."""
-    site = ", ".join(map(str, serves))
     lines: list[str] = []
     for version in sorted({prefix.version for prefix in serves}):
+        site = ", ".join(str(prefix) for prefix in serves if prefix.version == version)
         own = lan_address(serves, neighbours, version)
         via = "THIS-MACHINE" if own is None else str(own)
         ip = "ip -6 route" if version == 6 else "ip route"

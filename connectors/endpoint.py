@@ -104,6 +104,11 @@ class Endpoint:
         """How packets go to the PoP now: h3, h2 or wireguard; empty if they do not."""
         return self._way
 
+    @property
+    def failures(self) -> list[str]:
+        """Why they do not go a better way, or any: a line for each way that was tried, such as `h3: ...`."""
+        return self._end.failures(trio.current_time()) if isinstance(self._end, ChoosingEnd) else []
+
     async def wait_up(self) -> None:
         await self._up.wait()
 

@@ -28,6 +28,10 @@ BETTER = 15.0
 """Seconds on a less preferred way until a better one is tried again."""
 
 
+NO_ANSWER = "no answer in time"
+"""Why an attempt failed of which nothing else is known."""
+
+
 class Health(StrEnum):
     """How a way goes."""
 

@@ -37,6 +37,12 @@ class ChoosingEnd:
         active = self._active
         return "" if active is None else self.ways[active].word
 
+    def failures(self, now: float) -> list[str]:
+        """Why packets do not go a better way: a line for each that was tried. If none carries any, of all."""
+        active = self._active
+        tried = ((way.word, way.failure(now)) for way in self.ways[:active])
+        return [f"{word}: {why}" for word, why in tried if why]
+
     @property
     def advertised(self) -> Sequence[AddressRange]:
         """As of the way that carries packets now."""

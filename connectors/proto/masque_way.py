@@ -6,9 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from connectors.proto.choice import Health
+from connectors.proto.choice import NO_ANSWER, STAGGER, Health
 from connectors.proto.way import Reads
-from edge.proto.masque.carrier import Carrier, CarrierEvent
+from edge.proto.masque.carrier import Carrier, CarrierEvent, shown
 from edge.proto.masque.client import ClientSession, SessionState
 from edge.proto.masque.route import AddressRange
 from edge.proto.types import NEVER, Address, Deadline, Eof, Octets, Opened, StreamEvent, StreamOutput, Written
@@ -21,6 +21,18 @@ DOUBT = 1.5
 
 PROBE = 10.0
 """Seconds of silence after which a sign of life is asked for: also keeps the mappings of NATs."""
+
+SILENT = "no answer any more"
+"""Why a way was left that had been up."""
+
+LONGEST = 100
+"""Characters of a reason, which may be a peer's words."""
+
+ADVICE = {
+    401: "is its token right, was the PoP reloaded since it was enrolled?",
+    404: "is its path that of the PoP?",
+}
+"""What to look at when the answer to the request has that status."""
 
 
 class HttpClient(Protocol):
@@ -90,7 +102,7 @@ class _MasqueWay(ABC):
         self.handshakes = 0
         self.last_handshake_seconds: float | None = None
         self.session: ClientSession | None = None
-        self.previous: ClientSession | None = None  # it knows why it is over, or was refused
+        self.previous: ClientSession | None = None
         self._make_session = make_session
         self._client: HttpClient | None = None
         self._begun = 0.0
@@ -99,6 +111,7 @@ class _MasqueWay(ABC):
         self._probed = 0.0
         self._known_quiet = False
         self._dropped = 0
+        self._failure = ""  # of the latest attempt that is over
 
     @property
     def datagrams_dropped(self) -> int:
@@ -117,6 +130,31 @@ class _MasqueWay(ABC):
         if session.state is not SessionState.UP:
             return Health.FAILED
         return Health.QUIET if now >= self._asked + ANSWER else Health.UP
+
+    def failure(self, now: float) -> str:
+        match self.health(now):
+            case Health.UP:
+                return ""
+            case Health.QUIET:
+                return SILENT
+            case Health.FAILED:
+                return self._refused()
+            case Health.TRYING if now >= self._begun + STAGGER:
+                return self._failure or NO_ANSWER
+        return self._failure
+
+    def _refused(self) -> str:
+        """Why the session is over."""
+        session = self.session
+        if session is None:
+            return ""
+        advice = ADVICE.get(session.status or 0, "") if session.state is SessionState.REFUSED else ""
+        reason = shown(session.reason)[:LONGEST]
+        return f"{reason}: {advice}" if advice else reason
+
+    def _note_failure(self, now: float) -> None:
+        """It ends, and what was known of why would go with it."""
+        self._failure = NO_ANSWER if self.health(now) is Health.TRYING else self.failure(now)
 
     @property
     def _is_up(self) -> bool:
@@ -218,6 +256,7 @@ class QuicWay(_MasqueWay):
 
     def end(self, now: float) -> None:
         if self._quic is not None:
+            self._note_failure(now)
             if not self._is_up:
                 self._homes.move_on()
             self._leave(now)
@@ -286,6 +325,7 @@ class Http2Way(_MasqueWay):
         self._begun = now
 
     def end(self, now: float) -> None:
+        self._note_failure(now)
         if not self._is_up:
             self._homes.move_on()
         self._close(now)
@@ -321,9 +361,11 @@ class Http2Way(_MasqueWay):
             self._begun = begun
             self._dialling = False
         elif isinstance(event, Eof):
-            self._dialling = False
+            dialled, self._dialling = self._dialling, False
             if self._http2 is not None:
                 self._http2.receive(b"", now)
+            elif dialled:  # else it is the end of one that was given up
+                self._failure = shown(event.reason)[:LONGEST].lower()
         elif self._http2 is None:
             return
         elif isinstance(event, Octets):

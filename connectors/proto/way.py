@@ -43,6 +43,9 @@ class Way(Protocol):
     def health(self, now: float) -> Health:
         """How it goes."""
 
+    def failure(self, now: float) -> str:
+        """Why it does not carry though it was tried: a few words, fit for a line of a log; empty if there is no why."""
+
     def moved(self, now: float) -> None:
         """Our own address has changed."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from connectors.proto.choice import Health
+from connectors.proto.choice import NO_ANSWER, STAGGER, Health
 from connectors.proto.way import Reads
 from edge.proto.ip import packet_length
 from edge.proto.masque.route import AddressRange
@@ -24,6 +24,7 @@ class WireGuardWay:
         self.last_handshake_seconds: float | None = None
         self._running = False
         self._begun = 0.0
+        self._failure = ""  # of the latest attempt that is over
         self._due = -NEVER
 
     @property
@@ -46,7 +47,14 @@ class WireGuardWay:
 
     def end(self, now: float) -> None:
         """WireGuard has no goodbye; the PoP sends through whichever way speaks."""
+        self._failure = NO_ANSWER if self.health(now) is Health.TRYING else ""
         self._running = False
+
+    def failure(self, now: float) -> str:
+        how = self.health(now)
+        if how is Health.QUIET or (how is Health.TRYING and now >= self._begun + STAGGER):
+            return NO_ANSWER
+        return "" if how is Health.UP else self._failure
 
     def health(self, now: float) -> Health:
         if not self._running:

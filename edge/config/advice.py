@@ -22,7 +22,10 @@ def advice(before: EdgeConfig, tunnel: TunnelConfig) -> Iterator[str]:
 
 
 def _routes_of_others(new: list[Prefix], others: list[TunnelConfig]) -> Iterator[str]:
-    """The far ends of WireGuard hold a copy of the routes as they were when they were enrolled."""
+    """The far ends of WireGuard hold a copy of the routes as they were when they were enrolled.
+
+    Which of two files it is in, the PoP has not kept.
+    """
     names = sorted(other.name for other in others if other.tunnel is TunnelKind.WIREGUARD)
     if new and names:
         named = ", ".join(names[:NAMED])
@@ -30,7 +33,8 @@ def _routes_of_others(new: list[Prefix], others: list[TunnelConfig]) -> Iterator
             named += f" and {counted(len(names) - NAMED, 'other')}"
         yield (
             f"{named} {'was' if len(names) == 1 else 'were'} enrolled before: add "
-            f"{', '.join(map(str, new))} to AllowedIPs of {'its' if len(names) == 1 else 'their'} [Peer]"
+            f"{', '.join(map(str, new))} to AllowedIPs of {'its' if len(names) == 1 else 'their'} [Peer], "
+            "or to `reaches:` in a file for poplab"
         )
 
 

@@ -136,6 +136,11 @@ class Network(Protocol):
     def place(self, actor: str) -> Place | None:
         """Where programs of a host or client run; None where it is no real machine."""
 
+    @property
+    def shells(self) -> Mapping[str, str]:
+        """By machine what a person puts before a command to run it there, such as ``nsenter ...``, while this world is
+        up; the most wanted first. Empty where no machine is real."""
+
     async def wait_up(self) -> None:
         """Until every tunnel is up. FarEndEnded if one will not be."""
 

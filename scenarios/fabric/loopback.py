@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from ipaddress import IPv4Network
 from typing import TypeVar
@@ -101,6 +101,10 @@ class LoopbackNetwork(SocketNetwork):
 
     def place(self, actor: str) -> None:
         """No host is a real machine."""
+
+    @property
+    def shells(self) -> Mapping[str, str]:
+        return {}
 
     def _in_flight(self) -> bool:
         paths: list[LinkedPort | LinkedStreams] = [*self._paths.values(), *self._streams.values()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ class Staying(Performance):
     """Applications and programs of the world run, its telephones register; steps and loads only if they are wanted.
 
     Conditions at the end, thresholds and invariants of the file are not judged, the laws of every network are. When the
-    file changes while it is up, its policy is in force at once.
+    file changes while it is up, its policy is in force at once. `tell` is called once the machines are there.
     """
 
     def __init__(
@@ -46,12 +46,14 @@ class Staying(Performance):
         *,
         door: Door | None,
         steps: bool = False,
+        tell: Callable[[Network], None] | None = None,
         repeat: str = "",
         folder: Path | None = None,
     ) -> None:
         super().__init__(world, fabric, repeat, observer, interrupt, leaks=False, folder=folder)
         self._door = door
         self._steps_wanted = steps
+        self._tell = tell
         self._limits = []
         self._watches = []
         self._onlooker: Onlooker | None = None
@@ -63,6 +65,8 @@ class Staying(Performance):
     def _prepare(self, stage: Stage) -> None:
         super()._prepare(stage)
         self._onlooker = Onlooker(stage, self.record)
+        if self._tell is not None:
+            self._tell(stage.network)
 
     async def _watched(self, stage: Stage) -> None:
         async with trio.open_nursery() as nursery:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, cast
@@ -18,7 +18,7 @@ from edge.enrol import qr_code, qr_picture
 from edge.errors import Refused
 from scenarios import batch, report
 from scenarios import world as worlds
-from scenarios.fabric import FABRICS, Door, Fabric, named
+from scenarios.fabric import FABRICS, Door, Fabric, Network, named
 from scenarios.live import LiveScreen, Stdout, observer
 from scenarios.report import RunRecord, State
 from scenarios.runner import Observer, Staying
@@ -28,6 +28,12 @@ from scenarios.up import address, guests, keys
 from scenarios.world import End, World
 
 LISTEN = "0.0.0.0:51820"
+
+SHELLS = 10
+"""Machines to each of which a way is told."""
+
+NAMED = 3
+"""Of those from which one may send."""
 
 PASSED, FAILED, INTERNAL = 0, 1, 4
 """Exit codes beside those of PoplabError."""
@@ -120,10 +126,16 @@ def up(
             for line in _invitation(world, folder, door, dialled, drawn=chosen if _draws(console) else ""):
                 stdout.write(line + "\n")
         stdout.flush()
+
+        def tell(network: Network) -> None:
+            for line in _ways_in(network):
+                stdout.write(line + "\n")
+            stdout.flush()
+
         watcher = observer(console, report=str(out) if out is not None else "")
         try:
             record = where.execute(
-                lambda: _stay(world, where, watcher, door, dialled, steps, out), seed=world.seed
+                lambda: _stay(world, where, watcher, door, dialled, steps, out, tell), seed=world.seed
             )
         finally:
             if isinstance(watcher, LiveScreen):
@@ -147,9 +159,10 @@ async def _stay(
     dialled: HostPort | None,
     steps: bool,
     out: Path | None,
+    tell: Callable[[Network], None],
 ) -> RunRecord:
     async def perform(interrupt: trio.Event) -> RunRecord:
-        staying = Staying(world, fabric, watcher, interrupt, door=door, steps=steps, folder=out)
+        staying = Staying(world, fabric, watcher, interrupt, door=door, steps=steps, tell=tell, folder=out)
         staying.record.door = "" if dialled is None else str(dialled)
         await staying.perform()
         return staying.record
@@ -210,6 +223,26 @@ def _invitation(world: World, folder: Path, door: Door, dialled: HostPort, *, dr
         )
     else:
         yield f"note: your devices dial {dialled}; a firewall of this machine must let in UDP port {port}"
+    yield ""
+
+
+def _ways_in(network: Network) -> Iterator[str]:
+    """How to run a command on a machine, for the first of them; nothing where no machine is real."""
+    shells = network.shells
+    for name, before in list(shells.items())[:SHELLS]:
+        yield f"shell on {name}: {before}"
+    if len(shells) > SHELLS:
+        yield f"      and {len(shells) - SHELLS} more"
+    if not shells:
+        return
+    # Of real hosts and of ours it is known what they send; of kernels of connectors, and of the PoP itself, it is not.
+    talking = [name for name in shells if network.place(name) is not None]
+    where = ", ".join(talking[:NAMED]) + (" and others" if len(talking) > NAMED else "")
+    where = where or "a host with `exec` in the file"
+    # Nobody can change to another user in a user namespace of one, and tcpdump insists on it.
+    yield "note: ip and tshark, for root also tcpdump, look on any of them. ping, curl and the like go from"
+    yield f"      {where}, where programs run, to hosts and clients: what else"
+    yield "      is sent counts as forged, and breaks the law no-spoofing"
     yield ""
 
 

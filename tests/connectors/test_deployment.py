@@ -72,6 +72,14 @@ def test_everything_is_never_a_second_default_route(mode: Mode, lines: list[str]
     assert (mode is Mode.INTERMEDIATE_GATEWAY) == any("cannot come by the router" in line for line in said)
 
 
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_is_to_be_done_for_one_version_of_ip_names_no_prefix_of_the_other(mode: Mode):
+    heads = [line for line in instructions(mode, SITE, REACHES, AROUND) if not line.startswith(" ")]
+    assert [[str(prefix) in head for prefix in SITE] for head in heads] == [[True, False], [False, True]]
+    lost = [line for line in instructions(mode, SITE, REACHES, ()) if "no address in" in line]
+    assert [[str(prefix) in line for prefix in SITE] for line in lost] == [[True, False], [False, True]]
+
+
 def test_a_machine_that_is_not_on_the_lan_is_told_so():
     said = "\n".join(instructions(Mode.PER_HOST, SITE[:1], REACHES, AROUND[:1]))
     assert "no address in 10.0.50.0/24" in said and "via THIS-MACHINE" in said

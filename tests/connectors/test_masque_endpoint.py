@@ -9,6 +9,7 @@ import pytest
 from connectors.client import Client
 from connectors.endpoint import Endpoint
 from connectors.proto.choosing_end import ChoosingEnd
+from connectors.proto.masque_way import ADVICE
 from connectors.ways import MasqueTarget, make_end
 from edge.config import TunnelKind, public_key
 from edge.io.udp import UdpPort
@@ -126,6 +127,16 @@ async def test_a_wrong_token_is_no_tunnel():
         alice = await attach(world, "alice", ALICE, masque=wrong, up=False)
         await until(lambda: world.snapshot.masque.refused.get(401, 0) > 0)
         assert not alice.endpoint.up and not world.snapshot.tunnel("alice").up
+        await until(lambda: len(alice.endpoint.failures) == 2)
+        refused = f"the server refuses the tunnel: 401: {ADVICE[401]}"
+        assert alice.endpoint.failures == [f"h3: {refused}", f"h2: {refused}"]
+
+
+async def test_a_closed_tcp_port_is_said_to_be_one():
+    async with running(TWO) as world:
+        nowhere = replace(target(world, "alice"), pop=("127.0.0.1", 1))
+        alice = await attach(world, "alice", ALICE, masque=nowhere, up=False)
+        await until(lambda: "h2: connection refused" in alice.endpoint.failures)
 
 
 def test_what_an_end_needs_to_know_is_asked_for():

@@ -475,10 +475,14 @@ def test_who_was_enrolled_before_a_site_is_named_with_its_routes(config: Path) -
     assert "enrolled before" not in first.stderr
     one = run("--config", config, "add-connector", "hq", "--route", "10.0.50.0/24", "--route", "10.0.51.0/24")
     assert (
-        "alice was enrolled before: add 10.0.50.0/24, 10.0.51.0/24 to AllowedIPs of its [Peer]" in one.stderr
+        "alice was enrolled before: add 10.0.50.0/24, 10.0.51.0/24 to AllowedIPs of its [Peer], "
+        "or to `reaches:` in a file for poplab" in one.stderr
     )
     two = run("--config", config, "add-connector", "branch", "--route", "10.0.60.0/24")
-    assert "alice, hq were enrolled before: add 10.0.60.0/24 to AllowedIPs of their [Peer]" in two.stderr
+    assert (
+        "alice, hq were enrolled before: add 10.0.60.0/24 to AllowedIPs of their [Peer], "
+        "or to `reaches:` in a file for poplab" in two.stderr
+    )
     assert "enrolled before" not in run("--config", config, "add-client", "bob").stderr
     for n in range(10):
         enrol.add_client(config, f"x{n}", psk=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,10 +71,13 @@ def test_the_best_way_that_the_network_lets_through_is_taken(star: Star, tmp_pat
     answers("add", "udp")
     home.start()
     takes("h2")
+    assert 'way=h2 instead_of="h3: no answer in time"' in home.process.output()
     answers("add", "tcp")
     takes("wireguard")
+    assert re.search(r'way=wireguard instead_of="h3: .*; h2: ', home.process.output())
     answers("del", "tcp")
     answers("del", "udp")
     takes("h3")
+    assert "way=h3\n" in home.process.output()
     assert home.stop() == 0
     assert home.state() == home.before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass
@@ -320,11 +321,13 @@ def test_without_privilege_the_fix_is_named(one: World, tmp_path: Path):
     assert code == 3 and "fix: run as root" in said, said
 
 
-def test_who_gets_no_answer_says_so(one: World):
-    log = one.home.log
-    process = one.home.space.start(*one.home.command, log=log, PYTHONPATH=str(REPOSITORY))
+def test_who_gets_no_answer_says_so(world: World):
+    log = world.home.log
+    process = world.home.space.start(*world.home.command, log=log, PYTHONPATH=str(REPOSITORY))
     wait_for(lambda: "event=no-tunnel" in process.output(), "the warning", timeout=START)
-    assert process.stop() == 0 and one.home.state() == one.home.before
+    if "masque" in str(world.home.command):
+        assert re.search(r'reasons="h3: .+; h2: connection refused"', process.output())
+    assert process.stop() == 0 and world.home.state() == world.home.before
 
 
 def test_a_hangup_is_an_end_unless_it_was_ignored_at_the_start(one: World):

@@ -125,7 +125,7 @@ def judge_response(headers: Headers) -> Refusal | None:
         return Refusal(0, "the response has no proper status")
     status = int(text)
     if status >= 300:
-        return Refusal(status, "the server refuses the tunnel", headers)
+        return Refusal(status, f"the server refuses the tunnel: {status}", headers)
     if status in (204, 205, 206) or any(name in response.fields for name in _CONTENT_FIELDS):
         return Refusal(status, "the response does not start capsules (RFC 9297 3.2)", headers)
     return None

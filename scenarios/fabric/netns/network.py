@@ -21,6 +21,7 @@ from edge.server.relay import Relay
 from edge.state import StateStore
 from scenarios.fabric.door import Door
 from scenarios.fabric.netns.agents import Told, program
+from scenarios.fabric.netns.entrance import entrance
 from scenarios.fabric.netns.foreign_end import ForeignEnd
 from scenarios.fabric.netns.lab_side import LabSide
 from scenarios.fabric.netns.place import MachinePlace
@@ -185,6 +186,10 @@ class NetnsNetwork(SocketNetwork):
 
     def place(self, actor: str) -> MachinePlace | None:
         return self.places.programs(actor)
+
+    @property
+    def shells(self) -> dict[str, str]:
+        return {name: entrance(machine.space) for name, machine in self.places.by_name().items()}
 
     def next_hop(self, machine: str, destination: str) -> Hop | None:
         return self.places.next_hop(machine, destination)

@@ -12,6 +12,7 @@ from edge.config import Kind
 from edge.document import Prefix
 from edge.errors import FabricUnavailable
 from edge.proto.types import Address
+from scenarios.fabric.base import EDGE
 from scenarios.fabric.netns.cards import Card, Cards
 from scenarios.fabric.netns.place import MachinePlace
 from scenarios.fabric.netns.site import SiteLan
@@ -183,6 +184,16 @@ class Places:
     def programs(self, host: str) -> MachinePlace | None:
         """Where real programs of `host` run; None if its system is ours."""
         return self._programs.get(host)
+
+    def by_name(self) -> dict[str, Machine]:
+        """All that somebody may want to see: where programs run, far ends, hosts, routers, the PoP."""
+        return {
+            **{name: self.machines[name] for name in self._programs},
+            **self.ends,
+            **self.machines,
+            **{name: machine for lan in self.lans.values() for name, machine in lan.machines.items()},
+            EDGE: self.pop,
+        }
 
     def next_hop(self, name: str, destination: str) -> Hop | None:
         """Where the kernel of a machine sends what is for `destination`; None: nowhere."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from math import inf
 from typing import TypeVar
@@ -208,6 +208,10 @@ class SimNetwork:
 
     def place(self, actor: str) -> None:
         """No host is a real machine."""
+
+    @property
+    def shells(self) -> Mapping[str, str]:
+        return {}
 
     def reload(self, config: EdgeConfig) -> None:
         raise Refused("a world in virtual time does not stay until somebody changes it")

@@ -35,9 +35,13 @@ GOOD = "good"
 DOWN = "down"  # nothing comes back
 REFUSED = "refused"  # nobody listens, as the system says
 FORBIDS = "forbids"  # 403
+UNKNOWN = "unknown"  # 401
+TALKS = "talks"  # it closes, and has much to say about it
 HANGS_UP = "hangs up"  # 200, and the end of the connection
-MODES = (GOOD, DOWN, REFUSED, FORBIDS, HANGS_UP)
+MODES = (GOOD, DOWN, REFUSED, FORBIDS, UNKNOWN, TALKS, HANGS_UP)
 
+
+WORDS = "bye\nevent=tunnel-up \x1b[31m" + "x" * 900
 
 OTHER = ("192.0.2.99", 4433)  # another PoP that would do as well
 
@@ -235,8 +239,12 @@ class World:
             client.carrier.events.append(CarrierReady(client.carrier))
         for event in client.far.poll_events():
             if isinstance(event, RequestReceived):
-                if mode == FORBIDS:
-                    client.far.respond(event.stream, refuse(403, "no").headers, end=True)
+                if mode in (FORBIDS, UNKNOWN):
+                    status = 403 if mode == FORBIDS else 401
+                    client.far.respond(event.stream, refuse(status, "no").headers, end=True)
+                    continue
+                if mode == TALKS:
+                    client.far.close(0x100, WORDS)
                     continue
                 client.far.respond(event.stream, accept_headers())
                 if mode == HANGS_UP:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.proto.choice import BETTER, FIRST_PAUSE, LONGEST_PAUSE, PROVEN, STAGGER
-from connectors.proto.masque_way import ANSWER, PROBE
+from connectors.proto.choice import ATTEMPT, BETTER, FIRST_PAUSE, LONGEST_PAUSE, NO_ANSWER, PROVEN, STAGGER
+from connectors.proto.masque_way import ADVICE, ANSWER, LONGEST, PROBE, SILENT
 from edge.proto.types import NEVER
 from tests.connectors.proto.pop import (
     DELAY,
@@ -20,6 +20,8 @@ from tests.connectors.proto.pop import (
     MODES,
     OTHER,
     REFUSED,
+    TALKS,
+    UNKNOWN,
     World,
 )
 from tests.edge.proto.masque.wire import POP
@@ -200,6 +202,63 @@ def test_it_knows_whether_it_is_answered():
     world.modes.update({H3: DOWN, H2: DOWN})
     world.run(PROBE + ANSWER + 1)
     assert not world.end.answers(world.now)
+
+
+@pytest.mark.parametrize(
+    ("h3", "why"),
+    [
+        (DOWN, NO_ANSWER),
+        (FORBIDS, "the server refuses the tunnel: 403"),
+        (UNKNOWN, f"the server refuses the tunnel: 401: {ADVICE[401]}"),
+    ],
+)
+def test_why_a_better_way_is_not_taken_is_known_when_the_other_is(h3, why):
+    world = World(h3=h3)
+    while not world.way:
+        world.run(DELAY)
+    assert world.way == "h2" and world.end.failures(world.now) == [f"h3: {why}"]
+    world.run(ATTEMPT / 2)
+    assert world.end.failures(world.now) == [f"h3: {why}"]
+    world.run(ATTEMPT)
+    assert world.end.failures(world.now)[0].startswith("h3: "), "also between attempts"
+
+
+def test_a_better_way_that_works_or_was_not_tried_yet_has_no_why():
+    world = World(h3=DOWN)
+    world.run(STAGGER / 2)
+    assert world.end.failures(world.now) == [], "it may still come up"
+    world.modes[H2] = REFUSED
+    world.run(LONGEST_PAUSE)
+    assert len(world.end.failures(world.now)) == 2
+    world.modes[H3] = GOOD
+    world.run(LONGEST_PAUSE * 1.5 + BETTER)
+    assert world.way == "h3" and world.end.failures(world.now) == [], "of a worse way nobody asks"
+
+
+def test_a_way_that_was_up_and_fell_silent_is_said_to():
+    world = World()
+    world.side.talk(world.now)
+    world.run(30)
+    world.modes[H3] = DOWN
+    world.run(ANSWER + 1)
+    assert world.way == "h2" and world.end.failures(world.now) == [f"h3: {SILENT}"]
+
+
+def test_where_there_is_no_way_each_says_why():
+    world = World(h3=DOWN, h2=REFUSED)
+    world.run(ATTEMPT / 2)
+    assert world.end.failures(world.now) == [f"h3: {NO_ANSWER}", "h2: refused"]
+    world.modes[H2] = DOWN
+    world.run(LONGEST_PAUSE)
+    assert world.end.failures(world.now)[1] == f"h2: {NO_ANSWER}", "the latest counts"
+
+
+def test_a_peers_words_are_cut_and_steer_no_terminal():
+    world = World(h3=TALKS, h2=TALKS)
+    world.run(ATTEMPT)
+    told = world.end.failures(world.now)
+    assert len(told) == 2
+    assert all(line.isprintable() and len(line) <= LONGEST + len("h3: ") for line in told)
 
 
 def test_packets_that_no_way_takes_are_counted():

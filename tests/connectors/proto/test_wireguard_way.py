@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import pytest
 
-from connectors.proto.choice import Health
+from connectors.proto.choice import ATTEMPT, LONGEST_PAUSE, NO_ANSWER, Health
 from connectors.proto.choosing_end import ChoosingEnd
 from connectors.proto.wireguard_way import WireGuardWay
 from edge.proto.ip import build_udp
@@ -216,3 +216,20 @@ def test_moving_and_a_farewell_dial_nothing(seconds):
     world.run(seconds)
     world.way.moved(world.now)
     assert world.way.poll_dials() == [] and world.way.poll_streams() == []
+
+
+def test_it_says_that_nobody_answers_once_that_took_too_long():
+    world = World()
+    world.carries = False
+    world.way.begin(world.now)
+    assert not world.way.failure(world.now)
+    world.run(ATTEMPT)
+    assert world.way.failure(world.now) == NO_ANSWER
+    world.way.end(world.now)
+    assert world.way.failure(world.now) == NO_ANSWER
+    world.carries = True
+    world.way.begin(world.now)
+    world.run(LONGEST_PAUSE)
+    assert not world.way.failure(world.now)
+    world.way.end(world.now)
+    assert not world.way.failure(world.now), "it was up"
