@@ -7,7 +7,7 @@ those, unchanged but for the fields that a router may touch (time to live and th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import ip_address
@@ -73,6 +73,10 @@ class _Book:
     def items(self) -> Iterable[tuple[bytes, _Sent]]:
         return chain(self.underway.items(), self.arrived.items(), self.before.items())
 
+    def repeating(self, key: bytes, at: int) -> Iterator[bytes]:
+        """What has the addresses of `key` and what it has from `at` on."""
+        return (sent for sent, _ in self.items() if sent.endswith(key[at:]) and _same_addresses(sent, key))
+
     def arrive(self, key: bytes) -> bool:
         """A packet has come to its end; False if it, or as many as were equal, had before."""
         sent = self.underway.pop(key, None)
@@ -104,6 +108,11 @@ def _essence(packet: bytes | bytearray) -> bytes:
     else:
         copy[7] = 0
     return bytes(copy)
+
+
+def _same_addresses(one: bytes, other: bytes) -> bool:
+    at, end = (12, 20) if one[0] >> 4 == 4 else (8, 40)
+    return one[0] >> 4 == other[0] >> 4 and one[at:end] == other[at:end]
 
 
 def _same_flow(one: bytes, other: bytes) -> bool:
@@ -204,7 +213,8 @@ class Ledger:
         )
 
     def _pinged(self, vnet: str, host: str, packet: bytes | bytearray, header: Header, now: float) -> bool:
-        """Whether this answers a ping of `host`, word for word."""
+        """Whether this answers a ping of `host`, word for word; what else its system wrote into the IP header is its own
+        business."""
         answer = echo(packet, header)
         if answer is None or answer.is_request:
             return False
@@ -215,9 +225,13 @@ class Ledger:
             sequence=answer.sequence,
             payload=answer.payload,
         )
-        book, key = self._books.get(vnet), _essence(request)
-        entry = None if book is None else book.find(key)
-        if book is None or entry is None or entry[1] != host:
+        book = self._books.get(vnet)
+        if book is None:
+            return False
+        asked = _essence(request)
+        candidates = chain([asked], book.repeating(asked, 20 if header.version == 4 else 40))
+        key = next((key for key in candidates if (entry := book.find(key)) and entry[1] == host), None)
+        if key is None:
             return False
         if not book.arrive(key):
             self.duplicates += 1

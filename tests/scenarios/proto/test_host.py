@@ -433,6 +433,30 @@ def test_only_the_router_of_its_network_may_answer_a_ping_that_no_host_got() -> 
     assert not answered("umbrella", "alice", router)
 
 
+@pytest.mark.parametrize(("alice", "router"), [("100.96.0.2", "100.96.0.1"), ("fd00:96::2", "fd00:96::1")])
+def test_the_ping_of_a_real_system_has_fields_of_its_own_in_its_header(alice: str, router: str) -> None:
+    one, other = ip_address(alice).packed, ip_address(router).packed
+    ledger = Ledger()
+    ledger.routers["acme"] = {other}
+    for sequence in (1, 2):
+        ping = build_icmp_echo(one, other, ident=7, sequence=sequence, payload=b"0123456789")
+        if len(one) == 4:
+            ping[4:8] = bytes([0xAB, sequence, 0x40, 0])  # identification, DF
+        else:
+            ping[1:4] = bytes([0x0A, 0xBC, 0xDE])  # flow label
+        ledger.sent("acme", "alice", ping, 0.0)
+
+    def heard(sequence: int) -> bool:
+        reply = build_icmp_echo(other, one, ident=7, sequence=sequence, payload=b"0123456789", reply=True)
+        return ledger.received("acme", "alice", reply, 0.1) is None
+
+    assert heard(1) and heard(2)
+    assert not heard(3), "which nobody has sent"
+    assert ledger.duplicates == 0
+    assert heard(1)
+    assert ledger.duplicates == 1
+
+
 @pytest.mark.parametrize("mtu", [1500, 1280])
 def test_what_is_larger_than_the_interface_goes_in_pieces(mtu: int) -> None:
     """As systems send it, without DF (ip(7)); in IPv6 it does not go."""

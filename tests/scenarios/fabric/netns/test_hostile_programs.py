@@ -103,6 +103,16 @@ def test_who_sends_with_a_source_of_others_is_counted_where_it_ends(tmp_path: Pa
     assert "ok    no-spoofing: 0 of" in said
 
 
+def test_routers_and_the_pop_answer_the_pings_of_programs(tmp_path: Path) -> None:
+    steps = "".join(
+        shell(host, f"ping -c 2 -i 0.2 -W 2 {target}")
+        for host in ("alice", "hq/web")
+        for target in ("100.96.0.1", "10.0.60.1")
+    )
+    code, said = ran(tmp_path, steps)
+    assert code == 0, said
+
+
 def test_where_there_are_no_pid_namespaces_there_is_no_run(tmp_path: Path) -> None:
     script = 'echo 0 > /proc/sys/user/max_pid_namespaces && exec "$@"'
     code, said = ran(
