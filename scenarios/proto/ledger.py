@@ -213,8 +213,8 @@ class Ledger:
         )
 
     def _pinged(self, vnet: str, host: str, packet: bytes | bytearray, header: Header, now: float) -> bool:
-        """Whether this answers a ping of `host`, word for word; what else its system wrote into the IP header is its own
-        business."""
+        """Whether this answers a ping of `host`, word for word. What its system wrote into the IP header besides the
+        addresses is its own business."""
         answer = echo(packet, header)
         if answer is None or answer.is_request:
             return False
