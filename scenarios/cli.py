@@ -191,7 +191,8 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
     Each NAME is a finding, or a group of them such as `kernel`; all if left out. Everything is tried in earnest, and
     nothing of the machine is changed.
 
-    Exit codes: 0 all named are there; without a name, the fabrics sim and loopback are; 2 no such name; 3 not.
+    Exit codes: 0 all named are there, and of a group all that something needs; without a name, the fabrics sim and
+    loopback are; 2 no such name; 3 not.
     """
     sweep()
     stdout = Stdout()
@@ -220,7 +221,8 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
     if stdout.problem:
         click.echo(stdout.problem, err=True)
         context.exit(INTERNAL)
-    needed = found if names else [finding for finding in found if finding.name in ("sim", "loopback")]
+    asked = names or ("sim", "loopback")
+    needed = [each for each in found if each.name in asked or (names and each.needed_by)]
     context.exit(PASSED if all(finding.there for finding in needed) else FabricUnavailable.exit_code)
 
 
