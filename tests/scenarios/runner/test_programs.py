@@ -18,7 +18,7 @@ from edge.errors import ConfigError, FabricUnavailable
 from scenarios import doctor, world
 from scenarios.live import PlainLines
 from scenarios.report import RunRecord, State, findings, write
-from scenarios.runner import check, run
+from scenarios.runner import check, run, workshop
 from scenarios.trace import OutputFile
 from tests.scenarios.runner.machines import MISSING, Machines
 
@@ -299,14 +299,39 @@ def test_nothing_that_a_program_writes_moves_the_cursor_of_whoever_watches() -> 
 
 def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:
     machines = Machines()
-    with pytest.raises(FabricUnavailable, match=r"no-such-program is not on this machine.*hq/web"):
+    with pytest.raises(
+        FabricUnavailable,
+        match=r":\d+:\d+: the program no-such-program is not on this machine, needed by hq/web\n    fix: install no-such",
+    ):
         ran(
             "  - exec.run: {on: alice, run: [date]}\n",
             "              - {name: a, run: [no-such-program]}\n",
             machines=machines,
         )
     assert machines.here.started == []
-    assert "the program sipp is not on this machine" in doctor.without("sipp")
+    assert "sip" in doctor.way_to("sipp")
+
+
+@pytest.mark.parametrize(
+    ("run", "fix"),
+    [
+        ("[prnitf]", "did you mean 'printf'?"),
+        ("['printf -c 2 fd00::1']", 'write [printf, -c, "2", "fd00::1"]'),
+        ("[culr]", "did you mean 'curl'?"),
+        ("[zzyzx]", "install zzyzx, and have it on PATH"),
+    ],
+)
+def test_a_program_that_is_misspelt_is_named(
+    run: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshop, "SYSTEM", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("printf", "print", "sh"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(FabricUnavailable) as caught:
+        ran(f"  - exec.run: {{on: alice, run: {run}}}\n")
+    assert str(caught.value).endswith(f"\n    fix: {fix}")
 
 
 WITH_PBX = f"{HEAD}          app: {{sip.pbx: {{users: [alice, bob]}}}}\n"
