@@ -153,6 +153,9 @@ def run(
             click.echo(text, err=True)
         if run.determinism:
             console.print(f"{run.title}: {run.determinism}", markup=False, soft_wrap=True)
+    if out is None:
+        for text in _nowhere(scripts):
+            click.echo(text, err=True)
     stdout.flush()
     code = exit_code(runs, comparisons)
     context.exit(INTERNAL if problems and code != FAILED else code)
@@ -281,6 +284,15 @@ def _ways(work: list[batch.Job], runs: list[RunRecord]) -> list[str]:
         job.script.file: job.script for job, run in zip(work, runs, strict=True) if run.state is State.FAILED
     }
     return list(filter(None, map(advice, scripts.values())))
+
+
+def _nowhere(scripts: Sequence[schema.Script]) -> Iterator[str]:
+    """That what the files want written is not, for there is no folder for it."""
+    captures = any(script.scenario.outputs.captures is not None for script in scripts)
+    reports = any("report" in (script.places.data.get("outputs") or ()) for script in scripts)
+    wanted = [*(["captures"] if captures else []), *(["reports"] if reports else [])]
+    if wanted:
+        yield f"note: {' and '.join(wanted)} are written with --out DIR"
 
 
 def _write_reports(

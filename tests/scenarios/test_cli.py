@@ -46,6 +46,22 @@ def write(folder: Path, text: str = SMALL, name: str = "small.yaml") -> Path:
     return file
 
 
+@pytest.mark.parametrize(
+    ("outputs", "note"),
+    [
+        ("captures: {at: edge}", "note: captures are written with --out DIR\n"),
+        ("report: [junit], captures: {}", "note: captures and reports are written with --out DIR\n"),
+        ("captures: null", ""),
+    ],
+)
+def test_a_file_that_wants_files_is_told_where_they_would_be(outputs: str, note: str, tmp_path: Path) -> None:
+    file, other = (write(tmp_path, f"{SMALL}outputs: {{{outputs}}}\n", name) for name in ("a.yaml", "b.yaml"))
+    result = invoke("run", file, other, "--json")
+    assert (result.exit_code, len(json.loads(result.stdout)["runs"])) == (0, 2)
+    assert result.stderr.endswith(note) and result.stderr.count("note:") == bool(note)
+    assert "note:" not in invoke("run", file, "--out", tmp_path / "out").output
+
+
 def test_a_good_run_passes_and_leaves_its_reports(tmp_path: Path) -> None:
     file, out = write(tmp_path), tmp_path / "out"
     result = invoke("run", file, "--out", out, "--seed", 11)
