@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -154,10 +153,7 @@ async def _stay(
         await staying.perform()
         return staying.record
 
-    ends = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as by nohup
-        ends.append(signal.SIGHUP)  # the terminal is closed: files with keys must not stay behind
-    return await batch.until_interrupted(perform, ends)
+    return await batch.until_interrupted(perform)
 
 
 def _draws(console: Console) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -267,6 +270,46 @@ def test_ctrl_c_drains_every_process_and_still_writes_the_reports(tmp_path: Path
     assert [step["state"] for step in runs["one"]["steps"]] == ["passed", "passed", "interrupted"]
     assert runs["more"]["error"] == "interrupted before it began"
     assert (out / "one/report.html").exists()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_terminal_that_goes_away_ends_the_run_with_its_reports(several: bool, tmp_path: Path) -> None:
+    long = SMALL + "  - {name: long, wait: {for: 1h}}\n"
+    files = [write(tmp_path, long.replace("small", name), f"{name}.yaml") for name in ("one", "two")]
+    out = tmp_path / "out"
+    ours, theirs = pty.openpty()
+    with start(
+        *("run", *files[: 1 + several], "--fabric", "loopback", "--jobs", 2, "--out", out),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:
+        os.close(theirs)
+        said = b""
+        while b"long" not in said or said.count(b"2/3") < several * 2:
+            said += os.read(ours, 4096)
+        os.close(ours)  # the kernel tells it; so does a shell
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 130
+    runs = json.loads((out / "results.json").read_bytes())["runs"]
+    assert [run["state"] for run in runs] == ["interrupted"] * (1 + several)
+
+
+def test_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    file = write(tmp_path, SMALL + "  - {name: short, wait: {for: 300ms}}\n")
+    with start(
+        *("run", file, "--fabric", "loopback"),
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "the ping" in line:
+                process.send_signal(signal.SIGHUP)
+        process.stdout.read()
+    assert process.returncode == 0
 
 
 def test_a_second_ctrl_c_says_what_it_has_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
