@@ -49,7 +49,7 @@ URGENT = (
 """What makes the exit code of several runs, the most urgent first."""
 
 files_argument = click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path)
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(readable=False, path_type=Path)
 )
 
 

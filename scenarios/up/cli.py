@@ -33,7 +33,7 @@ PASSED, FAILED, INTERNAL = 0, 1, 4
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--fabric",
     metavar="loopback|netns",
@@ -90,7 +90,7 @@ def up(
     Exit codes: 0 stopped, 1 a law of the network was broken, 2 a bad file or wrong usage, or the port is taken, 3 the
     fabric is not available here, 4 an error of poplab itself.
     """
-    (script, *others) = batch.select([file])
+    (script, *others) = batch.select_file(file)
     if others:
         raise Refused(
             f"{file}: the matrix has several cells, and one world is kept up\n    fix: leave the matrix out"

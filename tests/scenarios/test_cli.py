@@ -65,6 +65,30 @@ def test_a_file_that_wants_files_is_told_where_they_would_be(outputs: str, note:
     assert "note:" not in invoke("run", file, "--out", tmp_path / "out").output
 
 
+WHAT_READS = [
+    *(["run"], ["check"], ["up"], ["paths"], ["fuzz"], ["connector"], ["client"]),
+    ["edge", "--config"],
+    ["trace"],
+]
+
+
+@pytest.mark.parametrize("command", WHAT_READS, ids=lambda words: words[0])
+def test_a_file_that_cannot_be_read_is_refused_in_the_same_words_everywhere(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, "[")  # so that nothing begins
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may read everything
+    assert "Usage" not in invoke(*command, file).output
+    missing = invoke(*command, tmp_path / "none.yaml")
+    assert missing.exit_code == 2
+    assert missing.output.startswith(f"{tmp_path / 'none.yaml'}: No such file")
+
+
+@pytest.mark.parametrize("command", ["up", "paths"])
+def test_one_file_is_no_folder(command: str, tmp_path: Path) -> None:
+    assert "this is a folder\n    fix: name a file in it\n" in invoke(command, tmp_path).output
+
+
 def test_a_good_run_passes_and_leaves_its_reports(tmp_path: Path) -> None:
     file, out = write(tmp_path), tmp_path / "out"
     result = invoke("run", file, "--out", out, "--seed", 11)
