@@ -14,7 +14,7 @@ MOST_SAID = 3
 def unowned(world: World, sender: Member, addresses: Iterable[bytes]) -> list[str]:
     """Of those that lie in the routes of a site of the sender's network, or in its pools, a sentence for each."""
     vnet = sender.host.vnet
-    taken = {actor.ip for actor in world.script.cast.actors.values() if actor.vnet == vnet}
+    taken: set[bytes] = {actor.ip for actor in world.script.cast.actors.values() if actor.vnet == vnet}
     taken |= world.ledger.routers.get(vnet, set())
     taken |= {end.address for end in world.ends if end.vnet == vnet and end.address is not None}
     ranges = list(_ranges(world, vnet))

@@ -320,7 +320,7 @@ def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:
     machines = Machines()
     with pytest.raises(
         FabricUnavailable,
-        match=r":\d+:\d+: the program no-such-program is not on this machine, needed by hq/web\n    fix: install no-such",
+        match=r":\d+:\d+: the program no-such-program is not on this machine, needed by hq/web\n    fix: install no",
     ):
         ran(
             "  - exec.run: {on: alice, run: [date]}\n",
