@@ -142,7 +142,7 @@ def need(script: Script) -> None:
 
 
 def _meant(name: str, path: str) -> str:
-    """What to write instead of a program that nobody has: one with almost this name, or the several words that it is."""
+    """What to write instead of a program that nobody has: one with almost this name, or the words that it is."""
     if " " in name:
         return f"write {flow_command(name)}" if flow_command(name) else ""
     if name in doctor.PROGRAM_NAMES or "/" in name:
