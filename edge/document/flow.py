@@ -12,7 +12,8 @@ import yaml
 LONGEST = 200
 """Characters of a proposal: what is longer is not retyped."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9_./+-][A-Za-z0-9_./+=%@-]*")
+_PLAIN = re.compile(r"(?:-{0,2}[A-Za-z_]|\.{0,2}/)[\w./+=%@-]*|\d+(?:\.\d+){3}", re.ASCII)
+"""Nothing that one version of YAML or another could take for a number."""
 _OF_SHELLS = frozenset({"|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1"})
 
 
@@ -24,7 +25,7 @@ def flow_text(text: str) -> str:
                 return text
         except (yaml.YAMLError, ValueError):
             pass
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def flow_list(texts: Iterable[str]) -> str:
