@@ -38,7 +38,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
     """What both commands take."""
     for option in reversed(
         (
-            click.argument("file", type=click.Path(path_type=Path)),
+            click.argument("file", type=click.Path(readable=False, path_type=Path)),
             click.option(
                 "--name", default="poplab0", show_default=True, help="What the interface is called."
             ),

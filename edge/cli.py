@@ -26,7 +26,7 @@ DEFAULT_CONFIG = Path(CONFIG_NAME)
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     default=None,
     help=f"The PoP's configuration; {DEFAULT_CONFIG} in this folder if left out.",
 )

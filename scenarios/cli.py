@@ -49,7 +49,7 @@ URGENT = (
 """What makes the exit code of several runs, the most urgent first."""
 
 files_argument = click.argument(
-    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True, path_type=Path)
+    "files", nargs=-1, required=True, metavar="FILE...", type=click.Path(readable=False, path_type=Path)
 )
 
 
@@ -153,6 +153,9 @@ def run(
             click.echo(text, err=True)
         if run.determinism:
             console.print(f"{run.title}: {run.determinism}", markup=False, soft_wrap=True)
+    if out is None:
+        for text in _nowhere(scripts):
+            click.echo(text, err=True)
     stdout.flush()
     code = exit_code(runs, comparisons)
     context.exit(INTERNAL if problems and code != FAILED else code)
@@ -191,7 +194,8 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
     Each NAME is a finding, or a group of them such as `kernel`; all if left out. Everything is tried in earnest, and
     nothing of the machine is changed.
 
-    Exit codes: 0 all named are there; without a name, the fabrics sim and loopback are; 2 no such name; 3 not.
+    Exit codes: 0 all named are there, and of a group all that something needs; without a name, the fabrics sim and
+    loopback are; 2 no such name; 3 not.
     """
     sweep()
     stdout = Stdout()
@@ -220,7 +224,8 @@ def examine(context: click.Context, names: tuple[str, ...], json: bool) -> None:
     if stdout.problem:
         click.echo(stdout.problem, err=True)
         context.exit(INTERNAL)
-    needed = found if names else [finding for finding in found if finding.name in ("sim", "loopback")]
+    asked = names or ("sim", "loopback")
+    needed = [each for each in found if each.name in asked or (names and each.needed_by)]
     context.exit(PASSED if all(finding.there for finding in needed) else FabricUnavailable.exit_code)
 
 
@@ -279,6 +284,15 @@ def _ways(work: list[batch.Job], runs: list[RunRecord]) -> list[str]:
         job.script.file: job.script for job, run in zip(work, runs, strict=True) if run.state is State.FAILED
     }
     return list(filter(None, map(advice, scripts.values())))
+
+
+def _nowhere(scripts: Sequence[schema.Script]) -> Iterator[str]:
+    """That what the files want written is not, for there is no folder for it."""
+    captures = any(script.scenario.outputs.captures is not None for script in scripts)
+    reports = any("report" in (script.places.data.get("outputs") or ()) for script in scripts)
+    wanted = [*(["captures"] if captures else []), *(["reports"] if reports else [])]
+    if wanted:
+        yield f"note: {' and '.join(wanted)} are written with --out DIR"
 
 
 def _write_reports(

@@ -27,6 +27,8 @@ def read(path: Path) -> Profile:
             raw = stream.read(MAX_BYTES + 1)  # once: it may be a pipe
     except OSError as error:
         fix = "the file that `poplab edge add-client` or `add-connector` printed"
+        if isinstance(error, PermissionError):
+            fix = "run it as a user who may read the file, such as root"
         raise ConfigError([Problem(file, 0, 0, error.strerror or str(error), fix)]) from error
     raw = raw.removeprefix(b"\xef\xbb\xbf")  # some editors begin a file with it
     try:

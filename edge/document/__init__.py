@@ -2,6 +2,7 @@
 
 from edge.document.decode import Document, Places, convert, differences, load, schema, written
 from edge.document.diagnose import Mismatch, did_you_mean
+from edge.document.flow import flow_command
 from edge.document.parse import MAX_BYTES, MAX_NODES, Path
 from edge.document.scalars import (
     Duration,
@@ -41,6 +42,7 @@ __all__ = [
     "convert",
     "did_you_mean",
     "differences",
+    "flow_command",
     "key_bytes",
     "load",
     "schema",

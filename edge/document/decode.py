@@ -40,7 +40,9 @@ class Document:
             with path.open("rb") as stream:
                 raw = stream.read(MAX_BYTES + 1)
         except OSError as error:
-            fix = "name an existing file" if isinstance(error, FileNotFoundError) else "check its permissions"
+            fix = "check its permissions"
+            if isinstance(error, FileNotFoundError | IsADirectoryError):
+                fix = "name an existing file" if isinstance(error, FileNotFoundError) else "name a file in it"
             raise ConfigError([Problem(file, 0, 0, error.strerror or str(error), fix)]) from error
         return cls.of(raw, file)
 

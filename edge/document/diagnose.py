@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeGuard, Union, get_ar
 import msgspec
 
 from edge.document.bounds import out_of_bounds
+from edge.document.flow import LONGEST, flow_command, flow_list, flow_text
 from edge.document.parse import Path
 from edge.document.scalars import decode_scalar
 
@@ -173,7 +174,42 @@ def _value(data: Any, kind: Any, path: Path) -> Iterable[Mismatch]:
             if message.startswith("Expected `str` matching regex"):
                 yield Mismatch(path, *_pattern_in_words(kind, data))
             else:
-                yield Mismatch(path, *(out_of_bounds(message, data, kind) or _plain_words(message, data)))
+                text, fix = out_of_bounds(message, data, kind) or _plain_words(message, data)
+                yield Mismatch(path, text, _as_command(data, kind) or _under_its_key(data, kind) or fix)
+
+
+def _metas(kind: Any) -> Iterable[msgspec.Meta]:
+    """Of the type, or of the members of a union."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    for member in members:
+        if get_origin(member) is Annotated:
+            yield from (meta for meta in get_args(member)[1:] if isinstance(meta, msgspec.Meta))
+
+
+def _as_command(data: Any, kind: Any) -> str:
+    """Of a command line where its arguments are expected one by one."""
+    if not isinstance(data, str) or not any((meta.extra or {}).get("command") for meta in _metas(kind)):
+        return ""
+    return f"write {flow_command(data) or '[program, argument]'}"
+
+
+def _under_its_key(data: Any, kind: Any) -> str:
+    """Of a value that stands where a mapping with one key for it is expected, and that is good there."""
+    members = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    structs = [member for member in members if _is_struct(member)]
+    texts = data if isinstance(data, list) else [data]
+    if len(structs) != 1 or not texts or not all(isinstance(text, str) for text in texts):
+        return ""
+    fields = msgspec.structs.fields(structs[0])
+    homes = [field for field in fields if not any(mismatches(data, field.type, ()))]
+    written = flow_list(texts) if isinstance(data, list) else flow_text(data)
+    if (
+        len(homes) != 1
+        or len(written) > LONGEST
+        or any(each.required and each not in homes for each in fields)
+    ):
+        return ""
+    return f"write `{{{homes[0].encode_name}: {written}}}`"
 
 
 def _pattern_in_words(kind: Any, data: Any) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from scenarios.batch.attempt import Job, attempt, until_interrupted
 from scenarios.batch.board import Board, LiveBoard, PlainBoard, board
 from scenarios.batch.comparing import comparisons
 from scenarios.batch.pool import Pool
-from scenarios.batch.selection import fabrics, jobs, select
+from scenarios.batch.selection import fabrics, jobs, select, select_file
 from scenarios.batch.watching import watched
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "fabrics",
     "jobs",
     "select",
+    "select_file",
     "until_interrupted",
     "watched",
 ]

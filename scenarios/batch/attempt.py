@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,12 @@ import trio
 
 from edge.errors import FabricUnavailable, PoplabError
 from scenarios import determinism, runner
+from scenarios.batch.interrupts import (
+    hear_hangups_again,
+    hear_no_more_hangups,
+    interrupts,
+    leave_terminal,
+)
 from scenarios.fabric import Fabric
 from scenarios.recording import Recording
 from scenarios.report import RunRecord, State
@@ -22,8 +28,6 @@ from scenarios.scratch import Scratch
 from scenarios.trace import Recorder
 
 T = TypeVar("T")
-
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Job(NamedTuple):
@@ -74,7 +78,7 @@ def attempt(job: Job, observer: Observer) -> RunRecord:
     if job.fabric is None:
         return job.record(State.SKIPPED, job.reason)
     # One that comes before anybody listens waits: as an exception in the middle of nowhere it could get lost.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts())
     try:
         if not job.twice:
             return _recorded(job, job.fabric, observer, None)
@@ -127,19 +131,24 @@ async def _until_interrupted(
 
 async def until_interrupted(
     perform: Callable[[trio.Event], Awaitable[T]],
-    by: Sequence[signal.Signals] = INTERRUPTS,
 ) -> T:
-    """What `perform` returns, which is told the first of these signals by an event."""
+    """What `perform` returns, which is told the first of the `interrupts` by an event."""
     interrupt = trio.Event()
+    by = interrupts()
 
     async def listen(*, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(*by) as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, by)
             task_status.started()
-            async for _ in signals:
+            async for number in signals:
+                if number == signal.SIGHUP:
+                    leave_terminal()
+                    hung_up.append(True)
                 interrupt.set()
                 break
 
+    hung_up: list[bool] = []
+    before = hear_no_more_hangups()  # once the receiver is closed
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(listen)
@@ -150,4 +159,7 @@ async def until_interrupted(
         if refusals is not None and len(refusals.exceptions) == 1:
             raise refusals.exceptions[0] from None
         raise
+    finally:
+        if not hung_up:
+            hear_hangups_again(before)
     return result

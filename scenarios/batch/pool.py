@@ -22,8 +22,9 @@ from typing import IO, Any
 import msgspec
 
 from edge.errors import FabricUnavailable
-from scenarios.batch.attempt import INTERRUPTS, Job, attempt
+from scenarios.batch.attempt import Job, attempt
 from scenarios.batch.board import Board, Progress
+from scenarios.batch.interrupts import hear_no_more_hangups, interrupts, leave_terminal
 from scenarios.batch.queue import Queue, cores
 from scenarios.report import RunRecord, State, StepRecord
 
@@ -53,11 +54,12 @@ class Pool:
         self._selector = selectors.DefaultSelector()
         self._alive = os.pipe()
         self._interrupts = 0
+        self._hung_up = False
         self._told = 0
 
     def run(self) -> list[RunRecord]:
         """A record for each job, in their order. Ctrl-C drains what runs; a second one kills it."""
-        before = {number: signal.signal(number, self._interrupted) for number in INTERRUPTS}
+        before = {number: signal.signal(number, self._interrupted) for number in interrupts()}
         self._board.begin(self._jobs)
         try:
             self._loop()
@@ -66,6 +68,8 @@ class Pool:
                 child.kill()
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if self._hung_up:
+                hear_no_more_hangups()
             self._selector.close()
             for descriptor in self._alive:
                 os.close(descriptor)
@@ -83,7 +87,12 @@ class Pool:
             self._board.tick()
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:
-        self._interrupts += 1
+        if number == signal.SIGHUP:  # the shell and the kernel tell of the same terminal
+            leave_terminal()
+            self._hung_up = True
+            self._interrupts = max(1, self._interrupts)
+        else:
+            self._interrupts += 1
 
     def _pass_on_interrupts(self) -> None:
         if self._told == self._interrupts:
@@ -142,7 +151,7 @@ class _Child:
         sys.stdout.flush()
         sys.stderr.flush()
         # What comes before the child listens must not get lost: neither in our handler nor as an exception somewhere.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, interrupts())
         self._process = os.fork()
         if self._process == 0:
             for descriptor in (reading, alive[1], *(other.stream for other in others)):
@@ -199,7 +208,8 @@ def _be_child(job: Job, writing: int, alive: int, errors: IO[bytes]) -> None:
     try:
         os.setpgid(0, 0)  # Ctrl-C is for the parent, which passes it on
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (each for each in interrupts() if each != signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
         os.dup2(errors.fileno(), 1)
         os.dup2(errors.fileno(), 2)
         sys.stdout = sys.stderr = open(2, "w", closefd=False, buffering=1)  # noqa: SIM115 - until the end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -31,10 +32,17 @@ def select(paths: Iterable[Path], chosen: Mapping[str, str] | None = None) -> li
     return _chosen(scripts, chosen or {})
 
 
+def select_file(path: Path) -> list[Script]:
+    """As `select`, for who takes one file and no folder. Refused."""
+    if os.path.isdir(path):
+        raise Refused(f"{path}: this is a folder\n    fix: name a file in it")
+    return select([path])
+
+
 def _files(paths: Iterable[Path]) -> list[Path]:
     files: dict[Path, None] = {}
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # pathlib raises where a folder above may not be entered
             files[path] = None
             continue
         below = sorted(

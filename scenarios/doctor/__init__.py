@@ -9,10 +9,11 @@ from scenarios.doctor.catalogue import CATALOGUE, any_program
 from scenarios.doctor.examination import Examination
 from scenarios.doctor.finding import Finding, Group, State
 from scenarios.doctor.machine import Attempt, Machine
-from scenarios.doctor.programs import Program, program
+from scenarios.doctor.programs import OTHERS, PROGRAMS, Program, program
 
 __all__ = [
     "NAMES",
+    "PROGRAM_NAMES",
     "Attempt",
     "Finding",
     "Group",
@@ -24,11 +25,13 @@ __all__ = [
     "find_program",
     "missing",
     "program",
-    "without",
+    "way_to",
 ]
 
 NAMES = tuple(CATALOGUE)
 """All that can be asked for."""
+PROGRAM_NAMES = frozenset({*OTHERS, *(known.name for known in PROGRAMS)})
+"""Of programs that the doctor knows how to get."""
 
 
 class UnknownName(ValueError):
@@ -60,11 +63,10 @@ def find_program(name: str, *, machine: Machine | None = None) -> Finding:
     return Examination({name: item}, [name], machine or Machine(), versions=False).finding(name)
 
 
-def without(name: str) -> str:
-    """What to tell whoever wants to run a program that is not here."""
+def way_to(name: str) -> str:
+    """How to get a program that is not here: a command, or words."""
     distribution = Examination({}, [], Machine(), versions=False).distribution
-    fix = program(name.rpartition("/")[2]).install(distribution)
-    return f"the program {name} is not on this machine ({fix})"
+    return program(name.rpartition("/")[2]).install(distribution)
 
 
 def _expand(names: Iterable[str]) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scenarios.doctor.examination import Examination, Item
+from scenarios.doctor.examination import PYTHON_VERSION, Examination, Item
 from scenarios.doctor.finding import Group, State, Verdict
 from scenarios.doctor.kernel import KERNEL, LIMITS
 from scenarios.doctor.namespaces import NAMESPACES, RESTRICTIONS
@@ -26,6 +26,7 @@ NETNS_NEEDS = (
 )
 NETNS_WANTS = ("mount-namespace", "pid-namespace", "ipv6")
 """Some worlds need them, as those with real programs do."""
+READABLE_PYTHON = "make the venv with a Python that everybody can read, such as /usr/bin/python3"
 
 
 def _pip(*words: str) -> str:
@@ -61,7 +62,11 @@ def _netns(look: Examination) -> Verdict:
 
 
 def _python(look: Examination) -> Verdict:
-    return Verdict(State.YES, look.machine.python)
+    machine = look.machine
+    if machine.startable:
+        return Verdict(State.YES, machine.python)
+    why = f"{machine.python}, but this user may not start {machine.interpreter}: nothing can be tried"
+    return Verdict(State.LIMITED, why, READABLE_PYTHON)
 
 
 def _package(name: str, needed_by: str) -> Item:
@@ -119,7 +124,7 @@ ITEMS = (
     *KERNEL,
     *RESTRICTIONS,
     *LIMITS,
-    Item("python-version", Group.PYTHON, "no Python", "everything", _python),
+    Item(PYTHON_VERSION, Group.PYTHON, "no Python", "everything", _python),
     _package("pyroute2", "netns"),
     _package("aioquic", "MASQUE over HTTP/3"),
     Item("openssl", Group.PYTHON, "no OpenSSL", "MASQUE", _openssl),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from scenarios.doctor.distribution import Distribution
 from scenarios.doctor.finding import Finding, Group, State, Verdict
@@ -12,6 +15,14 @@ from scenarios.doctor.programs import Program
 
 NEEDS_LINUX = "use a Linux machine, or a virtual machine with Linux"
 TRY_AGAIN = "try again when the machine is less busy"
+REMEDIES: Mapping[int, str] = MappingProxyType(
+    {
+        **dict.fromkeys((errno.ETIMEDOUT, errno.EAGAIN, errno.ENOMEM), TRY_AGAIN),
+        **dict.fromkeys((errno.EMFILE, errno.ENFILE), "let it open more files, with `ulimit -n`"),
+    }
+)
+"""By the error that kept things from being tried."""
+PYTHON_VERSION = "python-version"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +85,7 @@ class Examination:
             if item.linux and not self.linux:
                 verdict = Verdict(State.NO, f"needs Linux, and this is {self.machine.system}", NEEDS_LINUX)
             elif silent := [name for name in item.attempts if self.attempt(name).state == UNANSWERED]:
-                verdict = Verdict(State.NO, self.attempt(silent[0]).detail, TRY_AGAIN)
+                verdict = self._silence(self.attempt(silent[0]))
             else:
                 verdict = item.judge(self)
             self._findings[name] = Finding(
@@ -89,12 +100,21 @@ class Examination:
             )
         return self._findings[name]
 
+    def _silence(self, attempt: Attempt) -> Verdict:
+        """Why there is no answer; it is no answer."""
+        if attempt.errno and not self.machine.startable:
+            return self.follows(PYTHON_VERSION, attempt.detail, State.UNKNOWN)
+        look_yourself = f"see what `{shlex.quote(self.machine.interpreter)} -c 'import json'` says"
+        return Verdict(State.UNKNOWN, attempt.detail, REMEDIES.get(attempt.errno, look_yourself))
+
     def attempt(self, name: str) -> Attempt:
         return self._attempts.get(name) or Attempt(UNANSWERED, "nothing was tried")
 
     def follows(self, name: str, detail: str = "", state: State = State.NO) -> Verdict:
-        """What follows from that finding, which is not there."""
+        """What follows from that finding, which is not there; of what is unknown, nothing is known."""
         cause = self.finding(name)
+        if cause.state is State.UNKNOWN:
+            return Verdict(State.UNKNOWN, cause.detail, cause.fix, cause.because or name)
         return Verdict(state, detail or f"{cause.lack}: {cause.detail}", cause.fix, cause.because or name)
 
     def which(self, program: str) -> str | None:

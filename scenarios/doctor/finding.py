@@ -10,6 +10,7 @@ class State(StrEnum):
     YES = "yes"
     LIMITED = "limited"
     NO = "no"
+    UNKNOWN = "unknown"
 
 
 class Group(StrEnum):
@@ -49,8 +50,8 @@ class Finding:
 
     @property
     def there(self) -> bool:
-        """Also if it is limited."""
-        return self.state is not State.NO
+        """Also if it is limited; not if nobody knows."""
+        return self.state in (State.YES, State.LIMITED)
 
     @property
     def sentence(self) -> str:
@@ -59,6 +60,8 @@ class Finding:
             return f"{self.name}: {self.detail}"
         if self.state is State.LIMITED:
             return f"{self.name} is limited: {self.detail}" + self._remedy
+        if self.state is State.UNKNOWN:
+            return f"{self.name} could not be tried: {self.detail}" + self._remedy
         return f"{self.lack}: {self.detail}" + self._remedy
 
     @property

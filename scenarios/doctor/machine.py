@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import json
@@ -33,7 +34,7 @@ _VERSION = re.compile(r"(?<![A-Za-z0-9.])v?(\d+(?:\.\d+)+(?:p\d+)?)")
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """How one thing went: "yes", "limited", "no", "untried" because there was no namespace for it, or UNANSWERED;
-    what was seen or why not; error number; step that failed."""
+    what was seen or why not; error number, which what was never started has, too; step that failed."""
 
     state: str
     detail: str
@@ -117,9 +118,22 @@ class Machine:
     def python(self) -> str:
         return platform.python_version()
 
+    @property
+    def interpreter(self) -> str:
+        """Its path; what runs may all the same be out of reach for this user, who came to it as another one."""
+        return sys.executable or "no interpreter"
+
+    @property
+    def startable(self) -> bool:
+        """Whether this user may start the interpreter."""
+        return os.access(sys.executable or "", os.X_OK)
+
     def versions(self, commands: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """What programs say of themselves, all at once; one that does not in time is left out."""
-        started = {name: started for name, argv in commands.items() if (started := _start(argv)) is not None}
+        started = {}
+        for name, argv in commands.items():
+            with suppress(OSError):
+                started[name] = _start(argv)
         deadline = time.monotonic() + self._version_timeout
         found = {}
         try:
@@ -140,39 +154,38 @@ class Machine:
         """Try things in a process of its own: see `scenarios.doctor.trial`. One that hangs is named, and killed."""
         wanted = list(names)
         root = str(Path(__file__).parents[2])
-        process = _start([sys.executable, "-I", "-S", "-c", _RUN, root, *wanted])
-        if process is None:
-            return {name: Attempt(UNANSWERED, "no process could be started") for name in wanted}
+        try:
+            process = _start([self.interpreter, "-I", "-S", "-c", _RUN, root, *wanted])
+        except OSError as error:
+            why = f"{self.interpreter}: {error.strerror or error}"
+            return dict.fromkeys(wanted, Attempt(UNANSWERED, why, error.errno or 0))
         try:
             out, _ = process.communicate(timeout=self._trial_timeout)
-            problem = f"the attempt ended with code {process.returncode}"
+            problem, code = f"the attempt ended with code {process.returncode}", 0
         except subprocess.TimeoutExpired:
             out = _kill(process)
-            problem = f"no answer within {self._trial_timeout:g} s"
+            problem, code = f"no answer within {self._trial_timeout:g} s", errno.ETIMEDOUT
         except BaseException:  # Ctrl-C does not reach another session
             _kill(process)
             raise
-        found = {}
+        found = dict.fromkeys(wanted, Attempt(UNANSWERED, problem, code))
         for line in out.splitlines():
             if line.startswith(b"["):
-                name, state, detail, code, step = json.loads(line)
-                found[name] = Attempt(state, detail, code, step)
-        return {name: Attempt(UNANSWERED, problem) for name in wanted} | found
+                name, *rest = json.loads(line)
+                found[name] = Attempt(*rest)
+        return found
 
 
-def _start(argv: Sequence[str]) -> subprocess.Popen[bytes] | None:
-    """A program with nothing to read, in a session of its own so that all of it can be ended."""
-    try:
-        return subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-    except OSError:
-        return None
+def _start(argv: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A program with nothing to read, in a session of its own so that all of it can be ended. Raises OSError."""
+    return subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={**os.environ, "LC_ALL": "C"},
+    )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> bytes:

@@ -105,6 +105,8 @@ def _apparmor(look: Examination) -> Verdict:
     if value != "1":
         return Verdict(State.YES, "no restriction" if value is None else f"{value}: no restriction")
     user = look.finding(USER)
+    if user.state is State.UNKNOWN:
+        return look.follows(USER)
     if user.state is State.YES:
         return Verdict(State.YES, "1, and a profile lets poplab through")
     state = State.LIMITED if look.machine.root else State.NO

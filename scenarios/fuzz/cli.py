@@ -35,7 +35,7 @@ SHOWN = 3
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option("--runs", type=click.IntRange(1), default=200, show_default=True, help="How many.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Of all draws.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("out/fuzz"), show_default=True,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -13,16 +14,23 @@ from scenarios.live.style import BAD, DARK, FAINT, GOOD, WARN, mos_bar, mos_colo
 from scenarios.report import CallRecord, RunRecord
 
 VERY_WIDE = 120
-"""Columns from which both listeners of a call stand side by side."""
+"""Columns from which both listeners of a call stand side by side, if there is room for their names."""
+INDENT, WIDE_GAP, NARROW_GAP = 3, 3, 2
+SERVER_INITIATED = "server-initiated"
+
+TITLES = ("call", "setup", "loss", "jitter", "longest gap")
 
 _OUTCOMES = {"timeout": "no answer"}
 
 
 def table(run: RunRecord, width: int) -> RenderableType:
     """A row for each call."""
-    wide = width >= VERY_WIDE
-    grid = Table(box=None, pad_edge=False, padding=(0, 3 if wide else 2, 0, 0), header_style=FAINT)
-    for title in ("call", "setup", "loss", "jitter", "longest gap"):
+    heard = [direction for call in run.calls for direction in call.directions if direction.mos is not None]
+    longest = max((len(direction.listener) for direction in heard), default=0)
+    wide = width >= max(VERY_WIDE, _side_by_side(run, longest))
+    gap = WIDE_GAP if wide else NARROW_GAP
+    grid = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style=FAINT)
+    for title in TITLES:
         left = title == "call"
         grid.add_column(
             title,
@@ -30,13 +38,21 @@ def table(run: RunRecord, width: int) -> RenderableType:
             no_wrap=not left,
             overflow="fold" if left else "ellipsis",
         )
-    heard = [direction for call in run.calls for direction in call.directions if direction.mos is not None]
     models = sorted({direction.profile for direction in heard})
     grid.add_column(f"MOS heard by   {'; '.join(models)}" if wide else "MOS heard by", no_wrap=True)
-    longest = max((len(direction.listener) for direction in heard), default=0)
     for call in run.calls:
         grid.add_row(*_row(call, longest, wide))
-    return Padding(grid, (0, 0, 0, 3))
+    return Padding(grid, (0, 0, 0, INDENT))
+
+
+def _side_by_side(run: RunRecord, longest: int) -> int:
+    """Columns that the wide table takes, in which a call is on one line, or on two if its server began it."""
+    widths = [0, *map(len, TITLES[1:]), 0]
+    for call in run.calls:
+        names = max(cell_len(_names(call).plain), len(SERVER_INITIATED) if call.server_initiated else 0)
+        cells = [names, *(cell_len(str(cell)) for cell in _row(call, longest, wide=True)[1:])]
+        widths = list(map(max, widths, cells))
+    return INDENT + sum(widths) + WIDE_GAP * len(TITLES)
 
 
 def lines(run: RunRecord, rows: int | None = None) -> RenderableType:
@@ -109,10 +125,10 @@ def _worst(call: CallRecord, what: str) -> float | None:
     return max((value for value in heard if value is not None), default=None)
 
 
-def _row(call: CallRecord, longest: int, wide: bool) -> list[RenderableType]:
+def _row(call: CallRecord, longest: int, wide: bool) -> list[str | Text]:
     names = _names(call)
     if call.server_initiated and wide:
-        names.append("  server-initiated", f"italic {FAINT}")
+        names.append(f"  {SERVER_INITIATED}", f"italic {FAINT}")
     if not _there(call):
         return [names, Text(_outcome(call), WARN), "", "", "", ""]
     scores = Text()

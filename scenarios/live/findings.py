@@ -33,6 +33,8 @@ def sign(finding: Finding) -> tuple[str, str]:
         return "✓", GOOD
     if finding.state is State.LIMITED:
         return "!", WARN
+    if finding.state is State.UNKNOWN:
+        return "?", WARN
     if not finding.needed_by or finding.group is Group.PROGRAMS:  # a fresh machine lacks most of them
         return "–", FAINT
     return "✗", BAD
@@ -93,7 +95,9 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
     """One for each, in columns, for a pipe."""
     for finding in findings:
         rest = finding.detail
-        if finding.state is not State.YES:
+        if finding.state is State.UNKNOWN and finding.because and finding.group is not Group.FABRICS:
+            rest = f"not tried: see {finding.because}"
+        elif finding.state is not State.YES:
             rest += f"; for: {finding.needed_by}" if finding.needed_by else ""
             rest += f"; fix: {finding.fix}" if finding.fix else ""
         yield f"{finding.group:<13} {finding.state:<8} {finding.name:<17} {rest}"
@@ -118,10 +122,15 @@ def in_words(findings: Sequence[Finding]) -> list[str]:
     good = [finding.name for finding in fabrics if finding.there]
     said = [f"{_list(good)} {'runs' if len(good) == 1 else 'run'} here." if good else "No fabric runs here."]
     for finding in fabrics:
-        if not finding.there:
+        if finding.state is State.NO:
             said.append(f"{finding.name} does not: {finding.detail}.")
         elif finding.state is State.LIMITED:
             said.append(f"{finding.name} does not do everything: {finding.detail}.")
+    untried: dict[str, list[str]] = {}
+    for finding in fabrics:
+        if finding.state is State.UNKNOWN:
+            untried.setdefault(finding.detail, []).append(finding.name)
+    said += [f"{_list(names)} could not be tried: {why}." for why, names in untried.items()]
     return said
 
 

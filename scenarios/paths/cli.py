@@ -22,7 +22,7 @@ MOST_FIXES = 40
 
 
 @click.command("paths")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option("--from", "source", metavar="A", help="Only from this client, host, site, group or address.")
 @click.option("--to", "destination", metavar="B", help="Only to this one.")
 @click.option("--json", is_flag=True, help="Print JSON.")
@@ -37,7 +37,7 @@ def paths(
 
     Exit codes: 0 all answers come back, 1 some do not, 2 a bad file or wrong usage.
     """
-    cells = (survey(script, source, destination) for script in batch.select([file]))
+    cells = (survey(script, source, destination) for script in batch.select_file(file))
     found = list(dict.fromkeys(each for cell in cells for each in cell))
     if json:
         click.echo(json_format.dumps(_document(file, found), indent=2))

@@ -14,7 +14,8 @@ from scenarios.runner.placeholders import readable
 from scenarios.runner.program_results import TIMEOUT, Picks, in_words, results
 from scenarios.runner.service import SHOWN
 from scenarios.runner.stage import Impossible, Quiet, Stage
-from scenarios.runner.witness import Witness, named_in
+from scenarios.runner.unowned import unowned
+from scenarios.runner.witness import Witness, addresses_in, named_in
 from scenarios.schema.programs import RESULTS, ExecRun
 
 
@@ -33,12 +34,14 @@ class Executing(Quiet):
         self._late = False
         self._member = stage.member(verb.on)
         self._witness: Witness | None = None
+        self._command = ""
 
     async def run(self) -> None:
         verb, launcher = self._verb, self._stage.programs.launcher
         self._begun = self._stage.now()
         command = " ".join(readable(verb.run, self._stage.given()))
         self._witness = self._witness_of(command)
+        self._command = command
         try:
             self._process = process = launcher.start(verb.on, verb, self._output, label=self.program)
         except NotStarted as error:
@@ -87,8 +90,10 @@ class Executing(Quiet):
             self._process is not None and self._process.code == 0 and not self._late
         ):
             return []
-        seen = self._witness_of("\n".join(self.written()))
-        return list(dict.fromkeys(filter(None, [self._witness.summary(), *seen.astray()])))
+        written = "\n".join(self.written())
+        seen = self._witness_of(written)
+        strays = unowned(self._stage.world, self._member, addresses_in(f"{self._command}\n{written}"))
+        return list(dict.fromkeys(filter(None, [self._witness.summary(), *seen.astray(), *strays])))
 
     def waiting(self) -> str:
         line = self._output.last_line

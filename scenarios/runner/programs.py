@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
+from edge.document import Path as Place
+from edge.document import flow_command
 from edge.errors import FabricUnavailable
 from scenarios import doctor
 from scenarios.checks import Plain
@@ -23,6 +27,8 @@ from scenarios.schema.topology import AgentWord
 from scenarios.world import World
 
 LAW = "programs-run"
+ALIKE = 0.7
+"""From which on a name is another one's misspelt: `culr` and `curl` are 0.75."""
 
 AGENTS_NEED: Mapping[AgentWord, tuple[str, ...]] = MappingProxyType(
     {"poplab": (), "daemon": ("tun",), "wireguard-go": ("tun", "wireguard-go"), "xray": ("tun", "xray")}
@@ -116,8 +122,9 @@ def need(script: Script) -> None:
     needed = {name for agent in script.cast.agents.values() for name in AGENTS_NEED[agent]}
     lines = [finding.sentence for finding in (doctor.missing(*sorted(needed)) if needed else [])]
     wanted: dict[str, list[str]] = {}
+    places: dict[str, Place] = {}
     path = search_path()
-    for who, argv, files in _commands(script):
+    for who, argv, files, place in _commands(script):
         name = argv[0]
         if "${" in name or name.removeprefix("./") in files:
             continue
@@ -125,21 +132,40 @@ def need(script: Script) -> None:
             continue  # of the working folder: another program may put it there
         if shutil.which(name, path=path) is None:
             wanted.setdefault(name, []).append(who)
-    lines += [
-        f"{doctor.without(name)}, needed by {', '.join(list(dict.fromkeys(users))[:3])}"
-        for name, users in wanted.items()
-    ]
+            places.setdefault(name, place)
+    for name, users in wanted.items():
+        needed_by = ", ".join(list(dict.fromkeys(users))[:3])
+        said = f"the program {name} is not on this machine, needed by {needed_by}"
+        lines.append(str(script.problem(places[name], said, _meant(name, path) or doctor.way_to(name))))
     if lines:
         raise FabricUnavailable("\n".join(lines))
 
 
-def _commands(script: Script) -> Iterator[tuple[str, Argv, Mapping[str, object]]]:
+def _meant(name: str, path: str) -> str:
+    """What to write instead of a program that nobody has: one with almost this name, or the words that it is."""
+    if " " in name:
+        return f"write {flow_command(name)}" if flow_command(name) else ""
+    if name in doctor.PROGRAM_NAMES or "/" in name:
+        return ""
+    here = set(doctor.PROGRAM_NAMES)
+    for folder in path.split(os.pathsep):
+        with suppress(OSError):
+            here.update(os.listdir(folder))
+    near = difflib.get_close_matches(name, sorted(here), n=3, cutoff=ALIKE)
+    same = [each for each in near if sorted(each) == sorted(name)]  # letters that changed places
+    return f"did you mean {(same or near)[0]!r}?" if near else ""
+
+
+def _commands(script: Script) -> Iterator[tuple[str, Argv, Mapping[str, object], Place]]:
+    """Whose, what, the files beside it, and where in the scenario the program is named."""
     for actor in script.cast.actors.values():
-        for program in actor.apps.programs or ():
-            yield actor.name, program.run, program.files
+        for number, program in enumerate(actor.apps.programs or ()):
+            place: Place = (*actor.path, "app", "exec", number)
+            yield actor.name, program.run, program.files, (*place, "run", 0)
             if program.ready is not None and program.ready.run is not None:
-                yield actor.name, program.ready.run, program.files
-    for number, step in enumerate(script.scenario.steps, 1):
-        for verb in step.verbs.values():
+                yield actor.name, program.ready.run, program.files, (*place, "ready", "run", 0)
+    for number, step in enumerate(script.scenario.steps):
+        for word, verb in step.verbs.items():
             if isinstance(verb, ExecRun):
-                yield step.id or f"step {number}", verb.run, verb.files
+                who = step.id or f"step {number + 1}"
+                yield who, verb.run, verb.files, ("steps", number, word, "run", 0)

@@ -95,9 +95,15 @@ class Witness:
 _ADDRESSES = re.compile(r"(?<!\d)\d{1,3}(?:\.\d{1,3}){3}(?!\d)|[0-9A-Fa-f:]{0,39}:[0-9A-Fa-f:.]{0,39}")
 
 
+def addresses_in(text: str) -> list[bytes]:
+    """As in ``http://10.0.60.80:8000/``."""
+    found = (address_bytes(word.rstrip(".")) for word in _ADDRESSES.findall(text))
+    return [address for address in found if address is not None]
+
+
 def named_in(stage: Stage, sender: Member, text: str) -> list[Member]:
-    """The other hosts of the sender's network whose addresses stand in `text`, as in ``http://10.0.60.80:8000/``."""
-    found = {address_bytes(word.rstrip(".")) for word in _ADDRESSES.findall(text)}
+    """The other hosts of the sender's network whose addresses stand in `text`."""
+    found = set(addresses_in(text))
     members = stage.world.members.values()
     return [m for m in members if m.actor.ip in found and m is not sender and m.host.vnet == sender.host.vnet]
 

@@ -24,7 +24,11 @@ PlainText = Annotated[
 ]
 Argv = Annotated[
     tuple[PlainText, ...],
-    msgspec.Meta(min_length=1, description="a program and its arguments; no shell reads them"),
+    msgspec.Meta(
+        min_length=1,
+        description="a program and its arguments; no shell reads them",
+        extra={"command": True},
+    ),
 ]
 FileName = Annotated[
     str,

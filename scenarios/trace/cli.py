@@ -35,8 +35,8 @@ def _flow(_: click.Context, parameter: click.Parameter, value: str | None) -> Fl
 
 
 @click.command()
-@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument("file2", required=False, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
+@click.argument("file2", required=False, type=click.Path(readable=False, path_type=Path))
 @click.option("--tunnel", help="Of this connector or client, or at this place.")
 @click.option("--vnet", help="In this virtual network.")
 @click.option("--flow", callback=_flow, help="ADDRESS[:PORT]>ADDRESS[:PORT], either direction.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,7 +39,7 @@ PASSED, FAILED, INTERNAL = 0, 1, 4
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option(
     "--fabric",
     metavar="loopback|netns",
@@ -97,7 +96,7 @@ def up(
     Exit codes: 0 stopped, 1 a law of the network was broken, 2 a bad file or wrong usage, or the port is taken, 3 the
     fabric is not available here, 4 an error of poplab itself.
     """
-    (script, *others) = batch.select([file])
+    (script, *others) = batch.select_file(file)
     if others:
         raise Refused(
             f"{file}: the matrix has several cells, and one world is kept up\n    fix: leave the matrix out"
@@ -167,10 +166,7 @@ async def _stay(
         await staying.perform()
         return staying.record
 
-    ends = [signal.SIGINT, signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as by nohup
-        ends.append(signal.SIGHUP)  # the terminal is closed: files with keys must not stay behind
-    return await batch.until_interrupted(perform, ends)
+    return await batch.until_interrupted(perform)
 
 
 def _draws(console: Console) -> bool:

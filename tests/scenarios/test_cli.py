@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import termios
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -44,6 +48,46 @@ def write(folder: Path, text: str = SMALL, name: str = "small.yaml") -> Path:
     file = folder / name
     file.write_text(text)
     return file
+
+
+@pytest.mark.parametrize(
+    ("outputs", "note"),
+    [
+        ("captures: {at: edge}", "note: captures are written with --out DIR\n"),
+        ("report: [junit], captures: {}", "note: captures and reports are written with --out DIR\n"),
+        ("captures: null", ""),
+    ],
+)
+def test_a_file_that_wants_files_is_told_where_they_would_be(outputs: str, note: str, tmp_path: Path) -> None:
+    file, other = (write(tmp_path, f"{SMALL}outputs: {{{outputs}}}\n", name) for name in ("a.yaml", "b.yaml"))
+    result = invoke("run", file, other, "--json")
+    assert (result.exit_code, len(json.loads(result.stdout)["runs"])) == (0, 2)
+    assert result.stderr.endswith(note) and result.stderr.count("note:") == bool(note)
+    assert "note:" not in invoke("run", file, "--out", tmp_path / "out").output
+
+
+WHAT_READS = [
+    *(["run"], ["check"], ["up"], ["paths"], ["fuzz"], ["connector"], ["client"]),
+    ["edge", "--config"],
+    ["trace"],
+]
+
+
+@pytest.mark.parametrize("command", WHAT_READS, ids=lambda words: words[0])
+def test_a_file_that_cannot_be_read_is_refused_in_the_same_words_everywhere(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, "[")  # so that nothing begins
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may read everything
+    assert "Usage" not in invoke(*command, file).output
+    missing = invoke(*command, tmp_path / "none.yaml")
+    assert missing.exit_code == 2
+    assert missing.output.startswith(f"{tmp_path / 'none.yaml'}: No such file")
+
+
+@pytest.mark.parametrize("command", ["up", "paths"])
+def test_one_file_is_no_folder(command: str, tmp_path: Path) -> None:
+    assert "this is a folder\n    fix: name a file in it\n" in invoke(command, tmp_path).output
 
 
 def test_a_good_run_passes_and_leaves_its_reports(tmp_path: Path) -> None:
@@ -251,6 +295,49 @@ def test_ctrl_c_drains_every_process_and_still_writes_the_reports(tmp_path: Path
     assert [step["state"] for step in runs["one"]["steps"]] == ["passed", "passed", "interrupted"]
     assert runs["more"]["error"] == "interrupted before it began"
     assert (out / "one/report.html").exists()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_terminal_that_goes_away_ends_the_run_with_its_reports(several: bool, tmp_path: Path) -> None:
+    long = SMALL[: SMALL.index("  - {name: the ping")] + "  - {name: long, wait: {for: 1h}}\n"
+    names = ("one", "two") if several else ("small",)
+    files = [write(tmp_path, long.replace("small", name), f"{name}.yaml") for name in names]
+    out = tmp_path / "out"
+    ours, theirs = pty.openpty()
+    with start(
+        *("run", *files, "--fabric", "loopback", "--jobs", 2, "--out", out),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    ) as process:
+        os.close(theirs)
+        said = b""
+        while not all(re.search(rf"{name}[^\n]*1/2".encode(), said) for name in names if several) or (
+            b"waiting for 3600" not in said
+        ):
+            said += os.read(ours, 4096)
+        os.close(ours)  # the kernel tells it; so does a shell
+        process.send_signal(signal.SIGHUP)
+    runs = json.loads((out / "results.json").read_bytes())["runs"]
+    assert [run["state"] for run in runs] == ["interrupted"] * len(names)
+    assert process.returncode == 130
+
+
+def test_nohup_outlives_its_terminal(tmp_path: Path) -> None:
+    file = write(tmp_path, SMALL + "  - {name: short, wait: {for: 300ms}}\n")
+    with start(
+        *("run", file, "--fabric", "loopback"),
+        stdout=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "the ping" in line:
+                process.send_signal(signal.SIGHUP)
+        process.stdout.read()
+    assert process.returncode == 0
 
 
 def test_a_second_ctrl_c_says_what_it_has_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,7 @@ class Imagined(Machine):
         modules: bool = True,
         tun: str = "crw-rw-rw-",
         soft: int = 65536,
+        startable: bool = True,
     ) -> None:
         super().__init__()
         self._root, self._system = root, system
@@ -56,6 +57,7 @@ class Imagined(Machine):
         } | dict(files or {})
         self._existing = set(existing)
         self._programs, self._modules, self._tun, self._soft = programs, modules, tun, soft
+        self._startable = startable
         self.asked: list[str] = []
         """What was tried."""
 
@@ -70,6 +72,14 @@ class Imagined(Machine):
     @property
     def python(self) -> str:
         return "3.13.1"
+
+    @property
+    def interpreter(self) -> str:
+        return "/root/venv/bin/python3"
+
+    @property
+    def startable(self) -> bool:
+        return self._startable
 
     def read(self, path: str) -> str | None:
         return self._files.get(path)
@@ -111,6 +121,9 @@ class Imagined(Machine):
 
     def attempt(self, names: Iterable[str]) -> dict[str, Attempt]:
         self.asked = list(names)
+        if not self._startable:
+            why = Attempt("unanswered", f"{self.interpreter}: Permission denied", errno.EACCES)
+            return dict.fromkeys(self.asked, why)
         found = {name: Attempt("yes", "it works") for name in self.asked}
         found["ordinary-user-namespace"] = Attempt("yes", "it works")
         return found | dict(self._results)

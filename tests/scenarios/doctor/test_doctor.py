@@ -38,6 +38,7 @@ MACHINES = {
     "ubuntu": ubuntu(),
     "ubuntu-root": ubuntu(root=True),
     "mac": Imagined(system="Darwin"),
+    "unstartable": Imagined(startable=False),
 }
 
 
@@ -229,10 +230,36 @@ def test_elsewhere_it_says_that_it_needs_linux() -> None:
     assert machine.asked == ["udp"]
 
 
-def test_what_got_no_answer_is_to_be_tried_again() -> None:
-    silent = Attempt("unanswered", "no answer within 10 s")
+@pytest.mark.parametrize(
+    ("code", "fix"),
+    [
+        (errno.ETIMEDOUT, "try again when the machine is less busy"),
+        (errno.EAGAIN, "try again when the machine is less busy"),
+        (errno.EMFILE, "let it open more files, with `ulimit -n`"),
+        (0, "see what `/root/venv/bin/python3 -c 'import json'` says"),
+    ],
+)
+def test_what_got_no_answer_is_unknown(code: int, fix: str) -> None:
+    silent = Attempt("unanswered", "no answer", code)
     finding = look("loopback", Imagined(attempts={"udp": silent}))
-    assert (finding.state, finding.fix) == (State.NO, "try again when the machine is less busy")
+    assert (finding.state, finding.fix, finding.there) == (State.UNKNOWN, fix, False)
+
+
+def test_where_python_cannot_be_started_nothing_that_has_to_be_tried_is_known() -> None:
+    machine = Imagined(startable=False)
+    python = look("python-version", machine)
+    assert python.state is State.LIMITED
+    assert "this user may not start /root/venv/bin/python3" in python.detail
+    assert python.fix == "make the venv with a Python that everybody can read, such as /usr/bin/python3"
+    found = doctor.examine(machine=machine)
+    assert {each.because for each in found if each.state is State.UNKNOWN} == {"python-version"}
+    assert not [each.name for each in found if each.state is State.NO]
+    assert {"loopback", "netns", "veth", "capabilities"} <= {
+        each.name for each in found if each.state is State.UNKNOWN
+    }
+    assert look("netns", machine).sentence.startswith(
+        "netns could not be tried: /root/venv/bin/python3: Permission denied. Fix: make the venv"
+    )
 
 
 # -- programs --

@@ -146,3 +146,17 @@ def test_versions_are_read_out_of_what_programs_say(tmp_path: Path, said: str, v
     file.chmod(0o755)
     found = Machine(version_timeout=5.0).versions({"program": [str(file)]})
     assert found == ({"program": version} if version else {})
+
+
+@linux
+def test_an_interpreter_that_may_not_be_started_is_named_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "python3"
+    python.write_text("")
+    python.chmod(0o644)
+    monkeypatch.setattr(sys, "executable", str(python))
+    found = {finding.name: finding for finding in doctor.examine(["python-version", "loopback"])}
+    assert (found["loopback"].state, found["loopback"].because) == (State.UNKNOWN, "python-version")
+    assert found["loopback"].detail == f"{python}: Permission denied"
+    assert str(python) in found["python-version"].detail

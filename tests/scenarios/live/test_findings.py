@@ -12,7 +12,7 @@ from rich.console import Console
 
 from scenarios import doctor
 from scenarios.cli import poplab
-from scenarios.doctor import State
+from scenarios.doctor import Attempt, State
 from scenarios.live import findings
 from tests.scenarios.doctor.machines import Imagined, bare, ubuntu
 
@@ -61,7 +61,7 @@ def invoke(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
-@pytest.mark.parametrize("machine", [Imagined(), bare(), ubuntu()], ids=["full", "bare", "ubuntu"])
+@pytest.mark.parametrize("machine", [Imagined(), bare(), ubuntu(), Imagined(startable=False)])
 def test_the_table_fits_and_says_its_states_in_words(machine: Imagined, width: int) -> None:
     text = shown(machine, width)
     assert max(map(len, text.splitlines())) <= width
@@ -111,6 +111,28 @@ def test_the_last_words_are_about_fabrics_and_what_to_type() -> None:
         "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     )
     assert findings.in_words(doctor.examine(machine=bare()))[0] == "No fabric runs here."
+
+
+def test_what_could_not_be_tried_is_not_said_to_be_missing() -> None:
+    found = doctor.examine(machine=Imagined(startable=False))
+    assert findings.in_words(found) == [
+        "sim runs here.",
+        "loopback and netns could not be tried: /root/venv/bin/python3: Permission denied.",
+    ]
+    assert findings.next_command(found, "").startswith("make the venv with a Python that everybody can read")
+    remedies = [line for line in findings.lines(found) if "make the venv" in line]
+    assert len(remedies) == 3  # of both fabrics, and of Python: the others point there
+
+
+@pytest.mark.parametrize(
+    ("names", "code"), [(["kernel"], 0), (["kernel", "vrf"], 3), (["vrf"], 3), (["fabrics"], 0)]
+)
+def test_what_nothing_needs_counts_only_if_it_is_asked_for(
+    names: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = doctor.examine(names, machine=Imagined(attempts={"vrf": Attempt("no", "not supported")}))
+    monkeypatch.setattr(doctor, "examine", lambda _: found)
+    assert invoke(*names).exit_code == code
 
 
 def test_the_command_is_content_where_sim_and_loopback_run() -> None:

@@ -147,6 +147,17 @@ def test_every_state_fits_every_width(state: State, width: int) -> None:
     assert all(len(line.rstrip()) <= width for line in drawn(record(state), width).splitlines())
 
 
+@pytest.mark.parametrize("width", range(100, 180, 3))
+def test_who_calls_whom_is_never_broken_within_a_name(width: int) -> None:
+    run = record()
+    run.calls[0].server_initiated = True
+    run.calls[0].directions[0].listener = "umbrella-headquarters/pbx"
+    text = drawn(run, width)
+    call = f"{run.calls[0].caller} ↔ {run.calls[0].callee}"
+    assert call in text
+    assert "server-initiated" in text or "initi" not in text
+
+
 def test_a_low_terminal_keeps_what_happens_now() -> None:
     running = record(State.RUNNING)
     low = drawn(running, 100, 24)

@@ -18,7 +18,7 @@ from edge.errors import ConfigError, FabricUnavailable
 from scenarios import doctor, world
 from scenarios.live import PlainLines
 from scenarios.report import RunRecord, State, findings, write
-from scenarios.runner import check, run
+from scenarios.runner import check, run, workshop
 from scenarios.trace import OutputFile
 from tests.scenarios.runner.machines import MISSING, Machines
 
@@ -116,6 +116,25 @@ def test_a_step_runs_a_program_and_looks_at_what_came_of_it() -> None:
     assert "speed=12 ms" in "".join(record.steps[0].output)
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("http://10.0.60.81:8000/", "10.0.60.81 is in the routes of hq, but no host has it"),
+        ("10.0.60.80 10.0.60.1", ""),  # the host, and the connector on its LAN
+        ("10.0.60.0/24 10.0.61.80 10.0.60.255", ""),
+        ("100.96.0.77", "100.96.0.77 is in the pool of acme, but no client has it"),
+        ("${clients.alice.ip} 100.96.0.1", ""),
+    ],
+)
+def test_a_program_that_asks_an_address_of_nobody_is_told_so(command: str, said: str) -> None:
+    record = ran(f"""
+  - exec.run: {{on: alice, run: [sh, -c, exit 7, "{command}"]}}
+""")
+    assert record.steps[0].state is State.FAILED
+    (_, _, *rest) = record.steps[0].summary.partition("; ")
+    assert rest == [said]
+
+
 def test_json_is_picked_with_its_types() -> None:
     passed("""
   - exec.run:
@@ -175,7 +194,7 @@ def test_routes_are_no_matter_of_programs_that_end_well_or_name_nobody() -> None
         head=ASTRAY,
     )
     assert [step.state for step in record.steps] == [State.PASSED, State.FAILED]
-    assert not any("route" in step.summary for step in record.steps)
+    assert not any("; fix:" in step.summary for step in record.steps)
 
 
 def test_the_name_of_a_step_is_what_was_run_with_the_values_that_conditions_can_ask_for() -> None:
@@ -299,14 +318,39 @@ def test_nothing_that_a_program_writes_moves_the_cursor_of_whoever_watches() -> 
 
 def test_a_program_that_is_not_here_is_known_before_anything_starts() -> None:
     machines = Machines()
-    with pytest.raises(FabricUnavailable, match=r"no-such-program is not on this machine.*hq/web"):
+    with pytest.raises(
+        FabricUnavailable,
+        match=r":\d+:\d+: the program no-such-program is not on this machine, needed by hq/web\n    fix: install no",
+    ):
         ran(
             "  - exec.run: {on: alice, run: [date]}\n",
             "              - {name: a, run: [no-such-program]}\n",
             machines=machines,
         )
     assert machines.here.started == []
-    assert "the program sipp is not on this machine" in doctor.without("sipp")
+    assert "sip" in doctor.way_to("sipp")
+
+
+@pytest.mark.parametrize(
+    ("run", "fix"),
+    [
+        ("[prnitf]", "did you mean 'printf'?"),
+        ("['printf -c 2 fd00::1']", 'write [printf, -c, "2", "fd00::1"]'),
+        ("[culr]", "did you mean 'curl'?"),
+        ("[zzyzx]", "install zzyzx, and have it on PATH"),
+    ],
+)
+def test_a_program_that_is_misspelt_is_named(
+    run: str, fix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workshop, "SYSTEM", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("printf", "print", "sh"):
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(FabricUnavailable) as caught:
+        ran(f"  - exec.run: {{on: alice, run: {run}}}\n")
+    assert str(caught.value).endswith(f"\n    fix: {fix}")
 
 
 WITH_PBX = f"{HEAD}          app: {{sip.pbx: {{users: [alice, bob]}}}}\n"
