@@ -168,9 +168,8 @@ class Endpoint:
         A cancellation is graceful: what has arrived is still delivered, and what the hosts say to it still leaves.
         """
         self._earlier, self._crashed = NOTHING_YET, False
-        self._epoch = (
-            time.time() - trio.current_time()
-        )  # of all of the run: a PoP takes no stamp that goes back
+        # Of all of the run: a PoP takes no stamp that goes back.
+        self._epoch = time.time() - trio.current_time()
         if self._up.is_set():  # an earlier run's
             self._up = trio.Event()
         with ExitStack() as stack:

@@ -99,9 +99,8 @@ def become_privileged() -> None:
         if _succeeds(enter, _come_and_go):
             try:
                 enter()
-            except (
-                OSError
-            ) as error:  # the attempt has used up a limit, and the kernel takes its time to count back
+            except OSError as error:
+                # The attempt has used up a limit, and the kernel takes its time to count back.
                 what = f"no namespaces can be made here: {error.strerror}"
                 raise FabricUnavailable(f"{what}\n    fix: try again;  poplab doctor  says more") from error
             return
