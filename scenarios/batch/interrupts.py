@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
-import termios
 from collections.abc import Callable
 from types import FrameType
+
+from scenarios.live.stdout import terminal_is_gone
 
 Handler = Callable[[int, FrameType | None], object] | int | None
 
@@ -42,13 +42,10 @@ def leave_terminal() -> None:
     Every write there would be an error, the one about that error, too.
     """
     for descriptor in (1, 2):
-        try:
-            termios.tcgetattr(descriptor)
-        except termios.error as error:
-            if error.args[0] == errno.EIO:
-                nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-                os.dup2(nowhere, descriptor)
-                os.close(nowhere)
+        if terminal_is_gone(descriptor):
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

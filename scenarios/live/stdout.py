@@ -1,12 +1,23 @@
-"""Standard output whose end is not the end of a run: nobody reads it, it is closed, the disk is full."""
+"""Standard output whose end is not that of a run: nobody reads it, it is closed, the disk full, the terminal gone."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
+import termios
 from typing import IO
+
+
+def terminal_is_gone(descriptor: int) -> bool:
+    """Whether it is one that has been hung up. It may be noticed before the signal comes that says so."""
+    try:
+        termios.tcgetattr(descriptor)
+    except termios.error as error:
+        return bool(error.args[0] == errno.EIO)
+    return False
 
 
 class Stdout:
@@ -49,7 +60,7 @@ class Stdout:
 
     def _give_up(self, error: OSError) -> None:
         assert self._stream is not None
-        if not isinstance(error, BrokenPipeError):
+        if not isinstance(error, BrokenPipeError) and not terminal_is_gone(self._stream.fileno()):
             self.problem = f"cannot write to stdout: {error.strerror or error}"
         with contextlib.suppress(OSError, ValueError):  # else Python complains when it flushes at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())

@@ -321,7 +321,7 @@ def test_a_terminal_that_goes_away_ends_the_run_with_its_reports(several: bool, 
         os.close(ours)  # the kernel tells it; so does a shell
         process.send_signal(signal.SIGHUP)
     runs = json.loads((out / "results.json").read_bytes())["runs"]
-    assert [run["state"] for run in runs] == ["interrupted"] * len(names)
+    assert [run["state"] for run in runs] == ["interrupted"] * len(names), runs
     assert process.returncode == 130
 
 

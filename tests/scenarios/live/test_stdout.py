@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 
 import pytest
 
@@ -18,3 +20,21 @@ def test_what_an_old_locale_has_no_letter_for_is_spelt(encoding: str, said: byte
     stdout.write("MOS 4.3 µ …")
     stdout.flush()
     assert (raw.getvalue(), stdout.problem) == (said, "")
+
+
+def test_a_terminal_that_is_gone_is_nobody_who_reads() -> None:
+    ours, theirs = pty.openpty()
+    with open(theirs, "w", buffering=1) as terminal:
+        stdout = Stdout(terminal)
+        stdout.write("there\n")
+        os.close(ours)
+        stdout.write("and gone\n")
+    assert stdout.problem == ""
+
+
+def test_a_full_disk_is_a_problem() -> None:
+    with open("/dev/full", "w") as full:
+        stdout = Stdout(full)
+        stdout.write("lost\n")
+        stdout.flush()
+    assert "No space left" in stdout.problem
