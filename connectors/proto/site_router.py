@@ -98,8 +98,8 @@ class SiteRouter:
     def handle_packets(self, packets: list[bytearray], now: float) -> None:
         self._now = now
         watch = self.watch
-        came = [] if watch is None else [bytes(packet) for packet in packets]  # before the hop
-        died: dict[int, DropReason] = {}
+        # Before the hop, and why they went no further; of each packet, by its identity.
+        came = None if watch is None else {id(packet): (bytes(packet), "") for packet in packets}
         accepted = []
         for packet in packets:
             if _hop_known(packet, self._inward):
@@ -117,10 +117,11 @@ class SiteRouter:
                 _remember(packet, header, self._inward)
             except BadPacket as bad:
                 self.drops[bad.reason] += 1
-                died[id(packet)] = bad.reason
-        if watch is not None:  # before anybody on the LAN sees them
-            for packet, copy in zip(packets, came, strict=True):
-                watch.came(copy, died.get(id(packet), ""), now)
+                if came is not None:
+                    came[id(packet)] = (came[id(packet)][0], bad.reason)
+        if watch is not None and came is not None:  # before anybody on the LAN sees them
+            for copy, reason in came.values():
+                watch.came(copy, reason, now)
         self.packets_to_lan += len(accepted)
         self.lan.handle_packets(accepted, now)
 

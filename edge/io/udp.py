@@ -20,12 +20,11 @@ import trio
 
 from edge.io import dialled, mmsg
 from edge.io.binding import refusal
+from edge.io.dialled import SOL_UDP, UDP_GRO
 from edge.proto.types import Address, DropReason
 
 # Linux numbers that the socket module does not name (include/uapi/linux/udp.h, asm-generic/socket.h).
-SOL_UDP = 17
 UDP_SEGMENT = 103
-UDP_GRO = 104
 SO_RCVBUFFORCE = 33
 SO_SNDBUFFORCE = 32
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT = 10, 0

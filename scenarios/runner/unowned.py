@@ -24,20 +24,17 @@ def unowned(world: World, sender: Member, addresses: Iterable[bytes]) -> list[st
         if address in taken or not holding:
             continue
         prefix, where, who = max(holding, key=lambda each: each[0].length)
-        if prefix.length == len(address) * 8 or address not in (
-            prefix.network,
-            prefix.last,
-        ):  # a network's name
+        names_the_network = prefix.length < len(address) * 8 and address in (prefix.network, prefix.last)
+        if not names_the_network:
             said.append(f"{address_text(address)} is in the {where}, but no {who} has it")
     return said[:MOST_SAID]
 
 
 def _ranges(world: World, vnet: str) -> Iterator[tuple[Prefix, str, str]]:
-    """What leads to somebody of the network; a default route leads to the rest of the world."""
+    """What leads to somebody of the network."""
     for name, site in world.scenario.topology.sites.items():
         if site.vnet == vnet:
             for route in site.routes:
-                if route.length:
-                    yield route, f"routes of {name}", "host"
+                yield route, f"routes of {name}", "host"
     for pool in world.scenario.vnets[vnet].pools:
         yield pool, f"pool of {vnet}", "client"

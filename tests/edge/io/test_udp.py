@@ -12,13 +12,13 @@ import trio.testing
 
 from edge.errors import Refused
 from edge.io import mmsg
+from edge.io.dialled import SOL_UDP
 from edge.io.driver import Driver
 from edge.io.udp import (
     IP_MTU_DISCOVER,
     IP_PMTUDISC_DONT,
     LARGE_READ,
     LARGE_READS,
-    SOL_UDP,
     UDP_SEGMENT,
     UdpPort,
 )
